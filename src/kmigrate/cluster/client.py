@@ -1,0 +1,109 @@
+"""Finds the right broker for a call, keeps one connection to each, and says what is unreachable.
+
+For everything outside the hot path. Not thread-safe: each thread has its own client.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from kmigrate.cluster.connection import Connection, ConnectionSettings
+from kmigrate.errors import ClusterError, ConnectionLost, Unreachable
+from kmigrate.kafka_types import BrokerAddress, BrokerId, Side, TopicName
+from kmigrate.wire import calls
+from kmigrate.wire.call import Call
+from kmigrate.wire.calls import ClusterMetadata
+
+T = TypeVar("T")
+_BOOTSTRAP = BrokerId(-1)
+
+
+class ClusterClient:
+    """One cluster seen from this process."""
+
+    def __init__(self, side: Side, bootstrap: Sequence[tuple[str, int]], settings: ConnectionSettings) -> None:
+        self.side = side
+        self._bootstrap = [BrokerAddress(_BOOTSTRAP, host, port) for host, port in bootstrap]
+        self._settings = settings
+        self._connections: dict[BrokerAddress, Connection] = {}
+        self._brokers: dict[BrokerId, BrokerAddress] = {}
+        self._controller = _BOOTSTRAP
+
+    def metadata(self, topics: Sequence[TopicName] | None) -> ClusterMetadata:
+        """Brokers and topics (None: all); the addresses it brings are used from now on."""
+        found = self.any(calls.metadata(topics))
+        self._brokers = dict(found.brokers)
+        self._controller = found.controller
+        return found
+
+    def any(self, call: Call[T]) -> T:
+        """Asks whichever broker answers; raises the last failure if none does."""
+        failure: ClusterError | None = None
+        for address in [*self._brokers.values(), *self._bootstrap]:
+            try:
+                return self._ask(address, call)
+            except (Unreachable, ConnectionLost) as error:
+                failure = error
+        assert failure is not None, "a cluster has at least one bootstrap address"
+        raise failure
+
+    def broker(self, broker: BrokerId, call: Call[T]) -> T:
+        """Asks the given broker and no other."""
+        address = self._brokers.get(broker)
+        if address is None:
+            self.metadata([])
+            address = self._brokers.get(broker)
+        if address is None:
+            raise Unreachable("the cluster does not know this broker now", side=self.side, broker=f"id {broker}")
+        return self._ask(address, call)
+
+    def controller(self, call: Call[T]) -> T:
+        """Asks the broker that takes admin requests."""
+        if self._controller not in self._brokers:
+            self.metadata([])
+        return self.broker(self._controller, call)
+
+    def _ask(self, address: BrokerAddress, call: Call[T]) -> T:
+        connection = self._connections.pop(address, None)
+        if connection is not None:
+            try:
+                answer = connection.call(call)
+            except ConnectionLost:
+                connection.close()  # perhaps only idle for too long: once more on a new one
+            else:
+                self._connections[address] = connection
+                return answer
+        connection = Connection(self.side, address, self._settings)
+        answer = connection.call(call)
+        self._connections[address] = connection
+        return answer
+
+    def unreachable_brokers(self) -> list[tuple[BrokerAddress, str]]:
+        """Every advertised broker that cannot be connected to from here, with the reason."""
+        failures = []
+        for address in self._brokers.values():
+            if address in self._connections:
+                continue
+            try:
+                self._connections[address] = Connection(self.side, address, self._settings)
+            except ClusterError as error:
+                failures.append((address, error.reason))
+        return failures
+
+    def retry(self, attempt: Callable[[], T], *, seconds: float, pause_seconds: float = 0.2) -> T:
+        """Repeats an attempt that fails for want of a connection, until the time is over."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return attempt()
+            except (Unreachable, ConnectionLost):
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(pause_seconds)
+
+    def close(self) -> None:
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()

@@ -1,0 +1,56 @@
+"""What the copying path needs of the outside: links to brokers, waiting, and two clocks.
+
+A simulation replaces this and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from kmigrate.kafka_types import BrokerAddress, Side
+from kmigrate.wire.call import Call
+
+Buffer = bytes | bytearray | memoryview
+T = TypeVar("T")
+
+
+class Link(Protocol):
+    """One connection to one broker. Every method may raise ConnectionLost; the link is of no use afterwards."""
+
+    def send(self, buffers: Sequence[Buffer]) -> None:
+        """Sends the buffers, in order, completely."""
+
+    def receive(self, into: bytearray) -> memoryview:
+        """Waits for one whole answer and returns it without its length; grows `into` only if it must.
+
+        The view lies in `into`, or in memory of its own if the answer is larger than that.
+        """
+
+    def next_correlation_id(self) -> int:
+        """A fresh correlation id for a request laid out by hand."""
+
+    def call(self, call: Call[T]) -> T:
+        """Sends a call and waits for its answer; nothing else may be under way on this link."""
+
+    def highest_version(self, api_key: int) -> int:
+        """The highest version of a request that this broker offers; -1 if none."""
+
+    def close(self) -> None:
+        """Ends the connection; safe to call twice."""
+
+
+class Network(Protocol):
+    """Links and clocks."""
+
+    def connect(self, side: Side, address: BrokerAddress) -> Link:
+        """Opens a link; raises Unreachable or ConnectionLost."""
+
+    def wait(self, links: Sequence[Link], timeout_seconds: float) -> Sequence[Link]:
+        """Waits until an answer can be read from one of the links, or the time is over; returns those that can."""
+
+    def monotonic_seconds(self) -> float:
+        """The monotonic clock, the same in every process of this machine."""
+
+    def wall_ms(self) -> int:
+        """The wall clock in milliseconds since the epoch."""

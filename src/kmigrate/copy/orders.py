@@ -1,0 +1,99 @@
+"""What the owner tells its workers: immutable values that travel down.
+
+`Orders` says what to copy, `LeaseGrant` until when writing is allowed. Both are adopted at the start of a turn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from kmigrate.kafka_types import (
+    BrokerAddress,
+    BrokerId,
+    LeaderEpoch,
+    Offset,
+    ProducerId,
+    Term,
+    TopicId,
+    TopicPartition,
+)
+
+
+class PipelineKey(NamedTuple):
+    """Which pipeline: one thread for a pair of brokers and a lane, in one worker."""
+
+    worker: int
+    source: BrokerId
+    target: BrokerId
+    lane: int
+
+
+class Remembered(NamedTuple):
+    """What an earlier run or another store remembers of a partition: a hint, never a position.
+
+    `appended` is a floor: the target acknowledged everything below it.
+    """
+
+    source_topic_id: TopicId
+    target_topic_id: TopicId
+    source_epoch: LeaderEpoch
+    appended: Offset
+
+
+class PartitionOrder(NamedTuple):
+    """Copy this partition.
+
+    `source_topic_id` and `target_topic_id` are those of now (None: the topic or partition is gone).
+    `fresh` says that no other copier can have anything under way for it. `revision` rises when the operator answers a
+    stop: the copier then looks again.
+    """
+
+    partition: TopicPartition
+    source_topic_id: TopicId | None
+    source_epoch: LeaderEpoch
+    target_topic_id: TopicId | None
+    target_epoch: LeaderEpoch
+    remembered: Remembered | None
+    fresh: bool
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineOrder:
+    """One pipeline and the partitions it owns."""
+
+    key: PipelineKey
+    source: BrokerAddress
+    target: BrokerAddress
+    partitions: tuple[PartitionOrder, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """Everything one worker is to do; a later number replaces an earlier one whole."""
+
+    number: int
+    paused: bool
+    bytes_per_second: int | None
+    pipelines: tuple[PipelineOrder, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseGrant:
+    """The right to write under `term`, until the monotonic clock shows `deadline_seconds`."""
+
+    term: Term
+    deadline_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What a worker is told once, at its start."""
+
+    worker: int
+    client_id: str
+    request_timeout_ms: int
+    producer_id: ProducerId
+    memory_bytes: int
+    expiration_ms: int

@@ -1,0 +1,102 @@
+"""The states of a partition, and the one table of stops: what it means → what the operator can choose.
+
+    WAITING → CATCHING_UP ⇄ IN_SYNC, with PAUSED and THROTTLED as reasons for standing still, and STOPPED with a `Stop`.
+
+A stop is never left by itself: only by a choice of the operator. WAITING is left as soon as its reason is gone.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kmigrate.kafka_types import Offset
+
+
+class PartitionState(enum.Enum):
+    """What a partition's copying is doing now."""
+
+    WAITING = "WAITING"
+    CATCHING_UP = "CATCHING_UP"
+    IN_SYNC = "IN_SYNC"
+    PAUSED = "PAUSED"
+    THROTTLED = "THROTTLED"
+    STOPPED = "STOPPED"
+    IGNORED = "IGNORED"
+
+
+class StopKind(enum.Enum):
+    """Why a partition was stopped."""
+
+    GAP_LOST = "GAP_LOST"
+    SOURCE_TRUNCATED = "SOURCE_TRUNCATED"
+    SOURCE_REPLACED = "SOURCE_REPLACED"
+    SOURCE_DELETED = "SOURCE_DELETED"
+    SOURCE_CORRUPT = "SOURCE_CORRUPT"
+    FOREIGN_WRITE = "FOREIGN_WRITE"
+    TARGET_REJECTED = "TARGET_REJECTED"
+    TARGET_LOST = "TARGET_LOST"
+    UNAUTHORIZED = "UNAUTHORIZED"
+    UNSUPPORTED = "UNSUPPORTED"
+    STATE_LOST = "STATE_LOST"
+
+
+class Choice(enum.Enum):
+    """What an operator can answer to a stop."""
+
+    RESUME = "resume"
+    """Look again, and go on if the cause is gone: nothing on the target is touched."""
+    RECREATE = "recreate"
+    """Delete the target topic, create it anew and copy all of it again."""
+    IGNORE = "ignore"
+    """Leave the partition stopped, listed as waived."""
+
+    def command(self, topic: str, partition: int) -> str:
+        """The command line that makes this choice."""
+        place = f"-t {topic} -p {partition}"
+        match self:
+            case Choice.RESUME:
+                return f"kmigrate resume -f FILE {place}"
+            case Choice.RECREATE:
+                return f"kmigrate resume -f FILE -t {topic} --recreate"
+            case Choice.IGNORE:
+                return f"kmigrate resume -f FILE {place} --ignore"
+
+
+_R, _C, _I = Choice.RESUME, Choice.RECREATE, Choice.IGNORE
+
+STOPS: Mapping[StopKind, tuple[str, tuple[Choice, ...]]] = {
+    StopKind.GAP_LOST: ("the source dropped records before they were copied", (_C, _I)),
+    StopKind.SOURCE_TRUNCATED: ("the source's log no longer agrees with what was copied", (_C, _I)),
+    StopKind.SOURCE_REPLACED: ("the source topic was deleted and created again", (_C, _I)),
+    StopKind.SOURCE_DELETED: ("the source topic or partition is gone", (_R, _I)),
+    StopKind.SOURCE_CORRUPT: ("the source's bytes fail their check, twice", (_R, _I)),
+    StopKind.FOREIGN_WRITE: ("somebody else wrote to the target partition", (_C, _I)),
+    StopKind.TARGET_REJECTED: ("the target refused a batch", (_R, _C, _I)),
+    StopKind.TARGET_LOST: ("the target lost records that it had acknowledged", (_C, _I)),
+    StopKind.UNAUTHORIZED: ("a right is missing", (_R, _I)),
+    StopKind.UNSUPPORTED: ("the partition holds what this version cannot copy", (_R, _I)),
+    StopKind.STATE_LOST: ("nothing is left that could prove where the copy stands", (_C, _I)),
+}
+"""Stop → (what it means, what the operator can choose). Docs, `status` and `resume` read this table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Why a partition stopped: where (a source offset) and the evidence, in words for the operator."""
+
+    kind: StopKind
+    offset: Offset
+    evidence: str
+
+    @property
+    def meaning(self) -> str:
+        return STOPS[self.kind][0]
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        return STOPS[self.kind][1]
+
+    def __str__(self) -> str:
+        return f"{self.kind.value} at offset {self.offset}: {self.evidence}"

@@ -1,0 +1,80 @@
+"""One request and what its answer means; the only module that touches the codec library's machinery.
+
+A `Call` carries no connection: `encode` gives the bytes to send, `decode` the value of the answer. The library
+builds its messages from Kafka's own schemas (clients/src/main/resources/common/message).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from kafka.errors import for_code
+from kafka.protocol.metadata.api_versions import ApiVersionsRequest, ApiVersionsResponse
+
+T = TypeVar("T")
+
+VersionRanges = Mapping[int, tuple[int, int]]
+"""What a broker offers: api key → (lowest, highest) version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """A request to a broker.
+
+    `what` names it in messages to users; `build` gets the version and returns the library's message; `parse` turns the
+    library's answer into our value.
+    """
+
+    what: str
+    request: type[Any]
+    response: type[Any]
+    oldest: int
+    newest: int
+    build: Callable[[int], Any]
+    parse: Callable[[Any], T]
+
+    @property
+    def api_key(self) -> int:
+        return int(self.request.API_KEY)
+
+    def version(self, offered: VersionRanges) -> int | None:
+        """The highest version both sides speak, or None."""
+        lowest, highest = offered.get(self.api_key, (0, -1))
+        version = min(self.newest, highest)
+        return version if version >= max(self.oldest, lowest) else None
+
+    def encode(self, version: int, correlation_id: int, client_id: str) -> bytes:
+        """The framed request."""
+        message = self.build(version)
+        message.API_VERSION = version
+        message.with_header(correlation_id=correlation_id, client_id=client_id)
+        return bytes(message.encode(header=True, framed=True))
+
+    def decode(self, version: int, answer: memoryview | bytes) -> T:
+        """The value of an answer that begins with its correlation id (the frame's length already removed)."""
+        return self.parse(self.response.decode(memoryview(bytes(answer)), version=version, header=True))
+
+
+def api_versions() -> Call[tuple[int, VersionRanges]]:
+    """Asks a broker which versions of which requests it offers: (error code, ranges)."""
+    return Call(
+        what="ApiVersions",
+        request=ApiVersionsRequest,
+        response=ApiVersionsResponse,
+        oldest=0,
+        newest=0,
+        build=lambda _version: ApiVersionsRequest(),
+        parse=lambda answer: (
+            answer.error_code,
+            {key.api_key: (key.min_version, key.max_version) for key in answer.api_keys},
+        ),
+    )
+
+
+def error_name(code: int) -> str:
+    """Kafka's name for a numeric error code, as protocol documents spell it."""
+    if code == 0:
+        return "NONE"
+    return str(getattr(for_code(code), "message", None) or f"ERROR_{code}")

@@ -1,0 +1,437 @@
+"""What is asked of a cluster, one function an API: each returns a `Call` whose answer is a plain value.
+
+Sources: Kafka's message schemas (clients/src/main/resources/common/message) for the versions named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from kafka.protocol.admin.configs import DescribeConfigsRequest, DescribeConfigsResponse
+from kafka.protocol.admin.topics import (
+    CreatePartitionsRequest,
+    CreatePartitionsResponse,
+    CreateTopicsRequest,
+    CreateTopicsResponse,
+    DeleteTopicsRequest,
+    DeleteTopicsResponse,
+)
+from kafka.protocol.admin.transactions import DescribeProducersRequest, DescribeProducersResponse
+from kafka.protocol.consumer.offsets import (
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse,
+)
+from kafka.protocol.metadata.metadata import MetadataRequest, MetadataResponse
+
+from kmigrate.kafka_types import (
+    NO_TOPIC_ID,
+    BrokerAddress,
+    BrokerId,
+    LeaderEpoch,
+    Offset,
+    Partition,
+    ProducerId,
+    TopicId,
+    TopicName,
+    TopicPartition,
+)
+from kmigrate.wire.call import Call
+
+LATEST = -1
+EARLIEST = -2
+READ_UNCOMMITTED = 0
+READ_COMMITTED = 1
+_TOPIC_RESOURCE = 2
+_BROKER_RESOURCE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionMetadata:
+    """Who leads a partition, since which epoch."""
+
+    error: int
+    leader: BrokerId
+    leader_epoch: LeaderEpoch
+    replicas: tuple[BrokerId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicMetadata:
+    """A topic as a broker describes it."""
+
+    error: int
+    topic_id: TopicId
+    is_internal: bool
+    partitions: Mapping[Partition, PartitionMetadata]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterMetadata:
+    """A cluster as one of its brokers describes it."""
+
+    cluster_id: str
+    controller: BrokerId
+    brokers: Mapping[BrokerId, BrokerAddress]
+    topics: Mapping[TopicName, TopicMetadata]
+
+
+class OffsetAnswer(NamedTuple):
+    """The answer to ListOffsets for one partition."""
+
+    error: int
+    offset: Offset
+    timestamp_ms: int
+
+
+class EpochEnd(NamedTuple):
+    """The end of a leader epoch: with the leader's current epoch, the true log end offset."""
+
+    error: int
+    leader_epoch: LeaderEpoch
+    end_offset: Offset
+
+
+class ProducerState(NamedTuple):
+    """What a partition's leader remembers of one producer id."""
+
+    producer_id: ProducerId
+    producer_epoch: int
+    last_sequence: int
+    last_timestamp_ms: int
+
+
+class Producers(NamedTuple):
+    """The answer to DescribeProducers for one partition."""
+
+    error: int
+    states: tuple[ProducerState, ...]
+
+
+class TopicOutcome(NamedTuple):
+    """What became of one topic in an admin request."""
+
+    error: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTopic:
+    """A topic to be created."""
+
+    name: TopicName
+    partitions: int
+    replication_factor: int
+    configs: Mapping[str, str]
+
+
+def metadata(topics: Sequence[TopicName] | None) -> Call[ClusterMetadata]:
+    """Brokers, and the given topics (None: all of them); creates nothing."""
+
+    def build(version: int) -> Any:
+        wanted = None
+        if topics is not None:
+            wanted = [MetadataRequest.MetadataRequestTopic(name=name, topic_id=UUID(int=0)) for name in topics]
+        return MetadataRequest(topics=wanted, allow_auto_topic_creation=False)
+
+    return Call(
+        what="Metadata",
+        request=MetadataRequest,
+        response=MetadataResponse,
+        oldest=7,
+        newest=10,
+        build=build,
+        parse=_parse_metadata,
+    )
+
+
+def _parse_metadata(answer: Any) -> ClusterMetadata:
+    topics = {}
+    for topic in answer.topics:
+        partitions = {
+            part.partition_index: PartitionMetadata(
+                error=part.error_code,
+                leader=part.leader_id,
+                leader_epoch=part.leader_epoch,
+                replicas=tuple(part.replica_nodes),
+            )
+            for part in topic.partitions
+        }
+        topics[topic.name] = TopicMetadata(
+            error=topic.error_code,
+            topic_id=_topic_id(getattr(topic, "topic_id", None)),
+            is_internal=topic.is_internal,
+            partitions=partitions,
+        )
+    return ClusterMetadata(
+        cluster_id=answer.cluster_id or "",
+        controller=answer.controller_id,
+        brokers={b.node_id: BrokerAddress(b.node_id, b.host, b.port) for b in answer.brokers},
+        topics=topics,
+    )
+
+
+def _topic_id(value: UUID | None) -> TopicId:
+    return NO_TOPIC_ID if value is None else TopicId(value.hex)
+
+
+def list_offsets(
+    wanted: Iterable[TopicPartition], timestamp_ms: int, isolation_level: int = READ_UNCOMMITTED
+) -> Call[Mapping[TopicPartition, OffsetAnswer]]:
+    """Log start (EARLIEST), high watermark (LATEST) or last stable offset (LATEST, READ_COMMITTED); or by time.
+
+    LATEST tells a client the high watermark, never the log end offset: see `offset_for_leader_epoch`.
+    """
+    asked = _by_topic(wanted)
+
+    def build(_version: int) -> Any:
+        topic_class = ListOffsetsRequest.ListOffsetsTopic
+        return ListOffsetsRequest(
+            replica_id=-1,
+            isolation_level=isolation_level,
+            topics=[
+                topic_class(
+                    name=name,
+                    partitions=[
+                        topic_class.ListOffsetsPartition(
+                            partition_index=index, current_leader_epoch=-1, timestamp=timestamp_ms
+                        )
+                        for index in indexes
+                    ],
+                )
+                for name, indexes in asked
+            ],
+        )
+
+    def parse(answer: Any) -> Mapping[TopicPartition, OffsetAnswer]:
+        return {
+            TopicPartition(topic.name, part.partition_index): OffsetAnswer(
+                part.error_code, part.offset, part.timestamp
+            )
+            for topic in answer.topics
+            for part in topic.partitions
+        }
+
+    return Call(
+        what="ListOffsets",
+        request=ListOffsetsRequest,
+        response=ListOffsetsResponse,
+        oldest=2,
+        newest=5,
+        build=build,
+        parse=parse,
+    )
+
+
+def offset_for_leader_epoch(
+    wanted: Mapping[TopicPartition, LeaderEpoch],
+) -> Call[Mapping[TopicPartition, EpochEnd]]:
+    """The true log end offset of partitions whose leader's current epoch is given.
+
+    A stale epoch is answered with FENCED_LEADER_EPOCH, one the broker does not know yet with UNKNOWN_LEADER_EPOCH.
+    """
+    asked = _by_topic(wanted)
+
+    def build(_version: int) -> Any:
+        topic_class = OffsetForLeaderEpochRequest.OffsetForLeaderTopic
+        return OffsetForLeaderEpochRequest(
+            replica_id=-1,
+            topics=[
+                topic_class(
+                    topic=name,
+                    partitions=[
+                        topic_class.OffsetForLeaderPartition(
+                            partition=index,
+                            current_leader_epoch=wanted[TopicPartition(name, index)],
+                            leader_epoch=wanted[TopicPartition(name, index)],
+                        )
+                        for index in indexes
+                    ],
+                )
+                for name, indexes in asked
+            ],
+        )
+
+    def parse(answer: Any) -> Mapping[TopicPartition, EpochEnd]:
+        return {
+            TopicPartition(topic.topic, part.partition): EpochEnd(
+                part.error_code, part.leader_epoch, part.end_offset
+            )
+            for topic in answer.topics
+            for part in topic.partitions
+        }
+
+    return Call(
+        what="OffsetForLeaderEpoch",
+        request=OffsetForLeaderEpochRequest,
+        response=OffsetForLeaderEpochResponse,
+        oldest=3,
+        newest=3,
+        build=build,
+        parse=parse,
+    )
+
+
+def describe_producers(wanted: Iterable[TopicPartition]) -> Call[Mapping[TopicPartition, Producers]]:
+    """The producer ids that partitions' leaders remember (KIP-664; needs READ on the topic)."""
+    asked = _by_topic(wanted)
+
+    def build(_version: int) -> Any:
+        return DescribeProducersRequest(
+            topics=[
+                DescribeProducersRequest.TopicRequest(name=name, partition_indexes=list(indexes))
+                for name, indexes in asked
+            ]
+        )
+
+    def parse(answer: Any) -> Mapping[TopicPartition, Producers]:
+        return {
+            TopicPartition(topic.name, part.partition_index): Producers(
+                part.error_code,
+                tuple(
+                    ProducerState(s.producer_id, s.producer_epoch, s.last_sequence, s.last_timestamp)
+                    for s in part.active_producers
+                ),
+            )
+            for topic in answer.topics
+            for part in topic.partitions
+        }
+
+    return Call(
+        what="DescribeProducers",
+        request=DescribeProducersRequest,
+        response=DescribeProducersResponse,
+        oldest=0,
+        newest=0,
+        build=build,
+        parse=parse,
+    )
+
+
+def create_topics(topics: Sequence[NewTopic], timeout_ms: int) -> Call[Mapping[TopicName, TopicOutcome]]:
+    """Creates topics; the outcome of each stands for itself. Goes to the controller."""
+
+    def build(_version: int) -> Any:
+        topic_class = CreateTopicsRequest.CreatableTopic
+        return CreateTopicsRequest(
+            topics=[
+                topic_class(
+                    name=topic.name,
+                    num_partitions=topic.partitions,
+                    replication_factor=topic.replication_factor,
+                    assignments=[],
+                    configs=[
+                        topic_class.CreatableTopicConfig(name=key, value=value)
+                        for key, value in topic.configs.items()
+                    ],
+                )
+                for topic in topics
+            ],
+            timeout_ms=timeout_ms,
+            validate_only=False,
+        )
+
+    return Call(
+        what="CreateTopics",
+        request=CreateTopicsRequest,
+        response=CreateTopicsResponse,
+        oldest=2,
+        newest=5,
+        build=build,
+        parse=lambda answer: {t.name: TopicOutcome(t.error_code, t.error_message or "") for t in answer.topics},
+    )
+
+
+def create_partitions(
+    counts: Mapping[TopicName, int], timeout_ms: int
+) -> Call[Mapping[TopicName, TopicOutcome]]:
+    """Raises topics to the given partition counts. Goes to the controller."""
+
+    def build(_version: int) -> Any:
+        return CreatePartitionsRequest(
+            topics=[
+                CreatePartitionsRequest.CreatePartitionsTopic(name=name, count=count, assignments=None)
+                for name, count in counts.items()
+            ],
+            timeout_ms=timeout_ms,
+            validate_only=False,
+        )
+
+    return Call(
+        what="CreatePartitions",
+        request=CreatePartitionsRequest,
+        response=CreatePartitionsResponse,
+        oldest=0,
+        newest=2,
+        build=build,
+        parse=lambda answer: {t.name: TopicOutcome(t.error_code, t.error_message or "") for t in answer.results},
+    )
+
+
+def delete_topics(names: Sequence[TopicName], timeout_ms: int) -> Call[Mapping[TopicName, TopicOutcome]]:
+    """Deletes topics. Goes to the controller."""
+    return Call(
+        what="DeleteTopics",
+        request=DeleteTopicsRequest,
+        response=DeleteTopicsResponse,
+        oldest=1,
+        newest=5,
+        build=lambda _version: DeleteTopicsRequest(topic_names=list(names), timeout_ms=timeout_ms),
+        parse=lambda answer: {
+            t.name: TopicOutcome(t.error_code, getattr(t, "error_message", None) or "") for t in answer.responses
+        },
+    )
+
+
+def describe_topic_configs(
+    names: Sequence[TopicName], keys: Sequence[str]
+) -> Call[Mapping[str, tuple[int, Mapping[str, str]]]]:
+    """The effective settings of topics: name → (error code, key → value)."""
+    return _describe_configs(_TOPIC_RESOURCE, names, keys)
+
+
+def describe_broker_configs(
+    broker: BrokerId, keys: Sequence[str]
+) -> Call[Mapping[str, tuple[int, Mapping[str, str]]]]:
+    """The effective settings of one broker; goes to that broker."""
+    return _describe_configs(_BROKER_RESOURCE, [str(broker)], keys)
+
+
+def _describe_configs(
+    kind: int, names: Sequence[str], keys: Sequence[str]
+) -> Call[Mapping[str, tuple[int, Mapping[str, str]]]]:
+    def build(_version: int) -> Any:
+        return DescribeConfigsRequest(
+            resources=[
+                DescribeConfigsRequest.DescribeConfigsResource(
+                    resource_type=kind, resource_name=name, configuration_keys=list(keys)
+                )
+                for name in names
+            ],
+            include_synonyms=False,
+        )
+
+    return Call(
+        what="DescribeConfigs",
+        request=DescribeConfigsRequest,
+        response=DescribeConfigsResponse,
+        oldest=1,
+        newest=2,
+        build=build,
+        parse=lambda answer: {
+            r.resource_name: (r.error_code, {c.name: c.value for c in r.configs if c.value is not None})
+            for r in answer.results
+        },
+    )
+
+
+def _by_topic(wanted: Iterable[TopicPartition]) -> list[tuple[TopicName, list[Partition]]]:
+    ordered = sorted(wanted)
+    return [(name, [tp.partition for tp in group]) for name, group in groupby(ordered, key=lambda tp: tp.topic)]
+
+
