@@ -1,0 +1,1 @@
+"""Embedded Kafka clusters and the story that is told with them."""
