@@ -1,0 +1,253 @@
+"""The desk is where the operator's decisions meet the running owner.
+
+Rule: a decision is on the disk, in the journal, before anybody acts on it. Without an owner the same desk
+takes decisions for the next one. Many threads may use it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from kmigrate.copy.states import Choice
+from kmigrate.errors import UsageError
+from kmigrate.kafka_types import Partition, TopicName, TopicPartition
+from kmigrate.runner.status import PartitionStatus, StatusDocument, before_first_look, left_by_owner
+from kmigrate.state.store import Store
+
+FACT = "decisions"
+SAVE_SECONDS = 1.0
+"""The status is saved at most this often …"""
+SAVE_SHARE = 0.05
+"""… and saving takes at most this share of the time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What was answered to a partition's stop; `revision` rises with every answer."""
+
+    choice: Choice
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decisions:
+    """What the operator wants now; `recreate` lists the topics whose target is still to be created anew."""
+
+    paused: bool = False
+    bytes_per_second: int | None = None
+    answers: Mapping[TopicPartition, Answer] = field(default_factory=dict)
+    recreate: tuple[TopicName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Throttle:
+    """A throttle decision and the manifest's limit that it overrode: it ends when the manifest changes."""
+
+    bytes_per_second: int | None
+    instead_of: int | None
+
+
+class Desk:
+    """Takes decisions, keeps them in the store, and hands status documents out.
+
+    `wake` tells the owner that there is something new; without it there is no owner. `manifest_limit` is the
+    manifest's limits.bytesPerSecond: a throttle decision wins over it until the manifest says something else.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        wake: Callable[[], None] | None = None,
+        *,
+        manifest_limit: int | None = None,
+        monotonic_seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._wake = wake
+        self._limit = manifest_limit
+        self._monotonic_seconds = monotonic_seconds
+        self._lock = threading.RLock()
+        self._throttle: _Throttle | None = None
+        self._decisions = self._load()
+        self._status: StatusDocument | None = None
+        self._unsaved = False
+        self._next_save = 0.0
+
+    def on_decision(self, wake: Callable[[], None]) -> None:
+        """Makes the caller the owner: `wake` is called after every decision from now on."""
+        self._wake = wake
+
+    def decisions(self) -> Decisions:
+        """What the operator wants now."""
+        return self._decisions
+
+    def pause(self) -> None:
+        """Stops all copying until `resume_all`."""
+        with self._lock:
+            self._decide("pause", {}, replace(self._decisions, paused=True))
+
+    def resume_all(self) -> None:
+        """Ends a pause; stopped partitions stay stopped."""
+        with self._lock:
+            self._decide("resume", {}, replace(self._decisions, paused=False))
+
+    def throttle(self, bytes_per_second: int | None) -> None:
+        """Limits all copying together; None lifts the limit."""
+        if bytes_per_second is not None and bytes_per_second < 1:
+            raise UsageError(
+                f"a limit of {bytes_per_second} bytes a second would copy nothing",
+                hint="`kmigrate pause` stops the copying, `kmigrate throttle -f FILE none` lifts the limit",
+            )
+        with self._lock:
+            self._throttle = _Throttle(bytes_per_second=bytes_per_second, instead_of=self._limit)
+            self._decide(
+                "throttle",
+                {"bytesPerSecond": bytes_per_second, "manifest": self._limit},
+                replace(self._decisions, bytes_per_second=bytes_per_second),
+            )
+
+    def answer(self, topic: str, partition: int | None, choice: Choice) -> tuple[TopicPartition, ...]:
+        """Answers the stop of a partition, or all stops of a topic; returns the partitions answered.
+
+        Raises UsageError if there is no such stop or if the choice is not among the stop's.
+        """
+        if choice is Choice.RECREATE:
+            partition = None
+        with self._lock:
+            stopped = self._stopped(topic, partition)
+            for each in stopped:
+                _check_choice(each, choice)
+            name = TopicName(topic)
+            partitions = tuple(TopicPartition(name, Partition(each.partition)) for each in stopped)
+            answers = dict(self._decisions.answers)
+            for key in partitions:
+                answers[key] = Answer(choice=choice, revision=self._revision(key) + 1)
+            recreate = tuple(each for each in self._decisions.recreate if each != name)
+            if choice is Choice.RECREATE:
+                recreate += (name,)
+            self._decide(
+                "answer",
+                {"topic": topic, "partitions": [key.partition for key in partitions], "choice": choice.value},
+                replace(self._decisions, answers=MappingProxyType(answers), recreate=recreate),
+            )
+            return partitions
+
+    def recreated(self, topic: str) -> None:
+        """Records that the owner created the topic anew on the target."""
+        with self._lock:
+            recreate = tuple(each for each in self._decisions.recreate if each != topic)
+            self._decide(
+                "recreated", {"topic": topic}, replace(self._decisions, recreate=recreate), wake=False
+            )
+
+    def publish(self, document: StatusDocument) -> None:
+        """Hands out this document from now on, and saves it now and then."""
+        with self._lock:
+            self._status = document
+            self._unsaved = True
+            if self._monotonic_seconds() >= self._next_save:
+                self.save()
+
+    def save(self) -> None:
+        """Saves the last published document; the owner calls it at its end."""
+        with self._lock:
+            if self._status is not None and self._unsaved:
+                began = self._monotonic_seconds()
+                self._store.save_status(self._status.to_json())
+                self._unsaved = False
+                ended = self._monotonic_seconds()
+                self._next_save = began + max(SAVE_SECONDS, (ended - began) / SAVE_SHARE)
+
+    def status(self) -> StatusDocument | None:
+        """The last document: of this owner, or what the last one left; None if there was never one."""
+        with self._lock:
+            if self._status is None:
+                saved = self._store.load_status()
+                if saved is None:
+                    return None
+                left = StatusDocument.from_json(saved)
+                self._status = left_by_owner(left) if self._wake is None else before_first_look(left)
+            return self._status
+
+    def _stopped(self, topic: str, partition: int | None) -> list[PartitionStatus]:
+        status = self.status()
+        known = [each for each in status.partitions if each.topic == topic] if status else []
+        if not known:
+            raise UsageError(
+                f"the migration has no topic {topic!r}", hint="`kmigrate status` lists its topics and stops"
+            )
+        if partition is not None:
+            known = [each for each in known if each.partition == partition]
+        stopped = [each for each in known if each.stop is not None]
+        if not stopped:
+            place = topic if partition is None else f"{topic}-{partition}"
+            elsewhere = sorted(each.name for each in status.stopped) if status else []
+            raise UsageError(
+                f"{place} is not stopped: there is nothing to answer",
+                hint="stopped: " + ", ".join(elsewhere[:10]) if elsewhere else "no partition is stopped",
+            )
+        return stopped
+
+    def _revision(self, partition: TopicPartition) -> int:
+        answer = self._decisions.answers.get(partition)
+        return 0 if answer is None else answer.revision
+
+    def _decide(
+        self, kind: str, detail: Mapping[str, object], decisions: Decisions, *, wake: bool = True
+    ) -> None:
+        self._store.decide(kind, detail, facts={FACT: self._dump(decisions)})
+        self._decisions = decisions
+        if wake and self._wake is not None:
+            self._wake()
+
+    def _dump(self, decisions: Decisions) -> str:
+        throttle = self._throttle
+        return json.dumps(
+            {
+                "paused": decisions.paused,
+                "throttle": None if throttle is None else [throttle.bytes_per_second, throttle.instead_of],
+                "answers": [
+                    [key.topic, key.partition, answer.choice.value, answer.revision]
+                    for key, answer in decisions.answers.items()
+                ],
+                "recreate": decisions.recreate,
+            },
+            ensure_ascii=False,
+        )
+
+    def _load(self) -> Decisions:
+        text = self._store.get(FACT)
+        if text is None:
+            return Decisions(bytes_per_second=self._limit)
+        saved = json.loads(text)
+        if saved["throttle"] is not None:
+            wanted, instead_of = saved["throttle"]
+            if instead_of == self._limit:
+                self._throttle = _Throttle(bytes_per_second=wanted, instead_of=instead_of)
+        return Decisions(
+            paused=saved["paused"],
+            bytes_per_second=self._limit if self._throttle is None else self._throttle.bytes_per_second,
+            answers=MappingProxyType(
+                {
+                    TopicPartition(TopicName(topic), Partition(partition)): Answer(
+                        choice=Choice(choice), revision=revision
+                    )
+                    for topic, partition, choice, revision in saved["answers"]
+                }
+            ),
+            recreate=tuple(map(TopicName, saved["recreate"])),
+        )
+
+
+def _check_choice(partition: PartitionStatus, choice: Choice) -> None:
+    stop = partition.stop
+    if stop is not None and choice not in {each.choice for each in stop.choices}:
+        raise UsageError(
+            f"{choice.value} is no answer to {stop.kind.value} of {partition.name}: {stop.meaning}",
+            hint="choose: " + " or: ".join(each.command for each in stop.choices),
+        )

@@ -1,0 +1,256 @@
+"""The status document: how one migration stands, as values with a versioned JSON form.
+
+Rule: the JSON (`apiVersion: kmigrate/v1`, `kind: Status`) is a contract: keys are only ever added, readers
+ignore those they do not know. A number that is not known is null, never 0. Times are milliseconds since
+the epoch.
+
+`kmigrate.runner.board` fills it; the table, the live view and the API read it. Reference:
+docs/understanding-status.md.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Literal, Self
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic.alias_generators import to_camel
+
+from kmigrate.copy.states import STOPS, Choice, PartitionState, Stop, StopKind
+from kmigrate.errors import KmigrateError
+
+API_VERSION = "kmigrate/v1"
+
+_JSON = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
+
+
+class MigrationState(enum.Enum):
+    """What a migration as a whole is doing."""
+
+    NOT_STARTED = "NOT_STARTED"
+    RUNNING = "RUNNING"
+    IN_SYNC = "IN_SYNC"
+    WAITING = "WAITING"
+    PAUSED = "PAUSED"
+    STOPPED = "STOPPED"
+    SUPERSEDED = "SUPERSEDED"
+    ENDED = "ENDED"
+
+
+MIGRATION_STATES: dict[MigrationState, str] = {
+    MigrationState.NOT_STARTED: "`run` has not been called for this migration, or it found a blocker",
+    MigrationState.RUNNING: "records are being copied",
+    MigrationState.IN_SYNC: "everything readable on the source is on the target; new records follow",
+    MigrationState.WAITING: "nothing can be copied now; the reason says why; it goes on by itself",
+    MigrationState.PAUSED: "an operator paused it",
+    MigrationState.STOPPED: "partitions stopped; they wait for an operator's answer, the others go on",
+    MigrationState.SUPERSEDED: "another owner holds the lease; this one wrote nothing since",
+    MigrationState.ENDED: "no owner runs; this is how things stood when the last one ended",
+}
+"""State → what it means. Docs and `status` read this table."""
+
+
+class EtaBasis(enum.Enum):
+    """What an ETA rests on, or why there is none."""
+
+    RATE = "at the rate of the last 30 s"
+    DONE = "nothing is left"
+    OUTPACED = "production outpaces the copy"
+    STOPPED = "waits for an answer to its stops"
+    UNKNOWN = "unknown"
+
+
+@with_config(_JSON)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceStatus:
+    """One answer that an operator can give, and the command line that gives it."""
+
+    choice: Choice
+    command: str
+
+
+@with_config(_JSON)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopStatus:
+    """Why a partition stopped, where on the source, the evidence, and what can be answered."""
+
+    kind: StopKind
+    offset: int
+    evidence: str
+    meaning: str
+    choices: tuple[ChoiceStatus, ...]
+
+    @classmethod
+    def of(cls, stop: Stop, topic: str, partition: int) -> Self:
+        """The stop of one partition, with its command lines."""
+        meaning, choices = STOPS[stop.kind]
+        return cls(
+            kind=stop.kind,
+            offset=stop.offset,
+            evidence=stop.evidence,
+            meaning=meaning,
+            choices=tuple(
+                ChoiceStatus(choice=choice, command=choice.command(topic, partition)) for choice in choices
+            ),
+        )
+
+
+@with_config(_JSON)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionStatus:
+    """Where one partition stands.
+
+    `position` and `target_end` are the target's log end as far as it is proven. `waived`: stopped, and the
+    operator chose to leave it so.
+    """
+
+    topic: str
+    partition: int
+    state: PartitionState
+    position: int | None = None
+    source_start: int | None = None
+    source_end: int | None = None
+    target_end: int | None = None
+    lag_records: int | None = None
+    lag_seconds: float | None = None
+    reason: str = ""
+    stop: StopStatus | None = None
+    waived: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.topic}-{self.partition}"
+
+
+@with_config(_JSON)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """Amounts, rates and what is left, of a topic or of everything.
+
+    Amounts count since this owner started. `done` is the copied share of the source's offsets, 0 to 1.
+    """
+
+    records_copied: int = 0
+    bytes_copied: int = 0
+    records_per_second: float = 0.0
+    bytes_per_second: float = 0.0
+    lag_records: int | None = None
+    lag_seconds: float | None = None
+    eta_seconds: float | None = None
+    eta_basis: EtaBasis = EtaBasis.UNKNOWN
+    done: float | None = None
+
+
+@with_config(_JSON)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicStatus:
+    """One topic: its flow, and how many of its partitions are in which state."""
+
+    topic: str
+    partitions: int
+    flow: Flow
+    states: dict[PartitionState, int]
+
+
+@with_config(_JSON)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """One worker process."""
+
+    number: int
+    pid: int | None
+    alive: bool
+
+
+@with_config(_JSON)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A topic that does not move, and why."""
+
+    topic: str
+    reason: str
+
+
+@with_config(_JSON)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusDocument:
+    """How a migration stands. `partitions` holds every partition, in the order of topic and number."""
+
+    api_version: Literal["kmigrate/v1"] = "kmigrate/v1"
+    kind: Literal["Status"] = "Status"
+    name: str
+    state: MigrationState
+    reason: str = ""
+    next_step: str = ""
+    started_at: int | None = None
+    updated_at: int | None = None
+    source_cluster_id: str | None = None
+    target_cluster_id: str | None = None
+    term: int | None = None
+    lease_seconds_left: float | None = None
+    workers: tuple[WorkerStatus, ...] = ()
+    throttle_bytes_per_second: int | None = None
+    notices: tuple[str, ...] = ()
+    state_lost: str | None = None
+    totals: Flow = Flow()
+    topics: tuple[TopicStatus, ...] = ()
+    partitions: tuple[PartitionStatus, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The document as JSON."""
+        return _adapter().dump_json(self, by_alias=True, indent=indent).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> StatusDocument:
+        """The document that `to_json` wrote; raises KmigrateError if it is not one."""
+        try:
+            return _adapter().validate_json(text)
+        except ValidationError as error:
+            raise KmigrateError(
+                f"not a status document of {API_VERSION}: {error.errors()[0]['msg']}",
+                hint="owner and command come from different versions of kmigrate",
+            ) from error
+
+    @property
+    def stopped(self) -> tuple[PartitionStatus, ...]:
+        """The partitions that wait for an answer; waived ones do not."""
+        return tuple(each for each in self.partitions if each.stop is not None and not each.waived)
+
+    @property
+    def waived(self) -> tuple[PartitionStatus, ...]:
+        """The partitions that the operator left stopped."""
+        return tuple(each for each in self.partitions if each.waived)
+
+
+def left_by_owner(document: StatusDocument) -> StatusDocument:
+    """How things stand without an owner: as the last one left them."""
+    if document.state in (MigrationState.ENDED, MigrationState.NOT_STARTED, MigrationState.SUPERSEDED):
+        return document
+    return replace(
+        document,
+        state=MigrationState.ENDED,
+        reason=f"no owner runs; the last one ended without a word, in state {document.state.value}",
+        next_step="kmigrate run -f FILE goes on where it ended",
+        lease_seconds_left=None,
+        workers=(),
+    )
+
+
+def before_first_look(document: StatusDocument) -> StatusDocument:
+    """How things stand while an owner starts: as the last one left them."""
+    return replace(
+        document,
+        state=MigrationState.WAITING,
+        reason="the owner is starting; the numbers are those of the last one",
+        next_step="",
+        lease_seconds_left=None,
+        workers=(),
+    )
+
+
+@cache
+def _adapter() -> TypeAdapter[StatusDocument]:
+    return TypeAdapter(StatusDocument)

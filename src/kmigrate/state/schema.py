@@ -1,0 +1,76 @@
+"""The database's tables, their version, and what a database that cannot be used is told as.
+
+Rule: a version is never changed once released; a new one is one more step in `STEPS`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from kmigrate.errors import KmigrateError
+
+APPLICATION_ID = 0x6B6D6967
+"""Written into the file's head, so that another program's database is not taken for ours."""
+
+STEPS: tuple[str, ...] = (
+    """
+    CREATE TABLE fact (
+        key TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE remembered (
+        topic TEXT NOT NULL,
+        partition INTEGER NOT NULL,
+        source_topic_id TEXT NOT NULL,
+        target_topic_id TEXT NOT NULL,
+        source_epoch INTEGER NOT NULL,
+        appended INTEGER NOT NULL,
+        PRIMARY KEY (topic, partition)
+    ) WITHOUT ROWID;
+    CREATE TABLE journal (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at_ms INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        detail TEXT NOT NULL
+    );
+    CREATE TABLE status (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        document TEXT NOT NULL
+    );
+    """,
+)
+"""What leads from each version to the next one; their number is the version this program writes."""
+
+
+def prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Brings a database to this program's version; raises KmigrateError if it is newer, foreign, damaged."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    owner: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    tables: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if version > len(STEPS):
+        raise KmigrateError(
+            f"{path} was written by a newer kmigrate (schema {version}, this one knows {len(STEPS)})",
+            hint="run the newer kmigrate with this state folder",
+        )
+    if tables and owner != APPLICATION_ID:
+        raise KmigrateError(
+            f"{path} is the database of another program", hint="choose another folder with --state"
+        )
+    finding: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if finding != "ok":
+        raise damaged(path, finding)
+    for number, step in enumerate(STEPS[version:], start=version + 1):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {step} PRAGMA application_id = {APPLICATION_ID};"
+            f" PRAGMA user_version = {number}; COMMIT;"
+        )
+
+
+def damaged(path: Path, finding: str) -> KmigrateError:
+    """The error for a file that SQLite cannot read."""
+    return KmigrateError(
+        f"{path} is damaged: {finding}",
+        hint="restore it from a backup, or move it away with its -wal and -shm files and run again: "
+        "positions are read from the target, and partitions that cannot be proven stop as STATE_LOST",
+    )
