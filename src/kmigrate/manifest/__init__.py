@@ -1,0 +1,41 @@
+"""The manifest room owns what the operator wants: one YAML file and the Java client properties it names.
+
+`load_manifest` is the way in, `Manifest` what comes out; every problem on the way is told with its file and
+line.
+"""
+
+from kmigrate.manifest.loader import load_manifest
+from kmigrate.manifest.model import (
+    Limits,
+    Manifest,
+    ManifestDocument,
+    Offsets,
+    OffsetsClass,
+    ReplicationFactor,
+    Scheme,
+    Selection,
+    Wave,
+)
+from kmigrate.manifest.properties import ParsedProperties, PropertyValue, parse_properties
+from kmigrate.manifest.schema import manifest_schema
+from kmigrate.manifest.settings import ClientProperties, ClusterSettings, HostPort
+
+__all__ = [
+    "ClientProperties",
+    "ClusterSettings",
+    "HostPort",
+    "Limits",
+    "Manifest",
+    "ManifestDocument",
+    "Offsets",
+    "OffsetsClass",
+    "ParsedProperties",
+    "PropertyValue",
+    "ReplicationFactor",
+    "Scheme",
+    "Selection",
+    "Wave",
+    "load_manifest",
+    "manifest_schema",
+    "parse_properties",
+]

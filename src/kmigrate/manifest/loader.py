@@ -1,0 +1,97 @@
+"""A manifest is loaded whole or not at all: all problems of its files are told at once, each with its line.
+
+Rule: the checks are independent of each other and all work on the same tree, so that none hides what another
+finds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from kmigrate.errors import ManifestError, Problem
+from kmigrate.manifest.clusters import ClusterReader
+from kmigrate.manifest.files import read_limited
+from kmigrate.manifest.model import Manifest, ManifestDocument
+from kmigrate.manifest.shape import check_shape
+from kmigrate.manifest.support import notices_of, unsupported_values
+from kmigrate.manifest.yaml_tree import YamlTree, parse_tree
+
+
+def load_manifest(path: Path | str, *, environ: Mapping[str, str] | None = None) -> Manifest:
+    """The manifest at the path, with its properties files read and its references resolved.
+
+    `environ` is where `${env:…}` looks; by default the environment of the process. Raises `ManifestError`.
+    """
+    path = Path(path)
+    tree = _read_tree(path)
+    if tree.value is None:
+        raise ManifestError(_in_order(tree.problems or (tree.problem((), "is empty: it says nothing"),)))
+
+    clusters = ClusterReader(tree, folder=path.parent, environ=os.environ if environ is None else environ)
+    source, target = clusters.settings_of("source"), clusters.settings_of("target")
+    client_properties = clusters.client_properties()
+    document = check_shape(tree)
+    problems = [*tree.problems, *unsupported_values(tree), *_contradictions(tree), *clusters.problems]
+    if not isinstance(document, ManifestDocument):
+        problems += document
+    if problems or source is None or target is None or not isinstance(document, ManifestDocument):
+        raise ManifestError(_in_order(problems))
+
+    spec = document.spec
+    return Manifest(
+        name=document.metadata.name,
+        source=source,
+        target=target,
+        topics=spec.topics,
+        groups=spec.groups,
+        scheme=spec.scheme,
+        start=spec.start,
+        offsets=spec.offsets,
+        replication_factor=spec.replication_factor,
+        waves=spec.waves,
+        limits=spec.limits,
+        workers=spec.workers,
+        lanes=spec.lanes,
+        client_properties=client_properties,
+        notices=notices_of(document),
+        path=path,
+    )
+
+
+def _read_tree(path: Path) -> YamlTree:
+    file = str(path)
+    try:
+        content = read_limited(path)
+    except OSError as error:
+        return YamlTree(file=file, problems=(_whole(file, f"cannot be read: {error.strerror}"),))
+    try:
+        return parse_tree(content.decode("utf-8-sig"), file=file)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return YamlTree(file=file, problems=(Problem(file=file, line=line, message="is not UTF-8 text"),))
+
+
+def _contradictions(tree: YamlTree) -> list[Problem]:
+    """What fits the model, each value for itself, and still cannot be meant."""
+    problems: list[Problem] = []
+    if tree.at("spec", "topics", "include") == []:
+        problems.append(tree.problem(("spec", "topics", "include"), "spec.topics.include selects no topic"))
+    waves = tree.at("spec", "waves")
+    seen: set[str] = set()
+    for index in range(len(waves) if isinstance(waves, list) else 0):
+        name = tree.text_at("spec", "waves", index, "name")
+        if name is not None and name in seen:
+            problems.append(tree.problem(("spec", "waves", index, "name"), f"two waves are named {name!r}"))
+        seen.add(name or "")
+    return problems
+
+
+def _in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """By file and line, and nothing twice: both clusters may name the same properties file."""
+    return sorted(dict.fromkeys(problems), key=lambda p: (p.file, p.line or 0, p.message))
+
+
+def _whole(file: str, message: str) -> Problem:
+    return Problem(file=file, line=None, message=message)

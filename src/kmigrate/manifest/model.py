@@ -1,0 +1,284 @@
+"""The manifest has two shapes: `ManifestDocument` as its author writes it, `Manifest` as other rooms read it.
+
+Rule: the document knows keys, types and defaults, and is what editors get as a JSON Schema; the manifest has
+the clusters' settings resolved. Both are frozen. The names in YAML are camelCase, in Python snake_case.
+
+Reference: docs/manifest.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError, ValidationError
+
+from kmigrate.manifest.settings import NO_PROPERTIES, ClientProperties, ClusterSettings
+
+API_VERSION = "kmigrate/v1"
+KIND = "Migration"
+INTERNAL_TOPIC_PREFIX = "__"
+
+_LITERAL_TOPIC = re.compile(r"(?:[a-zA-Z0-9_-]|\\?\.|\\-)+")
+
+
+def _alias(name: str) -> str:
+    return "class" if name == "offsets_class" else to_camel(name)
+
+
+def _name(text: str) -> str:
+    if text in (".", ".."):
+        raise PydanticCustomError("name", "must not be '.' or '..'")
+    return text
+
+
+def _regex(text: str) -> str:
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        reason = {"text": text, "reason": str(error)}
+        raise PydanticCustomError(
+            "regex", "'{text}' is not a regular expression: {reason}", reason
+        ) from error
+    return text
+
+
+def is_start(text: str) -> bool:
+    """Whether a text is `earliest`, `latest` or an ISO time with its zone."""
+    if text in ("earliest", "latest"):
+        return True
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _start(text: str) -> str:
+    if not is_start(text):
+        raise PydanticCustomError("start", "must be earliest, latest or a time like 2024-05-01T00:00:00Z")
+    return text
+
+
+def _replication_factor(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return handler(value)
+    except ValidationError:  # one sentence instead of one for each alternative
+        raise PydanticCustomError(
+            "replication_factor", "must be source, fit or a whole number from 1 to 32767"
+        ) from None
+
+
+Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,100}$"), AfterValidator(_name)]
+Regex: TypeAlias = Annotated[str, AfterValidator(_regex)]
+Start: TypeAlias = Annotated[str, AfterValidator(_start)]
+ReplicationFactor: TypeAlias = Literal["source", "fit"] | int
+Budget: TypeAlias = Annotated[int, Field(ge=0)]
+Properties: TypeAlias = Annotated[
+    Mapping[str, str],  # the text as written, also of `30000` and `true`
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}),
+]
+
+
+class Scheme(StrEnum):
+    """Who moves when: order, pause and latency are traded against each other."""
+
+    PRODUCERS_FIRST = "producers-first"
+    """Strict order, at the price of a pause: consumers drain the source before they move."""
+    PRODUCERS_LATER = "producers-later"
+    """Low latency, at the price of order: consumers read both clusters for a while."""
+    CONSUMERS_FIRST = "consumers-first"
+    """Production never stops, at the price of live replication until the producers move."""
+
+
+class OffsetsClass(StrEnum):
+    """Which offsets records get: the more equal, the more the gaps of the source cost."""
+
+    AUTO = "auto"
+    """The plan decides for each partition."""
+    IDENTICAL = "identical"
+    """The same offsets; gaps are filled."""
+    SHIFTED = "shifted"
+    """The same distances; only the start differs."""
+    MAPPED = "mapped"
+    """An exact translation table; nothing is filled."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        alias_generator=_alias,
+        field_title_generator=lambda name, _: _alias(name),
+        validate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+
+class Metadata(_Section):
+    """Which migration this is."""
+
+    name: Name = Field(description="Names the migration, its folder and its group kmigrate-<name>.")
+
+
+class SourceSection(_Section):
+    """A cluster and how to reach it."""
+
+    cluster_id: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="Guard: refuse any cluster with another id."
+    )
+    properties_file: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, repr=False, description="A Java client.properties; relative to the manifest's folder."
+    )
+    properties: Properties = Field(
+        default={}, repr=False, description="Java client keys; they win over the file's."
+    )
+    address_map: Properties = Field(
+        default={}, description="Advertised address to the one reachable from here."
+    )
+
+
+class TargetSection(SourceSection):
+    """The cluster that the migration leads to."""
+
+    client_properties: Properties = Field(
+        default={}, repr=False, description="What applications will use on the target."
+    )
+
+
+class Selection(_Section):
+    """Names chosen by regular expressions that match the whole name."""
+
+    include: tuple[Regex, ...] = Field(default=(".*",), description="A name must match one of these …")
+    exclude: tuple[Regex, ...] = Field(default=(), description="… and none of these.")
+
+    @cached_property
+    def patterns(self) -> tuple[tuple[re.Pattern[str], ...], tuple[re.Pattern[str], ...]]:
+        """`include` and `exclude`, compiled once."""
+        return tuple(map(re.compile, self.include)), tuple(map(re.compile, self.exclude))
+
+    def selects(self, name: str) -> bool:
+        """Whether the name is included and not excluded."""
+        include, exclude = self.patterns
+        return any(p.fullmatch(name) for p in include) and not any(p.fullmatch(name) for p in exclude)
+
+
+class Offsets(_Section):
+    """Offset classes and what equality may cost."""
+
+    offsets_class: OffsetsClass = Field(default=OffsetsClass.AUTO, description="For all topics.")
+    topics: Mapping[Regex, OffsetsClass] = Field(
+        default={}, description="For topics whose whole name matches; the first match counts."
+    )
+    pad_budget: Budget = Field(default=2_000_000_000, description="Filler records per partition at most.")
+    pad_budget_total: Budget = Field(default=10_000_000_000, description="Filler records in all at most.")
+    gap_budget: Budget = Field(
+        default=1_000_000, description="Markers per partition for the planned backlog."
+    )
+
+    def class_of(self, topic: str) -> OffsetsClass:
+        """The class asked for this topic."""
+        matching = (wanted for regex, wanted in self.topics.items() if re.fullmatch(regex, topic))
+        return next(matching, self.offsets_class)
+
+
+class Wave(_Section):
+    """Topics and groups that move together."""
+
+    name: Name
+    topics: tuple[Regex, ...] = ()
+    groups: tuple[Regex, ...] = ()
+    scheme: Scheme | None = None
+
+
+class Limits(_Section):
+    """What the migration may take from the clusters."""
+
+    bytes_per_second: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Copied bytes a second at most; null: no limit."
+    )
+
+
+class Spec(_Section):
+    """What is moved, from where to where, and how."""
+
+    source: SourceSection
+    target: TargetSection
+    topics: Selection = Selection()
+    groups: Selection = Selection()
+    scheme: Scheme | None = Field(default=None, description="Who moves when.")
+    start: Start = Field(default="earliest", description="earliest, latest or an ISO time with its zone.")
+    offsets: Offsets = Offsets()
+    replication_factor: Annotated[
+        Literal["source", "fit"] | Annotated[int, Field(ge=1, le=32_767)], WrapValidator(_replication_factor)
+    ] = Field(default="source", description="As on the source, what fits the target, or a number.")
+    waves: tuple[Wave, ...] = Field(default=(), description="Default: one wave with everything.")
+    limits: Limits = Limits()
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="Copying processes.")
+    lanes: Annotated[int, Field(ge=1, le=16)] = Field(
+        default=1, description="Pipelines for each pair of brokers."
+    )
+
+
+class ManifestDocument(_Section):
+    """A kmigrate manifest: one migration of topics from a source cluster to a target cluster."""
+
+    api_version: Literal["kmigrate/v1"]
+    kind: Literal["Migration"]
+    metadata: Metadata
+    spec: Spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What the operator wants, checked and resolved; no value in its repr is a secret.
+
+    `path` is where it was read and does not count when two manifests are compared. `notices` are for the
+    operator.
+    """
+
+    name: str
+    source: ClusterSettings
+    target: ClusterSettings
+    topics: Selection = field(default_factory=Selection)
+    groups: Selection = field(default_factory=Selection)
+    scheme: Scheme | None = None
+    start: str = "earliest"
+    offsets: Offsets = field(default_factory=Offsets)
+    replication_factor: ReplicationFactor = "source"
+    waves: tuple[Wave, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    workers: int = 1
+    lanes: int = 1
+    client_properties: ClientProperties = NO_PROPERTIES
+    notices: tuple[str, ...] = ()
+    path: Path = field(default=Path(), compare=False)
+
+    def topic_selected(self, name: str) -> bool:
+        """Whether the topic moves; internal topics never do."""
+        return not name.startswith(INTERNAL_TOPIC_PREFIX) and self.topics.selects(name)
+
+    def literal_topics(self) -> tuple[str, ...]:
+        r"""The selected topics that `include` names outright, in its order.
+
+        An entry without metacharacters is a name; a dot counts as plain, escaped (`pay\.orders`) or not
+        (`pay.orders`, which as a regular expression matches more than that one name).
+        """
+        names = (entry.replace("\\", "") for entry in self.topics.include if _LITERAL_TOPIC.fullmatch(entry))
+        return tuple(name for name in dict.fromkeys(names) if self.topic_selected(name))

@@ -1,0 +1,44 @@
+"""The JSON Schema names the keys as the manifest spells them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from kmigrate.manifest import manifest_schema
+
+
+def definition(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = manifest_schema()["$defs"][name]
+    return found
+
+
+def test_the_schema_is_json_and_says_its_dialect() -> None:
+    schema = json.loads(json.dumps(manifest_schema()))
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["title"] == "kmigrate manifest"
+    assert schema["required"] == ["apiVersion", "kind", "metadata", "spec"]
+
+
+def test_keys_are_spelled_as_in_the_manifest_and_no_others_are_allowed() -> None:
+    assert set(definition("Spec")["properties"]) == {
+        "source", "target", "topics", "groups", "scheme", "start", "offsets",
+        "replicationFactor", "waves", "limits", "workers", "lanes",
+    }  # fmt: skip
+    assert set(definition("Offsets")["properties"]) == {
+        "class", "topics", "padBudget", "padBudgetTotal", "gapBudget",
+    }  # fmt: skip
+    assert set(definition("TargetSection")["properties"]) - set(
+        definition("SourceSection")["properties"]
+    ) == {"clientProperties"}
+    assert all(
+        section.get("additionalProperties", False) is False for section in manifest_schema()["$defs"].values()
+    )
+
+
+def test_limits_and_words_are_in_the_schema() -> None:
+    spec = definition("Spec")["properties"]
+    assert (spec["workers"]["minimum"], spec["workers"]["maximum"]) == (1, 64)
+    assert spec["replicationFactor"]["anyOf"][0]["enum"] == ["source", "fit"]
+    assert definition("Metadata")["properties"]["name"]["pattern"] == "^[a-zA-Z0-9._-]{1,100}$"
+    assert "number" in definition("SourceSection")["properties"]["properties"]["additionalProperties"]["type"]
