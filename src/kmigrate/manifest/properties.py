@@ -1,8 +1,8 @@
 """Java `.properties` text is read as `java.util.Properties.load` reads it.
 
 Rule: this module knows the format and nothing about Kafka's keys. What Java accepts is accepted with the same
-result, and every value keeps the line on which it begins. One exception: a lone backslash as the last line, to Java
-an entry with neither key nor value, is nothing here.
+result, and every value keeps the line on which it begins. One exception: a lone backslash as the last line is
+nothing here, and to Java an entry with neither key nor value.
 
 Reference: the Javadoc of `java.util.Properties.load(Reader)`. Kafka's own tools load their files as
 ISO-8859-1 (`Utils.loadProps`), so callers decode bytes with `PROPERTIES_ENCODING`.
