@@ -1,8 +1,8 @@
 """Which pipeline copies which partition, and when a partition may change hands.
 
 `assign` spreads partitions over pipelines: a partition keeps its pipeline while its leaders stay, a new one
-goes where there are fewest. `Handover` is the rule that no partition ever has two holders: what was ordered to
-one pipeline is ordered to another only after the first reported it released, or its worker died.
+goes where there are fewest. `Handover` is the rule that no partition ever has two holders: what was ordered
+to one pipeline is ordered to another only after the first reported it released, or its worker died.
 """
 
 from __future__ import annotations
