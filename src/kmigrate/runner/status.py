@@ -4,7 +4,7 @@ Rule: the JSON (`apiVersion: kmigrate/v1`, `kind: Status`) is a contract: keys a
 ignore those they do not know. A number that is not known is null, never 0. Times are milliseconds since
 the epoch.
 
-`kmigrate.runner.board` fills it; the table, the live view and the API read it. Reference:
+`kmigrate.runner.board.StatusBoard` fills it; the table, the live view and the API read it. Reference:
 docs/understanding-status.md.
 """
 
@@ -45,7 +45,7 @@ MIGRATION_STATES: dict[MigrationState, str] = {
     MigrationState.IN_SYNC: "everything readable on the source is on the target; new records follow",
     MigrationState.WAITING: "nothing can be copied now; the reason says why; it goes on by itself",
     MigrationState.PAUSED: "an operator paused it",
-    MigrationState.STOPPED: "partitions stopped; they wait for an operator's answer, the others go on",
+    MigrationState.STOPPED: "partitions stopped and wait for an operator's answer; all others are in sync",
     MigrationState.SUPERSEDED: "another owner holds the lease; this one wrote nothing since",
     MigrationState.ENDED: "no owner runs; this is how things stood when the last one ended",
 }
