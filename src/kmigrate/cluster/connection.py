@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+from kmigrate.cluster.network import Buffer, Link
 from kmigrate.errors import BrokerRefused, ConnectionLost, ProtocolError, Unreachable
 from kmigrate.kafka_types import BrokerAddress, Side
-from kmigrate.cluster.network import Buffer, Link
 from kmigrate.wire.call import Call, VersionRanges, api_versions, error_name
 
 T = TypeVar("T")

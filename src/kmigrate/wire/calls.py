@@ -210,9 +210,7 @@ def list_offsets(
 
     def parse(answer: Any) -> Mapping[TopicPartition, OffsetAnswer]:
         return {
-            TopicPartition(topic.name, part.partition_index): OffsetAnswer(
-                part.error_code, part.offset, part.timestamp
-            )
+            TopicPartition(topic.name, part.partition_index): OffsetAnswer(part.error_code, part.offset, part.timestamp)
             for topic in answer.topics
             for part in topic.partitions
         }
@@ -259,9 +257,7 @@ def offset_for_leader_epoch(
 
     def parse(answer: Any) -> Mapping[TopicPartition, EpochEnd]:
         return {
-            TopicPartition(topic.topic, part.partition): EpochEnd(
-                part.error_code, part.leader_epoch, part.end_offset
-            )
+            TopicPartition(topic.topic, part.partition): EpochEnd(part.error_code, part.leader_epoch, part.end_offset)
             for topic in answer.topics
             for part in topic.partitions
         }
@@ -326,8 +322,7 @@ def create_topics(topics: Sequence[NewTopic], timeout_ms: int) -> Call[Mapping[T
                     replication_factor=topic.replication_factor,
                     assignments=[],
                     configs=[
-                        topic_class.CreatableTopicConfig(name=key, value=value)
-                        for key, value in topic.configs.items()
+                        topic_class.CreatableTopicConfig(name=key, value=value) for key, value in topic.configs.items()
                     ],
                 )
                 for topic in topics
@@ -347,9 +342,7 @@ def create_topics(topics: Sequence[NewTopic], timeout_ms: int) -> Call[Mapping[T
     )
 
 
-def create_partitions(
-    counts: Mapping[TopicName, int], timeout_ms: int
-) -> Call[Mapping[TopicName, TopicOutcome]]:
+def create_partitions(counts: Mapping[TopicName, int], timeout_ms: int) -> Call[Mapping[TopicName, TopicOutcome]]:
     """Raises topics to the given partition counts. Goes to the controller."""
 
     def build(_version: int) -> Any:
@@ -395,9 +388,7 @@ def describe_topic_configs(
     return _describe_configs(_TOPIC_RESOURCE, names, keys)
 
 
-def describe_broker_configs(
-    broker: BrokerId, keys: Sequence[str]
-) -> Call[Mapping[str, tuple[int, Mapping[str, str]]]]:
+def describe_broker_configs(broker: BrokerId, keys: Sequence[str]) -> Call[Mapping[str, tuple[int, Mapping[str, str]]]]:
     """The effective settings of one broker; goes to that broker."""
     return _describe_configs(_BROKER_RESOURCE, [str(broker)], keys)
 
@@ -433,5 +424,3 @@ def _describe_configs(
 def _by_topic(wanted: Iterable[TopicPartition]) -> list[tuple[TopicName, list[Partition]]]:
     ordered = sorted(wanted)
     return [(name, [tp.partition for tp in group]) for name, group in groupby(ordered, key=lambda tp: tp.topic)]
-
-

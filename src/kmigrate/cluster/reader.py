@@ -1,0 +1,109 @@
+"""Reads stretches of partitions from one broker, whole batches at a time, for looking and comparing; never for copying.
+
+Bounded: an answer is at most ANSWER_BYTES (or one batch, if that is larger), and batches are copied out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from kmigrate.cluster.network import Link
+from kmigrate.errors import ProtocolError
+from kmigrate.kafka_types import Offset, Side, TopicId, TopicPartition
+from kmigrate.records.batch import Header, iterate_batches
+from kmigrate.wire import fetch
+from kmigrate.wire.error_codes import ErrorCode
+
+ANSWER_BYTES = 4 << 20
+PARTITION_BYTES = 256 << 10
+MAX_WAIT_MS = 100
+_EMPTY_ANSWERS = 50
+
+
+class ReadStretch(NamedTuple):
+    """The batches that hold the wanted offsets, or the error code that came instead."""
+
+    error: int
+    batches: list[tuple[Header, memoryview]]
+
+
+class TailReader:
+    """Reads over a link that nobody else uses meanwhile."""
+
+    def __init__(self, side: Side, link: Link, client_id: str = "kmigrate") -> None:
+        self._side = side
+        self._link = link
+        self._client_id = client_id.encode()
+
+    def read(
+        self, wanted: Mapping[TopicPartition, tuple[TopicId, Offset, Offset]]
+    ) -> dict[TopicPartition, ReadStretch]:
+        """For each partition (topic id, from, to): all batches that hold offsets from ≤ o < to.
+
+        Old formats are not looked into: they end the stretch with what was read so far.
+        """
+        found = {tp: ReadStretch(0, []) for tp in wanted}
+        at = {tp: start for tp, (_, start, end) in wanted.items() if start < end}
+        empty = 0
+        while at and empty < _EMPTY_ANSWERS:
+            progressed = False
+            for tp, error, batches in self._fetch({tp: (wanted[tp][0], offset) for tp, offset in at.items()}):
+                if error:
+                    found[tp] = ReadStretch(error, [])
+                    del at[tp]
+                    continue
+                end = wanted[tp][2]
+                for header, view in batches:
+                    if header.base_offset < end and header.next_offset > at[tp]:
+                        found[tp].batches.append((header, view))
+                        at[tp] = Offset(header.next_offset)
+                        progressed = True
+                if at[tp] >= end:
+                    del at[tp]
+            empty = 0 if progressed else empty + 1
+            at = {tp: at[tp] for tp in [*list(at)[1:], *list(at)[:1]]}  # another one comes first
+        for tp in at:
+            found[tp] = ReadStretch(ErrorCode.OFFSET_NOT_AVAILABLE, [])
+        return found
+
+    def _fetch(
+        self, at: Mapping[TopicPartition, tuple[TopicId, Offset]]
+    ) -> list[tuple[TopicPartition, int, list[tuple[Header, memoryview]]]]:
+        version = fetch.BY_ID if self._link.highest_version(fetch.API_KEY) >= fetch.BY_ID else fetch.BY_NAME
+        wishes: dict[bytes, list[fetch.Wish]] = {}
+        names: dict[tuple[bytes, int], TopicPartition] = {}
+        for tp, (topic_id, offset) in at.items():
+            key = fetch.topic_key(version, tp.topic, topic_id)
+            names[key, tp.partition] = tp
+            wishes.setdefault(key, []).append(fetch.Wish(tp.partition, -1, offset, -1, PARTITION_BYTES))
+        request = fetch.serialize_fetch(
+            version=version,
+            correlation_id=self._link.next_correlation_id(),
+            client_id=self._client_id,
+            max_wait_ms=MAX_WAIT_MS,
+            max_bytes=ANSWER_BYTES,
+            isolation_level=0,
+            session_id=0,
+            session_epoch=-1,
+            wishes=wishes,
+            forgotten={},
+        )
+        self._link.send([request])
+        answer = self._link.receive(bytearray(ANSWER_BYTES))
+        try:
+            parsed = fetch.parse_fetch(answer, version)
+            return [
+                (
+                    names[part.topic, part.partition],
+                    part.error or parsed.error,
+                    [
+                        (header, memoryview(bytes(view)))
+                        for header, view in iterate_batches(answer[part.start : part.end])
+                    ],
+                )
+                for part in parsed.partitions
+                if (part.topic, part.partition) in names
+            ]
+        except ValueError as error:
+            raise ProtocolError(str(error), side=self._side) from error

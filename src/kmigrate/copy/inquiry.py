@@ -1,0 +1,256 @@
+"""Collects standings for partitions that one pair of brokers leads.
+
+In this order, from the same leaders at the same epochs, and again until it stands still: our last sequence on the
+target, the target's true log end (OffsetForLeaderEpoch at the current epoch: ListOffsets tells only the high
+watermark), its log start and high watermark, both tails, and once more sequence and log end. In the other order a late
+request between the two would shift everything after it.
+
+An answer is a `Standing`, or `Unclear` with the reason: ask again later; or `Denied`: a right is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from kmigrate.cluster.network import Link, Network
+from kmigrate.cluster.reader import TailReader
+from kmigrate.copy.standing import EMPTY_TAIL, Standing, Tail, compare_tails
+from kmigrate.kafka_types import LeaderEpoch, Offset, ProducerId, Side, TopicId, TopicPartition
+from kmigrate.wire import calls
+from kmigrate.wire.call import error_name
+from kmigrate.wire.error_codes import ErrorCode
+
+QUIET_SECONDS = 5.0
+"""How long the target's log end must stand still before a request that may be on its way counts as lost."""
+FIRST_WINDOW = 64
+"""Offsets before the end that are compared at first; where they differ, ever more until something is equal."""
+WIDER = 16
+WIDEST_WINDOW = FIRST_WINDOW * WIDER**4
+
+_LEADER_ERRORS = frozenset(
+    {
+        ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+        ErrorCode.LEADER_NOT_AVAILABLE,
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        ErrorCode.FENCED_LEADER_EPOCH,
+        ErrorCode.UNKNOWN_LEADER_EPOCH,
+        ErrorCode.UNKNOWN_TOPIC_ID,
+        ErrorCode.INCONSISTENT_TOPIC_ID,
+    }
+)
+
+
+class Question(NamedTuple):
+    """One partition to be asked about; `quiet`: something of ours may still be on its way to the target."""
+
+    partition: TopicPartition
+    source_topic_id: TopicId
+    target_topic_id: TopicId
+    source_epoch: LeaderEpoch
+    target_epoch: LeaderEpoch
+    quiet: bool
+
+
+class Unclear(NamedTuple):
+    """The standing cannot be told yet. `moved` names the side whose leader should be looked up again, if any."""
+
+    reason: str
+    moved: str
+
+
+class Denied(NamedTuple):
+    """A right is missing: which one, on which side."""
+
+    evidence: str
+
+
+Finding = Standing | Unclear | Denied
+
+
+class _TargetEnd(NamedTuple):
+    last_sequence: int | None
+    end: Offset
+
+
+class Inquiry:
+    """Asks over two errand links; keeps only since when a log end has been quiet."""
+
+    def __init__(self, network: Network, producer_id: ProducerId) -> None:
+        self._network = network
+        self._producer_id = producer_id
+        self._quiet: dict[TopicPartition, tuple[Offset, float]] = {}
+
+    def ask(self, source: Link, target: Link, questions: Sequence[Question]) -> Mapping[TopicPartition, Finding]:
+        """One finding for every question; raises ConnectionLost or Unreachable if a link fails."""
+        findings: dict[TopicPartition, Finding] = {}
+        asked = {question.partition: question for question in questions}
+        target_ends = self._target_ends(target, asked, findings)
+        target_starts = self._bounds(target, asked, findings, "target", target_ends)
+        source_bounds = self._source_bounds(source, asked, findings)
+        open_questions = [question for tp, question in asked.items() if tp not in findings]
+        for question in open_questions:
+            tp = question.partition
+            self._check_quiet(question, target_ends[tp], findings)
+            if tp not in findings and source_bounds[tp][2] < min(target_ends[tp].end, source_bounds[tp][1]):
+                findings[tp] = Unclear("the source's high watermark is still below what was copied", "")
+        tails = self._tails(
+            source,
+            target,
+            {
+                tp: (question, source_bounds[tp][0], target_starts[tp], target_ends[tp].end)
+                for tp, question in asked.items()
+                if tp not in findings
+            },
+            findings,
+        )
+        again = {tp: question for tp, question in asked.items() if tp not in findings}
+        for tp, now in self._target_ends(target, again, findings).items():
+            if now != target_ends[tp]:
+                findings[tp] = Unclear("the target's log end is moving", "")
+                continue
+            self._quiet.pop(tp, None)
+            start, end, _ = source_bounds[tp]
+            findings[tp] = Standing(start, end, target_starts[tp], now.end, now.last_sequence, tails[tp])
+        return findings
+
+    def _target_ends(
+        self, target: Link, asked: Mapping[TopicPartition, Question], findings: dict[TopicPartition, Finding]
+    ) -> dict[TopicPartition, _TargetEnd]:
+        """Sequences first, then true log ends."""
+        if not asked:
+            return {}
+        producers = target.call(calls.describe_producers(asked))
+        ends = target.call(calls.offset_for_leader_epoch({tp: q.target_epoch for tp, q in asked.items()}))
+        found = {}
+        for tp in asked:
+            state, end = producers.get(tp), ends.get(tp)
+            if state is None or end is None:
+                findings[tp] = Unclear("the target did not answer for this partition", "target")
+            elif state.error or end.error:
+                findings[tp] = _trouble("target", state.error or end.error)
+            else:
+                ours = [s.last_sequence for s in state.states if s.producer_id == self._producer_id]
+                found[tp] = _TargetEnd(ours[0] if ours else None, end.end_offset)
+        return found
+
+    def _bounds(
+        self,
+        target: Link,
+        asked: Mapping[TopicPartition, Question],
+        findings: dict[TopicPartition, Finding],
+        side: str,
+        ends: Mapping[TopicPartition, _TargetEnd],
+    ) -> dict[TopicPartition, Offset]:
+        """Log starts, and the high watermarks that must have reached the true log ends."""
+        wanted = [tp for tp in asked if tp not in findings]
+        if not wanted:
+            return {}
+        starts = target.call(calls.list_offsets(wanted, calls.EARLIEST))
+        watermarks = target.call(calls.list_offsets(wanted, calls.LATEST))
+        found = {}
+        for tp in wanted:
+            start, watermark = starts.get(tp), watermarks.get(tp)
+            if start is None or watermark is None:
+                findings[tp] = Unclear(f"the {side} did not answer for this partition", side)
+            elif start.error or watermark.error:
+                findings[tp] = _trouble(side, start.error or watermark.error)
+            elif watermark.offset != ends[tp].end:
+                findings[tp] = Unclear(
+                    f"the {side} holds records above its high watermark {watermark.offset}: followers are behind", ""
+                )
+            else:
+                found[tp] = start.offset
+        return found
+
+    def _source_bounds(
+        self, source: Link, asked: Mapping[TopicPartition, Question], findings: dict[TopicPartition, Finding]
+    ) -> dict[TopicPartition, tuple[Offset, Offset, Offset]]:
+        """(log start, true log end, high watermark) of the source."""
+        wanted = [tp for tp in asked if tp not in findings]
+        if not wanted:
+            return {}
+        ends = source.call(calls.offset_for_leader_epoch({tp: asked[tp].source_epoch for tp in wanted}))
+        starts = source.call(calls.list_offsets(wanted, calls.EARLIEST))
+        watermarks = source.call(calls.list_offsets(wanted, calls.LATEST))
+        found = {}
+        for tp in wanted:
+            end, start, watermark = ends.get(tp), starts.get(tp), watermarks.get(tp)
+            if end is None or start is None or watermark is None:
+                findings[tp] = Unclear("the source did not answer for this partition", "source")
+            elif end.error or start.error or watermark.error:
+                findings[tp] = _trouble("source", end.error or start.error or watermark.error)
+            else:
+                found[tp] = start.offset, end.end_offset, watermark.offset
+        return found
+
+    def _check_quiet(self, question: Question, end: _TargetEnd, findings: dict[TopicPartition, Finding]) -> None:
+        """A request of ours may be on its way to a target that does not hold our id: wait until nothing moves."""
+        tp = question.partition
+        if not question.quiet or end.last_sequence is not None:
+            return
+        now = self._network.monotonic_seconds()
+        seen_end, since = self._quiet.get(tp, (None, now))
+        if seen_end != end.end:
+            since = now
+        self._quiet[tp] = end.end, since
+        if now - since < QUIET_SECONDS:
+            findings[tp] = Unclear(f"the target's log end must stand still for {QUIET_SECONDS:g} s first", "")
+
+    def _tails(
+        self,
+        source: Link,
+        target: Link,
+        wanted: Mapping[TopicPartition, tuple[Question, Offset, Offset, Offset]],
+        findings: dict[TopicPartition, Finding],
+    ) -> dict[TopicPartition, Tail]:
+        tails = {tp: EMPTY_TAIL for tp, (_, _, start, end) in wanted.items() if end <= start}
+        window = FIRST_WINDOW
+        left = {tp: parts for tp, parts in wanted.items() if tp not in tails}
+        while left:
+            wider = {}
+            for tp, tail in self._compare(source, target, left, window, findings):
+                _question, source_start, target_start, end = left[tp]
+                tails[tp] = tail
+                suspicious = tail.differs_at is not None or tail.foreign_at is not None
+                reaches_further = end - window > max(source_start, target_start)
+                if suspicious and not tail.equal_before and reaches_further and window < WIDEST_WINDOW:
+                    wider[tp] = left[tp]
+            left, window = wider, window * WIDER
+        return tails
+
+    def _compare(
+        self,
+        source: Link,
+        target: Link,
+        wanted: Mapping[TopicPartition, tuple[Question, Offset, Offset, Offset]],
+        window: int,
+        findings: dict[TopicPartition, Finding],
+    ) -> Iterator[tuple[TopicPartition, Tail]]:
+        """Reads the last `window` offsets of both sides and compares them."""
+        reach = {tp: (Offset(max(target_start, end - window)), end) for tp, (_, _, target_start, end) in wanted.items()}
+        on_target = TailReader(Side.TARGET, target).read(
+            {tp: (wanted[tp][0].target_topic_id, *span) for tp, span in reach.items()}
+        )
+        on_source = TailReader(Side.SOURCE, source).read(
+            {
+                tp: (wanted[tp][0].source_topic_id, Offset(max(span[0], wanted[tp][1])), span[1])
+                for tp, span in reach.items()
+                if wanted[tp][1] < span[1]
+            }
+        )
+        for tp in wanted:
+            target_tail, source_tail = on_target[tp], on_source.get(tp)
+            error = target_tail.error or (source_tail.error if source_tail else 0)
+            if error:
+                findings[tp] = _trouble("target" if target_tail.error else "source", error)
+                continue
+            batches = source_tail.batches if source_tail else []
+            yield tp, compare_tails(batches, target_tail.batches, wanted[tp][1], self._producer_id)
+
+
+def _trouble(side: str, error: int) -> Unclear | Denied:
+    name = error_name(error)
+    if error == ErrorCode.TOPIC_AUTHORIZATION_FAILED:
+        return Denied(f"READ on the {side} topic")
+    return Unclear(f"{side}: {name}", side if error in _LEADER_ERRORS else "")

@@ -1,0 +1,567 @@
+"""One thread for a source broker, a target broker and a lane: it takes turns, and waits only inside the network.
+
+A turn: adopt what the owner ordered → ask standings that are due → send what may be sent → wait for an answer → walk a
+fetch answer and request the next at once, or believe append answers. There is one receive buffer; the next fetch answer
+is read only when every batch of the last one is sent or dropped. A failed link is one more doubt, nothing else.
+
+Four links: fetch and produce carry data; the two errand links carry the questions of standings and patrols.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from kmigrate.cluster.network import Link, Network
+from kmigrate.copy.copier import Batch, Copier, Phase
+from kmigrate.copy.fetch_session import FetchSession
+from kmigrate.copy.inquiry import Denied, Inquiry, Question, Unclear
+from kmigrate.copy.orders import LeaseGrant, PartitionOrder, PipelineKey, PipelineOrder, WorkerSettings
+from kmigrate.copy.progress import PipelineProgress
+from kmigrate.copy.throttle import Throttle
+from kmigrate.errors import ClusterError
+from kmigrate.kafka_types import BrokerAddress, Side, Term, TopicPartition
+from kmigrate.wire import calls, fetch, produce
+
+MAX_REQUESTS_IN_FLIGHT = 5
+FETCH_WAIT_MS = 500
+ANSWER_MARGIN_BYTES = 64 << 10
+"""What an answer needs besides the batches themselves."""
+SMALLEST_SHARE_BYTES = 64 << 10
+TURN_SECONDS = 0.5
+PATIENCE_SECONDS = 0.1
+"""How long unsent batches may hold the buffer while nothing can be sent."""
+REPORT_SECONDS = 0.2
+PATROL_SECONDS = 1.0
+PATROL_PARTITIONS = 100
+FIRST_BACK_OFF_SECONDS = 0.1
+LAST_BACK_OFF_SECONDS = 5.0
+
+
+class _Sent(NamedTuple):
+    """A Produce request under way."""
+
+    correlation_id: int
+    batches: dict[tuple[bytes, int], tuple[Copier, Batch]]
+    sent_at: float
+
+
+class _BackOff:
+    """Doubles from a tenth of a second to five seconds."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self.until = 0.0
+
+    def failed(self, now: float) -> None:
+        self._seconds = min(LAST_BACK_OFF_SECONDS, max(FIRST_BACK_OFF_SECONDS, self._seconds * 2))
+        self.until = now + self._seconds
+
+    def succeeded(self) -> None:
+        self._seconds = 0.0
+        self.until = 0.0
+
+
+class Pipeline:
+    """Copies the partitions of its order from one broker to another."""
+
+    def __init__(
+        self,
+        key: PipelineKey,
+        settings: WorkerSettings,
+        network: Network,
+        source: BrokerAddress,
+        target: BrokerAddress,
+        buffer_bytes: int,
+        meter: Throttle,
+    ) -> None:
+        self._key = key
+        self._settings = settings
+        self._network = network
+        self._addresses = {Side.SOURCE: source, Side.TARGET: target}
+        self._meter = meter
+        self._client_id = settings.client_id.encode()
+        self._buffer = bytearray(buffer_bytes + ANSWER_MARGIN_BYTES)
+        self._answer_buffer = bytearray(64 << 10)
+        self._max_bytes = buffer_bytes
+        self._append_timeout_ms = max(1_000, settings.request_timeout_ms * 2 // 3)
+        self._inquiry = Inquiry(network, settings.producer_id)
+
+        self._copiers: dict[TopicPartition, Copier] = {}
+        self._fetched_as: dict[tuple[bytes, int], Copier] = {}
+        self._touched: dict[Copier, None] = {}
+        self._loaded: dict[Copier, None] = {}
+        self._doubting: dict[Copier, float] = {}
+        self._changed: dict[Copier, None] = {}
+        self._behind: set[Copier] = set()
+        self._released: list[TopicPartition] = []
+        self._patrol: deque[Copier] = deque()
+        self._patrol_at = 0.0
+
+        self._links: dict[tuple[Side, str], Link] = {}
+        self._session = FetchSession()
+        self._fetch_version = fetch.BY_ID
+        self._fetching: tuple[int, float] | None = None
+        self._sent: deque[_Sent] = deque()
+        self._back_off = {Side.SOURCE: _BackOff(), Side.TARGET: _BackOff()}
+        self._trouble = {Side.SOURCE: "", Side.TARGET: ""}
+        self._hindrance = ""
+        self._told_hindrance = ""
+        self._share_bytes = buffer_bytes
+        self._largest_batch = SMALLEST_SHARE_BYTES
+        self._last_sent_at = 0.0
+
+        self._order: PipelineOrder | None = None
+        self._orders_number = -1
+        self._told_orders = -1
+        self._paused = False
+        self._grant = LeaseGrant(term=Term(-1), deadline_seconds=0.0)
+        self._report_at = 0.0
+        self._urgent = False
+
+    # ── a turn ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def turn(
+        self, order: PipelineOrder | None, orders_number: int, paused: bool, grant: LeaseGrant
+    ) -> PipelineProgress | None:
+        """One turn; returns a report when something worth telling changed.
+
+        `order` None gives up everything. Failures of the clusters are handled here: they never come out.
+        """
+        self._adopt(order, orders_number, paused, grant)
+        try:
+            self._ask_standings()
+            self._walk_patrol()
+            self._send_appends()
+            self._send_fetch()
+            self._wait()
+        except ClusterError as error:
+            self._on_failure(error)
+        return self._report()
+
+    def close(self) -> None:
+        """Ends every link; what is in flight is left to the next standing."""
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
+
+    # ── orders ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _adopt(self, order: PipelineOrder | None, number: int, paused: bool, grant: LeaseGrant) -> None:
+        if grant is not self._grant:
+            regained = grant.term != self._grant.term and self._grant.term >= 0
+            self._grant = grant
+            if regained:
+                self._doubt_all(self._copiers.values(), "the lease was lost and regained")
+        if paused != self._paused:
+            self._paused = paused
+            self._touch_all()
+            self._mark_changed(self._copiers.values())
+        if number == self._orders_number and order is self._order:
+            return
+        self._order, self._orders_number = order, number
+        wanted = {} if order is None else {part.partition: part for part in order.partitions}
+        for partition in [tp for tp in self._copiers if tp not in wanted]:
+            self._give_up(partition)
+        for partition, part in wanted.items():
+            self._take(partition, part)
+        self._behind.update(copier for copier in self._copiers.values() if copier.source_end < 0)
+        self._set_share()
+        if order is not None:
+            self._move(Side.SOURCE, order.source)
+            self._move(Side.TARGET, order.target)
+        self._urgent = True
+
+    def _take(self, partition: TopicPartition, order: PartitionOrder) -> None:
+        copier = self._copiers.get(partition)
+        if copier is not None and copier.order == order:
+            return
+        if copier is None:
+            guarded_ms = self._settings.expiration_ms // 2
+            copier = Copier(order, self._settings.producer_id, guarded_ms)
+            self._copiers[partition] = copier
+            self._patrol.append(copier)
+        else:
+            self._forget_fetch(copier)
+            copier.on_order(order)
+        self._note(copier)
+
+    def _give_up(self, partition: TopicPartition) -> None:
+        copier = self._copiers.pop(partition)
+        self._forget_fetch(copier)
+        for known in (self._touched, self._loaded, self._doubting, self._changed):
+            known.pop(copier, None)
+        self._behind.discard(copier)
+        self._released.append(partition)
+
+    def _move(self, side: Side, address: BrokerAddress) -> None:
+        if address != self._addresses[side]:
+            self._addresses[side] = address
+            self._drop_links(side, f"the {side} broker moved to {address}")
+
+    # ── links ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _link(self, side: Side, purpose: str) -> Link:
+        link = self._links.get((side, purpose))
+        if link is None:
+            link = self._network.connect(side, self._addresses[side])
+            self._links[side, purpose] = link
+            if (side, purpose) == (Side.SOURCE, "data"):
+                by_id = link.highest_version(fetch.API_KEY) >= fetch.BY_ID
+                self._fetch_version = fetch.BY_ID if by_id else fetch.BY_NAME
+        return link
+
+    def _reachable(self, side: Side) -> bool:
+        return self._network.monotonic_seconds() >= self._back_off[side].until
+
+    def _on_failure(self, error: ClusterError) -> None:
+        self._back_off[error.side].failed(self._network.monotonic_seconds())
+        self._trouble[error.side] = str(error)
+        self._urgent = True
+        self._drop_links(error.side, str(error))
+
+    def _drop_links(self, side: Side, reason: str) -> None:
+        for known in [known for known in self._links if known[0] is side]:
+            self._links.pop(known).close()
+        if side is Side.SOURCE:
+            self._fetching = None
+            self._session.reset()
+            self._doubt_all(self._copiers.values(), reason)
+            return
+        self._sent.clear()
+        for copier in self._copiers.values():
+            copier.on_lost(reason)
+            self._note(copier)
+
+    # ── doubt and standings ───────────────────────────────────────────────────────────────────────────────────
+
+    def _note(self, copier: Copier) -> None:
+        """Files a copier under what it needs next; call after everything that may have changed it."""
+        self._touched[copier] = None
+        if copier.pending:
+            self._loaded[copier] = None
+        else:
+            self._loaded.pop(copier, None)
+        if copier.changed:
+            self._changed[copier] = None
+            self._urgent = self._urgent or copier.stop is not None
+        if copier.phase in (Phase.DOUBT, Phase.ASKING):
+            if copier not in self._doubting:
+                wait = min(LAST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * copier.fruitless)
+                self._doubting[copier] = self._network.monotonic_seconds() + wait
+        else:
+            self._doubting.pop(copier, None)
+
+    def _doubt_all(self, copiers: Iterable[Copier], reason: str) -> None:
+        for copier in copiers:
+            copier.on_doubt(reason)
+            self._note(copier)
+
+    def _ask_standings(self) -> None:
+        if not self._doubting or not (self._reachable(Side.SOURCE) and self._reachable(Side.TARGET)):
+            return
+        now = self._network.monotonic_seconds()
+        due = [c for c, at in self._doubting.items() if at <= now and c.wants_standing()]
+        if not due:
+            return
+        source, target = self._link(Side.SOURCE, "errand"), self._link(Side.TARGET, "errand")
+        findings = self._inquiry.ask(source, target, [_question(copier) for copier in due])
+        for copier in due:
+            finding = findings[copier.partition]
+            if isinstance(finding, Unclear):
+                copier.on_unclear(finding.reason)
+                self._doubting[copier] = now + 2 * FIRST_BACK_OFF_SECONDS
+                if finding.moved:
+                    self._trouble[Side(finding.moved)] = finding.reason
+                    self._urgent = True
+            elif isinstance(finding, Denied):
+                copier.on_denied(finding.evidence)
+            else:
+                copier.on_standing(finding)
+            self._note(copier)
+        for side in Side:
+            self._back_off[side].succeeded()
+
+    def _walk_patrol(self) -> None:
+        """Looks at the log ends of some idle partitions: what somebody else wrote there must not wait for our next batch."""
+        now = self._network.monotonic_seconds()
+        if now < self._patrol_at or not self._reachable(Side.TARGET):
+            return
+        self._patrol_at = now + PATROL_SECONDS
+        idle: dict[TopicPartition, Copier] = {}
+        for _ in range(min(PATROL_PARTITIONS, len(self._patrol))):
+            copier = self._patrol.popleft()
+            if self._copiers.get(copier.partition) is not copier:
+                continue
+            self._patrol.append(copier)
+            if copier.phase is Phase.COPYING and not copier.in_flight:
+                idle[copier.partition] = copier
+        if not idle:
+            return
+        ends = self._link(Side.TARGET, "errand").call(calls.list_offsets(idle, calls.LATEST))
+        for partition, copier in idle.items():
+            end = ends.get(partition)
+            if end is None or end.error or end.offset != copier.position:
+                copier.on_doubt("the target's log end is not where it was left")
+                self._note(copier)
+
+    # ── appending ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _send_appends(self) -> None:
+        """Sends as many requests as may be under way, the first pending batch of every partition in each."""
+        self._hindrance = ""
+        while self._loaded and len(self._sent) < MAX_REQUESTS_IN_FLIGHT:
+            now = self._network.monotonic_seconds()
+            if now >= self._grant.deadline_seconds:
+                self._hindrance = "waiting for the lease on the target"
+                return
+            if self._meter.delay_seconds(now) > 0:
+                self._hindrance = "throttled"
+                return
+            if not self._reachable(Side.TARGET):
+                return
+            now_ms = self._network.wall_ms()
+            batches: dict[bytes, list[tuple[int, memoryview]]] = {}
+            sent: dict[tuple[bytes, int], tuple[Copier, Batch]] = {}
+            size = 0
+            for copier in list(self._loaded):
+                if not copier.can_append(now_ms):
+                    continue
+                batch = copier.take_append()
+                name, index = copier.partition
+                topic = name.encode()
+                batches.setdefault(topic, []).append((index, batch.view))
+                sent[topic, index] = copier, batch
+                size += batch.size
+                if not copier.pending:
+                    del self._loaded[copier]
+            if not sent:
+                return
+            link = self._link(Side.TARGET, "data")
+            correlation_id = link.next_correlation_id()
+            self._sent.append(_Sent(correlation_id, sent, now))
+            link.send(
+                produce.serialize_produce(
+                    correlation_id=correlation_id,
+                    client_id=self._client_id,
+                    timeout_ms=self._append_timeout_ms,
+                    batches=batches,
+                )
+            )
+            self._last_sent_at = now
+            self._meter.take(size)
+
+    def _read_appended(self) -> None:
+        link = self._link(Side.TARGET, "data")
+        answer = link.receive(self._answer_buffer)
+        try:
+            correlation_id, answers = produce.parse_produce(answer)
+        except ValueError as error:
+            raise self._garbled(Side.TARGET, str(error)) from error
+        sent = self._sent.popleft()
+        if correlation_id != sent.correlation_id or answers.keys() != sent.batches.keys():
+            self._sent.appendleft(sent)
+            raise self._garbled(Side.TARGET, "a Produce answer is not that of the request")
+        now_ms = self._network.wall_ms()
+        for place, (copier, batch) in sent.batches.items():
+            copier.on_appended(batch, answers[place], now_ms)
+            if self._copiers.get(copier.partition) is copier:
+                self._note(copier)
+        self._back_off[Side.TARGET].succeeded()
+
+    def _garbled(self, side: Side, what: str) -> ClusterError:
+        return ClusterError(what, side=side, broker=str(self._addresses[side]))
+
+    # ── fetching ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _touch_all(self) -> None:
+        for copier in self._copiers.values():
+            self._note(copier)
+
+    def _forget_fetch(self, copier: Copier) -> None:
+        topic = self._topic_key(copier)
+        if topic is not None:
+            self._session.forget(topic, copier.partition.partition)
+            self._fetched_as.pop((topic, copier.partition.partition), None)
+
+    def _topic_key(self, copier: Copier) -> bytes | None:
+        topic_id = copier.order.source_topic_id
+        return None if topic_id is None else fetch.topic_key(self._fetch_version, copier.partition.topic, topic_id)
+
+    def _send_fetch(self) -> None:
+        if self._fetching is not None or not self._reachable(Side.SOURCE):
+            return
+        if self._touched or not self._session.empty:
+            self._link(Side.SOURCE, "data")  # the broker's version decides how topics are named
+        for copier in self._touched:
+            topic = self._topic_key(copier)
+            wish = None if self._paused else copier.fetch_wish()
+            if topic is None:
+                continue
+            index = copier.partition.partition
+            if wish is None:
+                self._session.forget(topic, index)
+                continue
+            self._fetched_as[topic, index] = copier
+            epoch = copier.order.source_epoch
+            self._session.wish(topic, fetch.Wish(index, epoch, wish[0], wish[1], self._share_bytes))
+        self._touched.clear()
+        if self._session.empty:
+            return
+        link = self._link(Side.SOURCE, "data")
+        request = self._session.request()
+        correlation_id = link.next_correlation_id()
+        self._fetching = correlation_id, self._network.monotonic_seconds()
+        link.send(
+            [
+                fetch.serialize_fetch(
+                    version=self._fetch_version,
+                    correlation_id=correlation_id,
+                    client_id=self._client_id,
+                    max_wait_ms=FETCH_WAIT_MS,
+                    max_bytes=self._max_bytes,
+                    isolation_level=calls.READ_COMMITTED,
+                    session_id=request.session_id,
+                    session_epoch=request.session_epoch,
+                    wishes=request.wishes,
+                    forgotten=request.forgotten,
+                )
+            ]
+        )
+
+    def _read_fetched(self) -> None:
+        answer = self._link(Side.SOURCE, "data").receive(self._buffer)
+        assert self._fetching is not None, "an answer is read only while a request is under way"
+        try:
+            fetched = fetch.parse_fetch(answer, self._fetch_version)
+        except ValueError as error:
+            raise self._garbled(Side.SOURCE, str(error)) from error
+        if fetched.correlation_id != self._fetching[0]:
+            raise self._garbled(Side.SOURCE, "a Fetch answer is not that of the request")
+        self._fetching = None
+        self._session.on_answer(fetched)
+        now_ms = self._network.wall_ms()
+        for part in fetched.partitions:
+            copier = self._fetched_as.get((part.topic, part.partition))
+            if copier is None:
+                continue
+            asked = self._session.asked(part.topic, part.partition)
+            copier.on_fetched(part, asked, answer, now_ms)
+            if copier.pending:
+                self._largest_batch = max(self._largest_batch, copier.pending[0].size)
+            if copier.fetch_offset < copier.source_end:
+                self._behind.add(copier)
+            else:
+                self._behind.discard(copier)
+            self._note(copier)
+        self._set_share()
+        self._back_off[Side.SOURCE].succeeded()
+        self._last_sent_at = self._network.monotonic_seconds()
+
+    def _set_share(self) -> None:
+        """An equal share of the answer for each partition that has data, in steps of two so that it rarely changes."""
+        parts = 1
+        while parts < len(self._behind):
+            parts *= 2
+        share = max(self._max_bytes // parts, self._largest_batch)
+        if share > self._share_bytes or share * 2 < self._share_bytes:
+            self._share_bytes = share
+            self._touch_all()
+
+    # ── waiting ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _wait(self) -> None:
+        """Waits for an answer that may be read now; an answer that does not come is a lost connection."""
+        now = self._network.monotonic_seconds()
+        self._check_answers_due(now)
+        links = []
+        produce_link = self._links.get((Side.TARGET, "data"))
+        if self._sent and produce_link is not None:
+            links.append(produce_link)
+        fetch_link = self._links.get((Side.SOURCE, "data"))
+        if self._fetching is not None and fetch_link is not None and not self._loaded:
+            links.append(fetch_link)
+        ready = self._network.wait(links, self._wait_seconds(now))
+        if produce_link is not None and produce_link in ready:
+            self._read_appended()
+        if fetch_link is not None and fetch_link in ready:
+            self._read_fetched()
+            self._send_fetch()
+        elif self._loaded and now - self._last_sent_at > PATIENCE_SECONDS and not self._hindrance:
+            for copier in list(self._loaded):
+                copier.release()
+                self._note(copier)
+
+    def _wait_seconds(self, now: float) -> float:
+        wait = TURN_SECONDS
+        if self._hindrance == "throttled":
+            wait = min(wait, self._meter.delay_seconds(now))
+        elif self._loaded:
+            wait = min(wait, PATIENCE_SECONDS)
+        wait = min([wait, *(at - now for at in self._doubting.values() if at > now)])
+        for back_off in self._back_off.values():
+            if back_off.until > now:
+                wait = min(wait, back_off.until - now)
+        return max(wait, 0.0)
+
+    def _check_answers_due(self, now: float) -> None:
+        patience = self._settings.request_timeout_ms / 1000
+        if (
+            self._fetching is not None
+            and not self._loaded
+            and now - self._fetching[1] > patience + FETCH_WAIT_MS / 1000
+        ):
+            raise self._garbled(Side.SOURCE, f"no answer to a Fetch within {patience:g} s")
+        if self._sent and now - self._sent[0].sent_at > patience:
+            raise self._garbled(Side.TARGET, f"no answer to a Produce within {patience:g} s")
+
+    # ── reports ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _mark_changed(self, copiers: Iterable[Copier]) -> None:
+        for copier in copiers:
+            copier.changed = True
+            self._changed[copier] = None
+
+    def _report(self) -> PipelineProgress | None:
+        now = self._network.monotonic_seconds()
+        told = self._told_orders == self._orders_number
+        if now < self._report_at and not self._urgent and told:
+            return None
+        if self._hindrance != self._told_hindrance:
+            self._told_hindrance = self._hindrance
+            self._mark_changed(c for c in self._copiers.values() if c.position < c.source_end)
+        if not (self._changed or self._released or not told or any(self._trouble.values())):
+            return None
+        report = PipelineProgress(
+            key=self._key,
+            orders=self._orders_number,
+            partitions=tuple(
+                copier.progress(paused=self._paused, hindrance=self._hindrance) for copier in self._changed
+            ),
+            released=tuple(self._released),
+            source_trouble=self._trouble[Side.SOURCE],
+            target_trouble=self._trouble[Side.TARGET],
+        )
+        for copier in self._changed:
+            copier.changed = False
+        self._changed.clear()
+        self._released = []
+        self._trouble = {Side.SOURCE: "", Side.TARGET: ""}
+        self._told_orders = self._orders_number
+        self._report_at = now + REPORT_SECONDS
+        self._urgent = False
+        return report
+
+
+def _question(copier: Copier) -> Question:
+    order = copier.order
+    assert order.source_topic_id is not None and order.target_topic_id is not None, "a copier without ids is stopped"
+    return Question(
+        partition=copier.partition,
+        source_topic_id=order.source_topic_id,
+        target_topic_id=order.target_topic_id,
+        source_epoch=order.source_epoch,
+        target_epoch=order.target_epoch,
+        quiet=copier.wants_quiet,
+    )
