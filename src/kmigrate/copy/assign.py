@@ -58,6 +58,7 @@ class _Given(NamedTuple):
     """A partition ordered to a pipeline; `withdrawn` is the number of the first Orders without it."""
 
     key: PipelineKey
+    given: int
     withdrawn: int | None
 
 
@@ -70,18 +71,18 @@ class Handover:
 
     def __init__(self) -> None:
         self._given: dict[TopicPartition, _Given] = {}
+        self._first: dict[TopicPartition, int] = {}
 
-    def decide(
-        self, desired: Mapping[TopicPartition, PipelineKey], number: int
-    ) -> dict[TopicPartition, PipelineKey]:
+    def decide(self, desired: Mapping[TopicPartition, PipelineKey], number: int) -> dict[TopicPartition, PipelineKey]:
         """What the Orders with this number may contain; what they leave out is withdrawn from now on."""
-        for partition, (key, withdrawn) in self._given.items():
+        for partition, (key, given, withdrawn) in self._given.items():
             if withdrawn is None and desired.get(partition) != key:
-                self._given[partition] = _Given(key, number)
+                self._given[partition] = _Given(key, given, number)
         for partition, key in desired.items():
             if partition not in self._given:
-                self._given[partition] = _Given(key, None)
-        return {partition: key for partition, (key, withdrawn) in self._given.items() if withdrawn is None}
+                self._given[partition] = _Given(key, number, None)
+                self._first.setdefault(partition, number)
+        return {partition: key for partition, (key, _, withdrawn) in self._given.items() if withdrawn is None}
 
     def on_released(self, key: PipelineKey, number: int, partitions: Iterable[TopicPartition]) -> bool:
         """Notes what a pipeline gave up under the Orders with this number; True if anything became free."""
@@ -96,11 +97,18 @@ class Handover:
 
     def on_worker_died(self, worker: int) -> None:
         """Frees everything that the worker may have held."""
-        self._given = {
-            partition: given for partition, given in self._given.items() if given.key.worker != worker
-        }
+        self._given = {partition: given for partition, given in self._given.items() if given.key.worker != worker}
 
     def holder(self, partition: TopicPartition) -> PipelineKey | None:
         """The pipeline that may hold the partition now."""
         given = self._given.get(partition)
         return None if given is None else given.key
+
+    def given_at(self, partition: TopicPartition) -> int:
+        """The number of the Orders that gave the partition to its present holder; -1 if it has none."""
+        given = self._given.get(partition)
+        return -1 if given is None else given.given
+
+    def is_first(self, partition: TopicPartition) -> bool:
+        """Whether its present holder is the first that ever had it: nobody else can have sent anything."""
+        return partition in self._given and self._given[partition].given == self._first[partition]

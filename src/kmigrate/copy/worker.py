@@ -49,9 +49,7 @@ class Turning(Protocol):
         """Closes the connections."""
 
 
-MakePipeline = Callable[
-    [PipelineKey, WorkerSettings, Network, BrokerAddress, BrokerAddress, int, Throttle], Turning
-]
+MakePipeline = Callable[[PipelineKey, WorkerSettings, Network, BrokerAddress, BrokerAddress, int, Throttle], Turning]
 
 
 class _Post:
@@ -89,17 +87,18 @@ def partitions_of(order: PipelineOrder | None) -> set[TopicPartition]:
 
 
 class _Outbox:
-    """Reports on their way up: those of one pipeline are merged until they are sent."""
+    """Reports on their way up: those of one pipeline under the same Orders are merged until they are sent."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._filled = threading.Condition()
-        self._pending: dict[PipelineKey, PipelineProgress] = {}
+        self._pending: dict[tuple[PipelineKey, int], PipelineProgress] = {}
 
     def put(self, report: PipelineProgress) -> None:
         with self._filled:
-            earlier = self._pending.get(report.key)
-            self._pending[report.key] = report if earlier is None else merge(earlier, report)
+            under = report.key, report.orders
+            earlier = self._pending.get(under)
+            self._pending[under] = report if earlier is None else merge(earlier, report)
             self._filled.notify()
 
     def send_forever(self) -> None:
@@ -116,7 +115,7 @@ class _Outbox:
 
 
 def merge(earlier: PipelineProgress, later: PipelineProgress) -> PipelineProgress:
-    """Two reports of one pipeline as one: the last word on every partition, and all that was released."""
+    """Two reports under the same Orders as one: the last word on every partition, and all released."""
     partitions = {each.partition: each for each in earlier.partitions}
     partitions.update((each.partition, each) for each in later.partitions)
     return PipelineProgress(

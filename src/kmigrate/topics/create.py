@@ -1,0 +1,184 @@
+"""Creates, enlarges and deletes topics on the target; the outcome of each is a value.
+
+Nothing here repeats a request: what may work later comes back as `Later`, and the caller comes again. A topic
+counts as ours to begin with only if this very request created it: after a time-out it may have been another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+from kmigrate.cluster.client import ClusterClient
+from kmigrate.kafka_types import TopicName
+from kmigrate.topics.describe import in_batches
+from kmigrate.topics.hold import TimestampLimits, hold_settings
+from kmigrate.wire import calls
+from kmigrate.wire.call import Call, error_name
+from kmigrate.wire.calls import NewTopic, TopicOutcome
+from kmigrate.wire.error_codes import ErrorCode
+
+TIMEOUT_MS = 20_000
+INVALID_PARTITIONS = 37
+INVALID_CONFIG = 40
+THROTTLING_QUOTA_EXCEEDED = 89
+
+_LATER = frozenset(
+    {
+        ErrorCode.LEADER_NOT_AVAILABLE,
+        ErrorCode.REQUEST_TIMED_OUT,
+        ErrorCode.NOT_CONTROLLER,
+        ErrorCode.COORDINATOR_NOT_AVAILABLE,
+        THROTTLING_QUOTA_EXCEEDED,
+    }
+)
+
+
+class Created(NamedTuple):
+    """This request created it."""
+
+
+class Present(NamedTuple):
+    """It was there already, or is as large as it should be."""
+
+
+class Enlarged(NamedTuple):
+    """This request gave it more partitions."""
+
+
+class Gone(NamedTuple):
+    """It is deleted, or was never there."""
+
+
+class Later(NamedTuple):
+    """Not now; what came of it is unknown."""
+
+    reason: str
+
+
+class Failed(NamedTuple):
+    """The target refused it."""
+
+    reason: str
+
+
+Outcome: TypeAlias = Created | Present | Enlarged | Gone | Later | Failed
+Answer: TypeAlias = Mapping[TopicName, TopicOutcome]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedTopic:
+    """A topic that the target should have; `source_max_bytes` is the source topic's max.message.bytes."""
+
+    name: TopicName
+    partitions: int
+    replication_factor: int
+    source_max_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetTraits:
+    """What a target broker told of itself; `limits` None: it told nothing, both spellings are tried."""
+
+    limits: TimestampLimits | None
+    max_bytes: int | None
+
+
+def decide_replication_factor(wanted: Literal["source", "fit"] | int, source_replicas: int, target_brokers: int) -> int:
+    """How many replicas a topic gets on the target."""
+    if wanted == "source":
+        return source_replicas
+    return min(source_replicas, target_brokers) if wanted == "fit" else wanted
+
+
+def create_topics(
+    client: ClusterClient, wanted: Sequence[WantedTopic], traits: TargetTraits
+) -> dict[TopicName, Outcome]:
+    """Creates topics under hold."""
+    limits = traits.limits or TimestampLimits.SPLIT
+    outcomes = _create_under(client, wanted, limits, traits.max_bytes)
+    if traits.limits is None:
+        refused = [topic for topic in wanted if isinstance(outcomes[topic.name], _BadSetting)]
+        outcomes.update(_create_under(client, refused, TimestampLimits.SINGLE, traits.max_bytes))
+    return {
+        name: Failed(outcome.reason) if isinstance(outcome, _BadSetting) else outcome
+        for name, outcome in outcomes.items()
+    }
+
+
+class _BadSetting(NamedTuple):
+    reason: str
+
+
+def _create_under(
+    client: ClusterClient, wanted: Sequence[WantedTopic], limits: TimestampLimits, max_bytes: int | None
+) -> dict[TopicName, Outcome | _BadSetting]:
+    outcomes: dict[TopicName, Outcome | _BadSetting] = {}
+    for batch in in_batches(wanted):
+        topics = [
+            NewTopic(
+                name=topic.name,
+                partitions=topic.partitions,
+                replication_factor=topic.replication_factor,
+                configs=hold_settings(limits, source_max_bytes=topic.source_max_bytes, broker_max_bytes=max_bytes),
+            )
+            for topic in batch
+        ]
+        answer = client.controller(calls.create_topics(topics, TIMEOUT_MS))
+        for topic in batch:
+            found = answer.get(topic.name)
+            if found is not None and found.error == INVALID_CONFIG:
+                outcomes[topic.name] = _BadSetting(_reason(found))
+            else:
+                outcomes[topic.name] = _outcome(found, Created(), present=ErrorCode.TOPIC_ALREADY_EXISTS)
+    return outcomes
+
+
+def enlarge_topics(client: ClusterClient, counts: Mapping[TopicName, int]) -> dict[TopicName, Outcome]:
+    """Raises topics to the given partition counts; one that has as many already is present."""
+
+    def ask(names: Sequence[TopicName]) -> Call[Answer]:
+        return calls.create_partitions({name: counts[name] for name in names}, TIMEOUT_MS)
+
+    return _ask_controller(client, list(counts), ask, Enlarged(), present=INVALID_PARTITIONS)
+
+
+def delete_topics(client: ClusterClient, names: Sequence[TopicName]) -> dict[TopicName, Outcome]:
+    """Deletes topics; brokers forget one only a moment after it is gone: look at the metadata."""
+
+    def ask(some: Sequence[TopicName]) -> Call[Answer]:
+        return calls.delete_topics(some, TIMEOUT_MS)
+
+    outcomes = _ask_controller(client, names, ask, Gone(), present=ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+    return {name: Gone() if isinstance(each, Present) else each for name, each in outcomes.items()}
+
+
+def _ask_controller(
+    client: ClusterClient,
+    names: Sequence[TopicName],
+    ask: Callable[[Sequence[TopicName]], Call[Answer]],
+    done: Outcome,
+    *,
+    present: int,
+) -> dict[TopicName, Outcome]:
+    outcomes: dict[TopicName, Outcome] = {}
+    for batch in in_batches(names):
+        answer = client.controller(ask(batch))
+        outcomes.update((name, _outcome(answer.get(name), done, present=present)) for name in batch)
+    return outcomes
+
+
+def _outcome(found: TopicOutcome | None, done: Outcome, *, present: int) -> Outcome:
+    if found is None:
+        return Later("the target did not answer for this topic")
+    if found.error == ErrorCode.NONE:
+        return done
+    if found.error == present:
+        return Present()
+    return Later(_reason(found)) if found.error in _LATER else Failed(_reason(found))
+
+
+def _reason(found: TopicOutcome) -> str:
+    name = f"{error_name(found.error)} ({found.error})"
+    return f"{name}: {found.message}" if found.message else name
