@@ -70,15 +70,18 @@ Finding = Standing | Unclear | Denied
 
 class _TargetEnd(NamedTuple):
     last_sequence: int | None
+    last_timestamp_ms: int
     end: Offset
 
 
 class Inquiry:
     """Asks over two errand links; keeps only since when a log end has been quiet."""
 
-    def __init__(self, network: Network, producer_id: ProducerId) -> None:
+    def __init__(self, network: Network, producer_id: ProducerId, guarded_ms: int) -> None:
+        """`guarded_ms`: for how long after its last record's timestamp the target certainly keeps our id."""
         self._network = network
         self._producer_id = producer_id
+        self._guarded_ms = guarded_ms
         self._quiet: dict[TopicPartition, tuple[Offset, float]] = {}
 
     def ask(self, source: Link, target: Link, questions: Sequence[Question]) -> Mapping[TopicPartition, Finding]:
@@ -130,8 +133,9 @@ class Inquiry:
             elif state.error or end.error:
                 findings[tp] = _trouble("target", state.error or end.error)
             else:
-                ours = [s.last_sequence for s in state.states if s.producer_id == self._producer_id]
-                found[tp] = _TargetEnd(ours[0] if ours else None, end.end_offset)
+                ours = [s for s in state.states if s.producer_id == self._producer_id]
+                sequence, timestamp_ms = (ours[0].last_sequence, ours[0].last_timestamp_ms) if ours else (None, -1)
+                found[tp] = _TargetEnd(sequence, timestamp_ms, end.end_offset)
         return found
 
     def _bounds(
@@ -185,9 +189,11 @@ class Inquiry:
         return found
 
     def _check_quiet(self, question: Question, end: _TargetEnd, findings: dict[TopicPartition, Finding]) -> None:
-        """A request of ours may be on its way to a target that does not hold our id: wait until nothing moves."""
+        """A request of ours may be on its way to a target that does not hold our id, or may drop it any moment: wait
+        until nothing moves."""
         tp = question.partition
-        if not question.quiet or end.last_sequence is not None:
+        guarded = end.last_sequence is not None and self._network.wall_ms() < end.last_timestamp_ms + self._guarded_ms
+        if not question.quiet or guarded:
             return
         now = self._network.monotonic_seconds()
         seen_end, since = self._quiet.get(tp, (None, now))

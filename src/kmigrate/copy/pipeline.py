@@ -86,7 +86,7 @@ class Pipeline:
         self._answer_buffer = bytearray(64 << 10)
         self._max_bytes = buffer_bytes
         self._append_timeout_ms = max(1_000, settings.request_timeout_ms * 2 // 3)
-        self._inquiry = Inquiry(network, settings.producer_id)
+        self._inquiry = Inquiry(network, settings.producer_id, settings.expiration_ms // 2)
 
         self._copiers: dict[TopicPartition, Copier] = {}
         self._fetched_as: dict[tuple[bytes, int], Copier] = {}
@@ -178,8 +178,7 @@ class Pipeline:
         if copier is not None and copier.order == order:
             return
         if copier is None:
-            guarded_ms = self._settings.expiration_ms // 2
-            copier = Copier(order, self._settings.producer_id, guarded_ms)
+            copier = Copier(order, self._settings.producer_id, self._settings.expiration_ms // 2)
             self._copiers[partition] = copier
             self._patrol.append(copier)
         else:
@@ -284,7 +283,7 @@ class Pipeline:
             self._back_off[side].succeeded()
 
     def _walk_patrol(self) -> None:
-        """Looks at the log ends of some idle partitions: what somebody else wrote there must not wait for our next batch."""
+        """Looks at the log ends of some idle partitions: a foreign record there must not wait for our next batch."""
         now = self._network.monotonic_seconds()
         if now < self._patrol_at or not self._reachable(Side.TARGET):
             return
@@ -556,7 +555,8 @@ class Pipeline:
 
 def _question(copier: Copier) -> Question:
     order = copier.order
-    assert order.source_topic_id is not None and order.target_topic_id is not None, "a copier without ids is stopped"
+    assert order.source_topic_id is not None, "a copier without a source is stopped"
+    assert order.target_topic_id is not None, "a copier without a target is stopped"
     return Question(
         partition=copier.partition,
         source_topic_id=order.source_topic_id,

@@ -108,7 +108,7 @@ def stamp(
 def same_content(one: tuple[Header, memoryview], other: tuple[Header, memoryview]) -> bool:
     """Whether two batches hold the same records at the same offsets with the same timestamps.
 
-    What the writer of a log adds (leader epoch, producer id and sequence, and the bits that follow from them) may differ.
+    What the writer of a log adds (leader epoch, producer id, sequence, and the bits that follow from them) may differ.
     """
     a, b = one[0], other[0]
     kept = CODEC_MASK | LOG_APPEND_TIME

@@ -1,4 +1,7 @@
-"""Kafka's error codes that kmigrate decides on (clients/.../protocol/Errors.java); names for all others come from the codec library."""
+"""Kafka's error codes that kmigrate decides on; names for all others come from the codec library.
+
+Source: clients/src/main/java/org/apache/kafka/common/protocol/Errors.java.
+"""
 
 from __future__ import annotations
 
