@@ -27,7 +27,7 @@ setup: .venv/.installed ## create .venv with the locked packages and kmigrate it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
-.venv/.installed: pyproject.toml .venv/.locked
+.venv/.installed: pyproject.toml README.md src/kmigrate/__init__.py .venv/.locked
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -41,6 +41,7 @@ gates: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 check: gates ## format, lint, types, import contracts, unit and property tests
 	$(BIN)/pytest $(QUICK_ROOMS)
