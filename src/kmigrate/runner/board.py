@@ -26,7 +26,7 @@ from kmigrate.runner.status import (
 )
 
 NOT_LOOKED_AT = "not looked at yet"
-_HELD = (PartitionState.STOPPED, PartitionState.IGNORED)
+_NOT_MOVING = (PartitionState.IN_SYNC, PartitionState.STOPPED, PartitionState.IGNORED)
 
 
 class Verdict(NamedTuple):
@@ -87,7 +87,7 @@ class _Sum(NamedTuple):
     known: int = 0
     lag: int = 0
     left: int = 0
-    held: int = 0
+    stopped: int = 0
     done: int = 0
     span: int = 0
     lag_seconds: float = -1.0
@@ -102,7 +102,7 @@ class _Sum(NamedTuple):
     def flow(self, amounts: Amounts, rates: Rates) -> Flow:
         if not self.known:
             return Flow(records_copied=amounts.records, bytes_copied=amounts.bytes)
-        eta_seconds, eta_basis = decide_eta(self.left, self.held, rates)
+        eta_seconds, eta_basis = decide_eta(self.left, self.stopped, rates)
         return Flow(
             records_copied=amounts.records,
             bytes_copied=amounts.bytes,
@@ -203,6 +203,8 @@ def decide_state(document: StatusDocument, *, paused: bool = False) -> Verdict:
         states.update(topic.states)
     if paused:
         return Verdict(MigrationState.PAUSED, "an operator paused it", "kmigrate resume -f FILE")
+    if not states:
+        return Verdict(MigrationState.WAITING, "no partition is known yet", "none; it goes on by itself")
     stopped, waived = states[PartitionState.STOPPED], states[PartitionState.IGNORED]
     answer = "answer the stops listed here" if stopped else ""
     stops = f"; {_count(stopped, 'partition')} stopped" if stopped else ""
@@ -266,16 +268,16 @@ def _grown(before: int, now: int) -> int:
 
 
 def _part(each: PartitionStatus) -> _Sum:
+    stopped = int(each.state is PartitionState.STOPPED)
     if each.lag_records is None or each.position is None or each.source_end is None:
-        return _Sum()
-    held = each.state in _HELD
+        return _Sum(stopped=stopped)
     start = min(each.source_start or 0, each.position)
     lag_seconds = -1.0 if each.lag_seconds is None else each.lag_seconds
     return _Sum(
         known=1,
         lag=each.lag_records,
-        left=0 if held or each.state is PartitionState.IN_SYNC else each.lag_records,
-        held=each.lag_records if held else 0,
+        left=0 if each.state in _NOT_MOVING else each.lag_records,
+        stopped=stopped,
         done=min(each.position, each.source_end) - min(start, each.source_end),
         span=each.source_end - min(start, each.source_end),
         lag_seconds=lag_seconds,

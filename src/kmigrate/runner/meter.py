@@ -79,7 +79,7 @@ class Meter:
 def decide_eta(left: int, stopped: int, rates: Rates) -> tuple[float | None, EtaBasis]:
     """How long until nothing is left, in seconds, and what that rests on.
 
-    `left` counts records of partitions that move, `stopped` those of partitions that wait for an answer.
+    `left` counts records of partitions that move, `stopped` partitions that wait for an answer.
     """
     if left == 0:
         return (None, EtaBasis.STOPPED) if stopped else (0.0, EtaBasis.DONE)

@@ -91,9 +91,7 @@ class StopStatus:
             offset=stop.offset,
             evidence=stop.evidence,
             meaning=meaning,
-            choices=tuple(
-                ChoiceStatus(choice=choice, command=choice.command(topic, partition)) for choice in choices
-            ),
+            choices=tuple(ChoiceStatus(choice=choice, command=choice.command(topic, partition)) for choice in choices),
         )
 
 
@@ -229,11 +227,17 @@ def left_by_owner(document: StatusDocument) -> StatusDocument:
     """How things stand without an owner: as the last one left them."""
     if document.state in (MigrationState.ENDED, MigrationState.NOT_STARTED, MigrationState.SUPERSEDED):
         return document
+    return ended(document, f"the last owner ended without a word, in state {document.state.value}")
+
+
+def ended(document: StatusDocument, reason: str) -> StatusDocument:
+    """How things stand when an owner has ended. One that never saw a topic has not started the migration."""
+    never_began = not document.topics
     return replace(
         document,
-        state=MigrationState.ENDED,
-        reason=f"no owner runs; the last one ended without a word, in state {document.state.value}",
-        next_step="kmigrate run -f FILE goes on where it ended",
+        state=MigrationState.NOT_STARTED if never_began else MigrationState.ENDED,
+        reason=reason,
+        next_step="kmigrate run -f FILE " + ("starts it" if never_began else "goes on where it ended"),
         lease_seconds_left=None,
         workers=(),
     )
