@@ -1,0 +1,142 @@
+"""A command reaches the owner if there is one, and the store if there is none."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kmigrate.api.client import Client
+from kmigrate.api.server import ApiServer
+from kmigrate.copy.states import Choice
+from kmigrate.errors import KmigrateError, UsageError
+from kmigrate.runner.desk import Desk
+from kmigrate.runner.folder import MigrationFolder
+from kmigrate.runner.status import Flow, MigrationState, StatusDocument, TopicStatus
+from kmigrate.state.store import Store
+
+TOPIC = TopicStatus(topic="orders", partitions=0, flow=Flow(), states={})
+DOCUMENT = StatusDocument(name="orders", state=MigrationState.RUNNING, topics=(TOPIC,))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MigrationFolder:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    return MigrationFolder(tmp_path / "state", "orders")
+
+
+@pytest.fixture
+def desk(folder: MigrationFolder) -> Iterator[Desk]:
+    """The desk of a running owner."""
+    with folder.take_ownership() as ownership:
+        store = Store.open(folder.path)
+        desk = Desk(store, lambda: None)
+        with ApiServer(desk, ownership):
+            yield desk
+        store.close()
+
+
+def test_the_owner_answers_on_its_private_socket(folder: MigrationFolder, desk: Desk) -> None:
+    desk.publish(DOCUMENT)
+    client = Client(folder)
+    assert client.status() == DOCUMENT
+    assert client.reached_owner
+    client.pause()
+    assert desk.decisions().paused
+    client.resume_all()
+    client.throttle(7)
+    assert desk.decisions().bytes_per_second == 7
+    assert stat.S_IMODE(folder.socket_path.stat().st_mode) == 0o600
+
+
+def test_an_error_of_the_owner_is_raised_here(folder: MigrationFolder, desk: Desk) -> None:
+    desk.publish(DOCUMENT)
+    with pytest.raises(UsageError, match="no topic 'pay'") as caught:
+        Client(folder).answer("pay", None, Choice.RESUME)
+    assert caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+def test_the_client_finds_an_owner_that_was_started_in_another_environment(
+    folder: MigrationFolder, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.publish(DOCUMENT)
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert Client(folder).status() == DOCUMENT
+
+
+def test_a_dead_owners_socket_is_replaced_and_the_own_one_removed(folder: MigrationFolder) -> None:
+    folder.socket_path.parent.mkdir(mode=0o700)
+    folder.socket_path.touch()
+    store = Store.open(folder.path)
+    with folder.take_ownership() as ownership:
+        server = ApiServer(Desk(store, lambda: None), ownership)
+        with server:
+            assert stat.S_ISSOCK(folder.socket_path.stat().st_mode)
+            Client(folder).status()
+        server.stop()  # once more is fine
+        assert not folder.socket_path.exists()
+    store.close()
+
+
+def test_a_migration_that_never_ran_has_not_started(folder: MigrationFolder) -> None:
+    client = Client(folder)
+    document = client.status()
+    assert document.state is MigrationState.NOT_STARTED
+    assert str(folder.path) in document.reason
+    assert not Store.exists(folder.path)  # a look leaves no trace that a run could take for memory
+    with pytest.raises(UsageError, match="has not been started"):
+        client.pause()
+
+
+def test_without_an_owner_the_same_application_answers(folder: MigrationFolder) -> None:
+    store = Store.open(folder.path)
+    Desk(store, lambda: None, manifest_limit=9).publish(DOCUMENT)
+    store.close()
+    client = Client(folder, manifest_limit=9)
+    assert client.status().state is MigrationState.ENDED
+    assert not client.reached_owner
+    client.throttle(5)
+    client.pause()
+    with pytest.raises(UsageError):
+        client.answer("orders", None, Choice.RESUME)
+    with folder.take_ownership(patience_seconds=0):
+        store = Store.open(folder.path)
+        decisions = Desk(store, manifest_limit=9).decisions()
+        store.close()
+    assert decisions.paused
+    assert decisions.bytes_per_second == 5
+
+
+def test_an_owner_that_is_starting_is_waited_for(folder: MigrationFolder) -> None:
+    store = Store.open(folder.path)
+    desk = Desk(store, lambda: None)
+    desk.publish(DOCUMENT)
+    with folder.take_ownership() as ownership:
+        server = ApiServer(desk, ownership)
+
+        def start_now(seconds: float) -> None:
+            if not folder.socket_path.exists():
+                server.start()
+
+        assert Client(folder, sleep=start_now).status() == DOCUMENT
+        server.stop()
+    store.close()
+
+
+def test_an_owner_that_ends_meanwhile_is_no_error(folder: MigrationFolder) -> None:
+    store = Store.open(folder.path)
+    Desk(store, lambda: None).publish(DOCUMENT)
+    store.close()
+    ownership = folder.take_ownership()
+    assert Client(folder, sleep=lambda seconds: ownership.release()).status().state is MigrationState.ENDED
+
+
+def test_an_owner_that_does_not_answer_is_named(folder: MigrationFolder) -> None:
+    with (
+        folder.take_ownership(),
+        pytest.raises(KmigrateError, match=f"process {os.getpid()} .*does not answer") as caught,
+    ):
+        Client(folder, start_seconds=0).status()
+    assert str(folder.log) in caught.value.hint
