@@ -82,9 +82,7 @@ class EmbeddedCluster:
         dedicated = controllers if controllers is not None else min(brokers - 1, 1)
         self.version = version
         self.broker_ids = tuple(range(1, brokers + 1))
-        self.controller_ids = (
-            tuple(range(FIRST_CONTROLLER_ID, FIRST_CONTROLLER_ID + dedicated)) or self.broker_ids
-        )
+        self.controller_ids = tuple(range(FIRST_CONTROLLER_ID, FIRST_CONTROLLER_ID + dedicated)) or self.broker_ids
         self.cluster_id = random_uuid()
         self._properties = dict(properties or {})
         self._advertised = dict(advertised or {})
@@ -267,9 +265,7 @@ class EmbeddedCluster:
             for node in node_ids
         }
         names = {
-            node: [
-                name for name in self._protocols if ("controller" if name == CONTROLLER else "broker") in its
-            ]
+            node: [name for name in self._protocols if ("controller" if name == CONTROLLER else "broker") in its]
             for node, its in roles.items()
         }
         free = iter(find_free_ports(sum(len(each) for each in names.values())))

@@ -100,9 +100,7 @@ def _start_once(jars: Path, result: Path) -> None:
         *("format", "--cluster-id", random_uuid(), "--config", str(node.properties_file)),
     )
     try:
-        formatted = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
+        formatted = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if formatted.returncode != 0:
             raise FirstStartFailed(f"Kafka in {jars} cannot be formatted:\n{formatted.stdout[-2000:]}")
         for name in _FORMATTED:
@@ -122,7 +120,5 @@ def _wait_for_answer(node: KafkaNode, port: int) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while list_known_brokers(HOST, port) != frozenset({node.plan.node_id}):
         if node.exit_code is not None or time.monotonic() > deadline:
-            raise FirstStartFailed(
-                f"Kafka does not start:\n{node.log_tail(20)}", hint="Java 17 or newer is needed"
-            )
+            raise FirstStartFailed(f"Kafka does not start:\n{node.log_tail(20)}", hint="Java 17 or newer is needed")
         time.sleep(0.05)

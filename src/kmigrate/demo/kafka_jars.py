@@ -39,9 +39,7 @@ def known_versions() -> tuple[str, ...]:
     return tuple(re.findall(r"<id>kafka-([\d.]+)</id>", _pom().read_text(encoding="utf-8")))
 
 
-def ensure_kafka(
-    version: str, root: Path | None = None, *, say: Callable[[str], None] = lambda line: None
-) -> Path:
+def ensure_kafka(version: str, root: Path | None = None, *, say: Callable[[str], None] = lambda line: None) -> Path:
     """Return the folder with the jars of a Kafka release, after fetching them if they are missing.
 
     `say` is told when a fetch begins, since it takes from seconds to minutes.
@@ -79,9 +77,7 @@ def _fetch(maven: str, version: str, folder: Path) -> None:
     with resources.as_file(_pom()) as pom:
         command = [maven, "--batch-mode", "--quiet", "--file", str(pom)]
         command += [f"-Dkafka.version={version}", f"-Djars.folder={folder}", _MAVEN_GOAL]
-        result = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
+        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if result.returncode != 0:
         shown = "\n".join(result.stdout.strip().splitlines()[:_SHOWN_LINES])
         hint = "is Maven Central reachable? ~/.m2/settings.xml can name a mirror"
