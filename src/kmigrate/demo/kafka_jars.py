@@ -85,7 +85,7 @@ def _fetch(maven: str, version: str, folder: Path) -> None:
             hint = "install Java 17 or newer, or set JAVA_HOME"
         raise KafkaJarsMissing(f"Maven could not fetch Kafka {version}:\n{shown}", hint=hint)
     if not any(folder.glob("kafka_*.jar")):
-        raise KafkaJarsMissing(f"Maven ended well but brought no Kafka {version}", hint=f"see {folder}")
+        raise KafkaJarsMissing(f"Maven ended well but brought no Kafka {version}", hint="see pom.xml in kmigrate/demo")
 
 
 def _publish(unfinished: Path, folder: Path) -> None:
