@@ -1,0 +1,106 @@
+"""What judges the copies is itself judged: the witness sees every kind of damage, the matrix forgets no cell."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from kmigrate.demo.embedded import EmbeddedCluster
+from tests.fault.cells import CELLS_VARIABLE, choose_numbers
+from tests.fault.harness import Witness, log_ends
+from tests.fault.load import Load, record_value
+from tests.fault.probe import look
+from tests.kafka_tools import SentRecord, create_topic, produce, read_all
+from tests.long.results import Result, append_result, latest, load_results
+
+TIMESTAMP = 1_700_000_000_000
+
+
+def _records(ids: Sequence[int]) -> list[SentRecord]:
+    return [
+        SentRecord(value=record_value(each, 5), key=b"key", headers=[("a", b"1")], timestamp=TIMESTAMP) for each in ids
+    ]
+
+
+DAMAGES = {
+    "a record is lost at the end": (_records(range(9)), "10 records became 9"),
+    "a record is there twice": (_records([*range(5), 4, *range(5, 10)]), "10 records became 11"),
+    "two records changed places": (_records([0, 1, 3, 2, 4, 5, 6, 7, 8, 9]), "2 places differ"),
+    "a timestamp is another": (
+        [dataclasses.replace(each, timestamp=TIMESTAMP + 1) for each in _records(range(10))],
+        "10 places differ",
+    ),
+    "a header is missing": (
+        [dataclasses.replace(each, headers=[]) for each in _records(range(10))],
+        "10 places differ",
+    ),
+    "a key became null": ([dataclasses.replace(each, key=None) for each in _records(range(10))], "10 places differ"),
+}
+
+
+@pytest.mark.broker
+def test_the_witness_accepts_a_copy_and_sees_every_damage(
+    source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster
+) -> None:
+    witness = Witness(source_cluster, target_cluster)
+    for records, told in [(_records(range(10)), None), *DAMAGES.values()]:
+        topic = create_topic(source_cluster.bootstrap)
+        create_topic(target_cluster.bootstrap, topic)
+        places = produce(source_cluster.bootstrap, topic, _records(range(10)))
+        produce(target_cluster.bootstrap, topic, records)
+        acknowledged = {(topic, 0): {number: offset for number, (_, offset) in enumerate(places)}}
+        if told is None:
+            assert witness.compare(acknowledged) == 10
+        else:
+            with pytest.raises(AssertionError, match=told):
+                witness.compare(acknowledged)
+
+
+@pytest.mark.broker
+def test_the_witness_sees_what_both_clusters_lack_or_repeat(
+    source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster
+) -> None:
+    witness = Witness(source_cluster, target_cluster)
+    for ids, told in [(range(9), "acknowledged, but not there"), ([*range(10), 3], "id 3 at 3 and 10")]:
+        topic = create_topic(source_cluster.bootstrap)
+        create_topic(target_cluster.bootstrap, topic)
+        for cluster in (source_cluster, target_cluster):
+            produce(cluster.bootstrap, topic, _records(ids))
+        with pytest.raises(AssertionError, match=told):
+            witness.compare({(topic, 0): {number: number for number in range(10)}})
+
+
+@pytest.mark.broker
+def test_a_load_tells_every_record_that_was_acknowledged(source_cluster: EmbeddedCluster) -> None:
+    topic = create_topic(source_cluster.bootstrap, partitions=3)
+    with Load(source_cluster.bootstrap, [topic], partitions=3) as load:
+        load.wait_for(3_000)
+        acknowledged = load.stop()
+    told = {(place[1], offset) for place, ids in acknowledged.items() for offset in ids.values()}
+    assert told == {record[:2] for record in read_all(source_cluster.bootstrap, topic)}
+    ends = {(topic, number): view.true_end for number, view in look(source_cluster, topic).items()}
+    assert ends == log_ends(source_cluster, [topic])
+
+
+def test_all_cells_together_are_the_whole_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = choose_numbers(7, "test", long=30, sample=3)
+    assert len(set(sample)) == 3
+    assert sample == choose_numbers(7, "test", long=30, sample=3)
+    assert {number % 3 for number in sample} == {0, 1, 2}
+    monkeypatch.setenv(CELLS_VARIABLE, "all")
+    assert choose_numbers(7, "test", long=30, sample=3) == list(range(30))
+
+
+def test_results_are_those_of_one_commit_and_the_last_one_counts(tmp_path: Path) -> None:
+    file = tmp_path / "long" / "results.jsonl"
+    failed = Result(cell="a", commit="one", seed=1, passed=False, seconds=1.0, failure="x")
+    passed = dataclasses.replace(failed, passed=True, failure="")
+    for result in (failed, passed, dataclasses.replace(failed, commit="two"), dataclasses.replace(failed, cell="b")):
+        append_result(result, file)
+    with file.open("a") as lines:
+        lines.write('{"cell": "c", "comm')
+    found = latest(load_results("one", file))
+    assert {cell: result.passed for cell, result in found.items()} == {"a": True, "b": False}

@@ -1,0 +1,1 @@
+"""The long runs: every cell of every fault test, resumable. `python -m tests.long --help`."""

@@ -1,0 +1,108 @@
+"""Runs every cell of every fault test on real clusters, at most two hours at a time.
+
+Results are appended to .long/results.jsonl as they come. A second run goes on where the first one ended, as long as
+the code is the same; with the same seed, too. Ends with 1 if a cell failed or was not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+from collections.abc import Collection, Mapping, Sequence
+
+import pytest
+
+from tests.fault.cells import CELLS_VARIABLE
+from tests.long.matrix import Matrix
+from tests.long.results import FILE, Result, append_result, current_commit, latest, load_results
+
+SEED_VARIABLE = "KMIGRATE_SEED"
+MINUTES = 115.0
+"""Less than two hours by as much as a cell may take."""
+ROOM = "tests/fault"
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.long", description=__doc__)
+    parser.add_argument("tests", nargs="*", default=[ROOM], help=f"files or node ids; default: {ROOM}")
+    parser.add_argument("-k", metavar="WORDS", default="", help="only cells whose name matches, as pytest's -k")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="no cell begins later than that")
+    parser.add_argument("--failed", action="store_true", help="run cells again that failed")
+    parser.add_argument("--list", action="store_true", help="only show the results so far")
+    wanted = parser.parse_args(arguments)
+
+    commit = current_commit()
+    before = load_results(commit)
+    seed = _decide_seed(before)
+    finished = {cell for cell, result in latest(before).items() if result.passed or not wanted.failed}
+    print(f"commit {commit}, seed {seed}: {len(finished)} cells are finished; results: {FILE}", flush=True)
+    os.environ[SEED_VARIABLE] = str(seed)  # before the tests read it
+    os.environ[CELLS_VARIABLE] = "all"
+
+    def keep(result: Result) -> None:
+        append_result(result)
+        outcome = "passed" if result.passed else "FAILED"
+        print(f" {result.seconds:.0f} s {outcome} {dict(result.figures)}", flush=True)
+
+    matrix = Matrix(commit=commit, seed=seed, finished=finished, seconds=wanted.minutes * 60, keep=keep)
+    options = ["-v", "--tb=short", "-p", "no:cacheprovider"]
+    if wanted.list:
+        options += ["--collect-only", "-q", "--no-summary"]
+    if wanted.k:
+        options += ["-k", wanted.k]
+    code = pytest.main([*options, *wanted.tests], plugins=[matrix])
+    results = latest(load_results(commit))
+    print_table(matrix.cells, results)
+    complete = bool(matrix.cells) and all(cell in results and results[cell].passed for cell in matrix.cells)
+    usual = code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+    return 0 if complete and (usual or code == pytest.ExitCode.INTERRUPTED) else 1
+
+
+def _decide_seed(before: Sequence[Result]) -> int:
+    """The seed that was asked for, else that of the last run on this commit, else a new one."""
+    asked = os.environ.get(SEED_VARIABLE)
+    if asked:
+        return int(asked)
+    return before[-1].seed if before else random.SystemRandom().randrange(2**32)
+
+
+def print_table(cells: Collection[str], results: Mapping[str, Result]) -> None:
+    """One line a test, then every failure with the command that repeats it."""
+    rows: dict[str, list[Result | None]] = {}
+    for cell in cells:
+        rows.setdefault(cell.partition("[")[0], []).append(results.get(cell))
+    width = max(map(len, rows), default=0)
+    print(f"\n{'test':<{width}}  cells  passed  failed  not run  minutes")
+    for test, row in rows.items():
+        run = [result for result in row if result is not None]
+        passed = sum(result.passed for result in run)
+        minutes = sum(result.seconds for result in run) / 60
+        counts = f"{len(row):>5}  {passed:>6}  {len(run) - passed:>6}  {len(row) - len(run):>7}"
+        print(f"{test:<{width}}  {counts}  {minutes:>7.1f}")
+        for name, values in _figures(run).items():
+            print(f"{'':<{width}}    {name}: {values}")
+    for cell in cells:
+        result = results.get(cell)
+        if result is not None and not result.passed:
+            last = result.failure.strip().splitlines()[-1:] or [""]
+            print(f"\nFAILED {cell}\n  {last[0]}")
+            print(f"  again: {SEED_VARIABLE}={result.seed} {CELLS_VARIABLE}=all python -m pytest '{cell}'")
+
+
+def _figures(results: Sequence[Result]) -> dict[str, str]:
+    """Numbers as smallest, middle and largest; anything else is left to the file."""
+    columns: dict[str, list[float]] = {}
+    for result in results:
+        for name, value in result.figures.items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                columns.setdefault(name, []).append(value)
+    return {
+        name: f"{min(values):,.10g} … {sorted(values)[len(values) // 2]:,.10g} … {max(values):,.10g}"
+        for name, values in columns.items()
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,57 @@
+"""A pytest plugin that runs the cells which are not finished, and writes down what became of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+
+import pytest
+
+from tests.long.results import Result
+
+FAILURE_CHARACTERS = 20_000
+
+
+class Matrix:
+    """Leaves out finished cells, stops when the time is over. A cell that is skipped has failed."""
+
+    def __init__(
+        self, *, commit: str, seed: int, finished: Collection[str], seconds: float, keep: Callable[[Result], None]
+    ) -> None:
+        self._commit = commit
+        self._seed = seed
+        self._finished = finished
+        self._deadline = time.monotonic() + seconds
+        self._keep = keep
+        self._reports: list[pytest.TestReport] = []
+        self.cells: list[str] = []
+        """All cells that were collected."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        self.cells = [item.nodeid for item in items]
+        finished = [item for item in items if item.nodeid in self._finished]
+        items[:] = [item for item in items if item.nodeid not in self._finished]
+        config.hook.pytest_deselected(items=finished)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._reports.append(report)
+        if report.when != "teardown":
+            return
+        reports, self._reports = self._reports, []
+        self._keep(
+            Result(
+                cell=report.nodeid,
+                commit=self._commit,
+                seed=self._seed,
+                passed=all(each.passed for each in reports),
+                seconds=round(sum(each.duration for each in reports), 1),
+                figures=dict(report.user_properties),
+                failure="\n".join(each.longreprtext for each in reports if not each.passed)[-FAILURE_CHARACTERS:],
+            )
+        )
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        if time.monotonic() > self._deadline:
+            item.session.shouldstop = "the time is over"
