@@ -1,0 +1,1 @@
+"""Clusters that exist only in memory: partition logs that behave as brokers do, and a network between them."""
