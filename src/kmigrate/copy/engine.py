@@ -63,9 +63,7 @@ Event: TypeAlias = ProgressReceived | WorkerStarted | WorkerDied
 class _Child:
     """One worker process: a thread writes to it, a thread reads from it until it is gone."""
 
-    def __init__(
-        self, settings: WorkerSettings, *, command: Sequence[str], workers_fd: int, log_path: Path
-    ) -> None:
+    def __init__(self, settings: WorkerSettings, *, command: Sequence[str], workers_fd: int, log_path: Path) -> None:
         self.number = settings.worker
         self.started_seconds = time.monotonic()
         self._filled = threading.Condition()
@@ -99,6 +97,11 @@ class _Child:
             self._orders = orders
             self._filled.notify()
             return True
+
+    @property
+    def settled(self) -> bool:
+        with self._filled:
+            return self._orders is None
 
     def put_grant(self, grant: LeaseGrant) -> None:
         with self._filled:
@@ -219,6 +222,11 @@ class Engine:
         child = self._children.get(worker)
         return child is not None and child.put_orders(orders)
 
+    @property
+    def settled(self) -> bool:
+        """Whether every worker that lives has got its last Orders."""
+        return all(child.settled for child in self._children.values())
+
     def grant(self, grant: LeaseGrant) -> None:
         """Sends the lease's deadline to all workers, now and to those that start later."""
         with self._lock:
@@ -234,13 +242,19 @@ class Engine:
             waits = [timeout_seconds, *(due - now for due in self._due.values())]
             with contextlib.suppress(queue.Empty):
                 events.append(self._events.get(timeout=max(0.0, min(waits))))
-        with contextlib.suppress(queue.Empty):
-            while len(events) < _QUEUE_MESSAGES:
-                events.append(self._events.get_nowait())
+        events += self.drain()
         for event in events:
             if isinstance(event, WorkerDied):
                 self._bury(event)
         self._kill_the_deaf()
+        return events
+
+    def drain(self) -> list[Event]:
+        """What happened and was not told yet; for the last words before `stop`."""
+        events: list[Event] = []
+        with contextlib.suppress(queue.Empty):
+            while len(events) < _QUEUE_MESSAGES:
+                events.append(self._events.get_nowait())
         return events
 
     def stop(self) -> None:

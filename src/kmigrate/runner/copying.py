@@ -1,0 +1,425 @@
+"""A migration while it is copied: what is seen and heard is turned into what workers and target are told.
+
+Every step is short and waits for nothing: answers of clusters come through queues and errands. What cannot be told
+for certain (a topic that may be gone, a leader that nobody names) leaves things as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from kmigrate.copy.engine import Engine, Event, ProgressReceived, WorkerDied, WorkerStarted
+from kmigrate.copy.progress import PartitionProgress
+from kmigrate.copy.states import Choice, PartitionState, Stop
+from kmigrate.errors import Refused
+from kmigrate.kafka_types import (
+    UNKNOWN_EPOCH,
+    BrokerId,
+    Offset,
+    Partition,
+    Side,
+    TopicName,
+    TopicPartition,
+)
+from kmigrate.manifest import Manifest
+from kmigrate.runner.board import StatusBoard
+from kmigrate.runner.desk import Decisions, Desk
+from kmigrate.runner.dispatch import Dispatcher, End, Past, Wanted
+from kmigrate.runner.observe import ClusterView, Looked, TopicSeen, Watch
+from kmigrate.runner.positions import Positions
+from kmigrate.runner.provision import Provision, Provisioner, decide_provision
+from kmigrate.state.store import Store
+from kmigrate.topics.create import Created, Enlarged, Gone, Outcome, Present
+from kmigrate.topics.select import Selected, select_topics
+
+log = logging.getLogger(__name__)
+
+
+class Observation(NamedTuple):
+    """How the clusters are seen: a view and a watch of each, and the queue that the watches fill."""
+
+    views: Mapping[Side, ClusterView]
+    watches: Mapping[Side, Watch]
+    looks: queue.SimpleQueue[Looked]
+
+
+class Copying:
+    """One migration's topics and partitions; used by the owner's thread only."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        store: Store,
+        desk: Desk,
+        engine: Engine,
+        observation: Observation,
+        provisioner: Provisioner,
+        positions: Positions,
+        *,
+        cleared: Iterable[TopicName],
+        first_term: bool,
+        cluster_ids: Mapping[Side, str],
+    ) -> None:
+        """`first_term`: nobody ever held the lease before, so nobody else can have sent anything."""
+        self.board = StatusBoard()
+        self.positions = positions
+        self.latest: dict[TopicPartition, PartitionProgress] = {}
+        self.selected = Selected(topics=(), left_out={}, missing=())
+        self.changed = True
+        self._manifest = manifest
+        self._store = store
+        self._desk = desk
+        self._engine = engine
+        self._views, self._watches, self._looks = observation
+        self._provisioner = provisioner
+        self._cluster_ids = cluster_ids
+        self._first_term = first_term
+        self._dispatcher = Dispatcher(workers=manifest.workers, lanes=manifest.lanes, past=self._past)
+        self._decisions = Decisions()
+        self._moving: dict[TopicName, set[TopicPartition]] = {}
+        self._ignored: set[TopicPartition] = set()
+        self._cleared = set(cleared)
+        self._fresh: set[TopicPartition] = set()
+        self._told_waiting: dict[TopicPartition, str] = {}
+        self._undispatched = True
+        self._unprovisioned = True
+        self._target_unsettled = False
+        self._stops_before = _stops_of_last_run(desk)
+
+    # -- what others ask
+
+    @property
+    def partitions(self) -> Iterator[TopicPartition]:
+        """Every partition that is to be copied, in any state."""
+        return (partition for partitions in self._moving.values() for partition in partitions)
+
+    @property
+    def all_ordered(self) -> bool:
+        """Whether every partition is in a pipeline's hands, or is left alone for good."""
+        return not self._undispatched and all(
+            partition in self._ignored or self._dispatcher.holder(partition) is not None
+            for partition in self.partitions
+        )
+
+    def is_stopped(self, partition: TopicPartition) -> bool:
+        """Whether it stopped, also if that was waived."""
+        progress = self.latest.get(partition)
+        return partition in self._ignored or (progress is not None and progress.stop is not None)
+
+    def is_waived(self, partition: TopicPartition) -> bool:
+        return partition in self._ignored
+
+    # -- what happened
+
+    def adopt_looks(self) -> str:
+        """Takes what the watches saw; returns why a cluster does not answer, empty if both do."""
+        trouble = ""
+        while True:
+            try:
+                side, metadata, at_seconds, reason = self._looks.get_nowait()
+            except queue.Empty:
+                break
+            trouble = reason or trouble
+            if metadata is not None:
+                self._check_cluster(side, metadata.cluster_id)
+                if self._views[side].adopt(metadata, at_seconds):
+                    self.on_view_changed()
+        for side, view in self._views.items():
+            if view.unsure:
+                self._watches[side].poke()
+        if self._target_unsettled:
+            self._watches[Side.TARGET].poke()
+        return trouble
+
+    def _check_cluster(self, side: Side, found: str) -> None:
+        if found != self._cluster_ids[side]:
+            raise Refused(
+                f"the {side} cluster is {found} now; it was {self._cluster_ids[side]}",
+                hint=f"bootstrap.servers of spec.{side} lead to another cluster; nothing more is written",
+            )
+
+    def on_view_changed(self) -> None:
+        """Selects topics anew; expects every partition that either cluster or our memory knows."""
+        source = self._views[Side.SOURCE]
+        self.selected = select_topics(source.listed, self._manifest)
+        moving: dict[TopicName, set[TopicPartition]] = {}
+        remembered = (name for name in self.positions.topics if self._manifest.topic_selected(name))
+        not_gone = (name for name in self._moving if name in source.topics)
+        for name in {*self.selected.topics, *remembered, *not_gone}:
+            seen = source.topics.get(name)
+            numbers = {TopicPartition(name, number) for number in seen.partitions} if seen else set()
+            moving[name] = numbers.union(self.positions.partitions_of(name))
+        for name in self._moving.keys() - moving.keys():
+            log.info("topic %s no longer takes part", name)
+            self._drop_topic(name)
+        self._moving = moving
+        self.board.expect(self.partitions)
+        self._target_unsettled = any(self._is_unsettled(name) for name in moving)
+        for watch in self._watches.values():
+            watch.follow(tuple(moving))
+        self._touch()
+
+    def _is_unsettled(self, name: TopicName) -> bool:
+        """Whether the target should soon look otherwise: a topic was just created, or a leader is missing."""
+        there, source = self._views[Side.TARGET].topics.get(name), self._views[Side.SOURCE].topics.get(name)
+        if there is None:
+            return name in self._cleared or name in self._decisions.recreate
+        fewer = source is not None and len(there.partitions) < len(source.partitions)
+        return fewer or any(part.leader is None for part in there.partitions.values())
+
+    def _touch(self) -> None:
+        self._undispatched = self._unprovisioned = self.changed = True
+
+    def on_event(self, event: Event, now_ms: int) -> None:
+        """Takes what a worker did or said."""
+        match event:
+            case WorkerStarted(worker, pid):
+                log.info("worker %d runs as process %d", worker, pid)
+                self._dispatcher.on_worker_changed(worker)
+                self._touch()
+            case WorkerDied(worker, pid, exit_code):
+                log.warning("worker %d (process %d) ended with exit code %d", worker, pid, exit_code)
+                self._dispatcher.on_worker_changed(worker)
+                self._touch()
+            case ProgressReceived(_, progress):
+                words = []
+                for each in progress.partitions:
+                    partition = each.partition
+                    if self._dispatcher.holder(partition) != progress.key or self._is_out(partition):
+                        continue  # the last word of one that was taken away
+                    self._log_stop(self.latest.get(partition), each)
+                    self.latest[partition] = each
+                    self._told_waiting.pop(partition, None)
+                    self.positions.on_progress(each, progress.orders)
+                    words.append(each)
+                self.board.update(words, now_ms)
+                self.changed = True
+                if self._dispatcher.on_progress(progress):
+                    self._undispatched = self._unprovisioned = True
+                if progress.source_trouble:
+                    self._watches[Side.SOURCE].poke()
+                if progress.target_trouble:
+                    self._watches[Side.TARGET].poke()
+
+    def _is_out(self, partition: TopicPartition) -> bool:
+        return partition in self._ignored or partition.topic in self._decisions.recreate
+
+    def _log_stop(self, before: PartitionProgress | None, now: PartitionProgress) -> None:
+        if now.stop is not None and (before is None or before.stop != now.stop):
+            log.error("%s stopped: %s", now.partition, now.stop)
+
+    # -- what follows
+
+    def step(self, now: float, now_ms: int) -> None:
+        """Decides and tells what is to be done; waits for nothing."""
+        decisions = self._desk.decisions()
+        if decisions is not self._decisions:
+            self._adopt_decisions(decisions, now_ms)
+        self._provision(now)
+        if self._undispatched:
+            wanted = dict(self._wanted())
+            self._show_waiting(wanted, now_ms)
+            self._undispatched = not self._dispatcher.dispatch(
+                self._engine,
+                wanted,
+                self._views[Side.SOURCE].brokers,
+                self._views[Side.TARGET].brokers,
+                paused=decisions.paused,
+                bytes_per_second=decisions.bytes_per_second,
+            )
+            if self._undispatched:
+                return
+            for partition, each in wanted.items():
+                number = self._dispatcher.number
+                self.positions.on_ordered(partition, each.source.topic_id, each.target.topic_id, number)
+
+    def _adopt_decisions(self, decisions: Decisions, now_ms: int) -> None:
+        self._decisions = decisions
+        ignored = {tp for tp, answer in decisions.answers.items() if answer.choice is Choice.IGNORE}
+        self.board.update([self._waived(tp) for tp in ignored - self._ignored], now_ms)
+        self._ignored = ignored
+        self._touch()
+
+    def _waived(self, partition: TopicPartition) -> PartitionProgress:
+        progress = self._last_word(partition)
+        stop = progress.stop or self._stops_before.get(partition)
+        return progress._replace(state=PartitionState.IGNORED, stop=stop, reason="")
+
+    def _last_word(self, partition: TopicPartition) -> PartitionProgress:
+        memory = self.positions.get(partition)
+        return self.latest.get(partition) or PartitionProgress(
+            partition=partition,
+            state=PartitionState.WAITING,
+            position=Offset(-1) if memory is None else memory.appended,
+            source_start=Offset(-1),
+            source_end=Offset(-1),
+            source_epoch=UNKNOWN_EPOCH,
+            records=0,
+            bytes=0,
+            newest_ms=-1,
+            crc_errors=0,
+            reason="",
+            stop=None,
+        )
+
+    # -- orders
+
+    def _past(self, partition: TopicPartition, is_first: bool) -> Past:
+        fresh = is_first and (self._first_term or partition in self._fresh)
+        return Past(self.positions.get(partition), fresh)
+
+    def _wanted(self) -> Iterator[tuple[TopicPartition, Wanted]]:
+        for name, partitions in self._moving.items():
+            if name in self._decisions.recreate or not self._may_copy_into(name):
+                continue
+            for partition in partitions:
+                if partition in self._ignored:
+                    continue
+                source, target = self._end(Side.SOURCE, partition), self._end(Side.TARGET, partition)
+                if source is not None and target is not None:
+                    answer = self._decisions.answers.get(partition)
+                    yield partition, Wanted(source, target, 0 if answer is None else answer.revision)
+
+    def _may_copy_into(self, name: TopicName) -> bool:
+        return name in self._cleared or name in self.positions.topics
+
+    def _end(self, side: Side, partition: TopicPartition) -> End | None:
+        """One side of a partition; None if it is unknown, or not there yet."""
+        view, memory = self._views[side], self.positions.get(partition)
+        seen = view.topics.get(partition.topic)
+        if seen is None:
+            gone = partition.topic in view.gone and memory is not None
+            return self._lost_end(side, partition, None) if gone else None
+        part = seen.partitions.get(partition.partition)
+        if part is None:
+            if memory is None or _id_of(memory, side) == seen.topic_id:
+                return None
+            return self._lost_end(side, partition, seen)  # another topic of that name, with fewer partitions
+        leader = part.leader if part.leader is not None else self._leader_before(side, partition)
+        return None if leader is None else End(seen.topic_id, leader, part.epoch)
+
+    def _lost_end(self, side: Side, partition: TopicPartition, seen: TopicSeen | None) -> End | None:
+        """An end without a leader: whichever pipeline had it last, or any other, keeps its stop."""
+        anyone = self._leader_before(side, partition)
+        if anyone is None:
+            anyone = min(self._views[side].brokers, default=None)
+        return None if anyone is None else End(None if seen is None else seen.topic_id, anyone, UNKNOWN_EPOCH)
+
+    def _leader_before(self, side: Side, partition: TopicPartition) -> BrokerId | None:
+        key = self._dispatcher.holder(partition)
+        return None if key is None else (key.source if side is Side.SOURCE else key.target)
+
+    def _show_waiting(self, wanted: Mapping[TopicPartition, Wanted], now_ms: int) -> None:
+        """Says of partitions that nobody can copy now why that is."""
+        words = []
+        for partition in self.partitions:
+            if partition in wanted or partition in self._ignored:
+                continue
+            reason = self._reason_to_wait(partition)
+            if self._told_waiting.get(partition) != reason:
+                self._told_waiting[partition] = reason
+                waiting = self._last_word(partition)
+                words.append(waiting._replace(state=PartitionState.WAITING, reason=reason, stop=None))
+        self.board.update(words, now_ms)
+
+    def _reason_to_wait(self, partition: TopicPartition) -> str:
+        name = partition.topic
+        if name in self._decisions.recreate:
+            return self._provisioner.failures.get(name, "the target topic is being created anew")
+        if name in self._provisioner.failures:
+            return f"target topic: {self._provisioner.failures[name]}"
+        for side, view in self._views.items():
+            seen = view.topics.get(name)
+            if seen is None or partition.partition not in seen.partitions:
+                return f"not on the {side} yet" if name not in self.positions.topics else f"missing on the {side}"
+            if seen.partitions[partition.partition].leader is None:
+                return f"no leader on the {side}"
+        return "the target topic is being checked"
+
+    # -- the target's topics
+
+    def _provision(self, now: float) -> None:
+        done = self._provisioner.collect(now)
+        if done is not None:
+            self._adopt_outcomes(*done)
+        if self._provisioner.busy or not (self._unprovisioned or self._provisioner.resting_is_over(now)):
+            return
+        recreate = self._decisions.recreate
+        provision = decide_provision(
+            self._views[Side.SOURCE],
+            self._views[Side.TARGET],
+            self._moving,
+            adopted=self.positions.topics,
+            cleared=self._cleared | self.positions.topics,
+            recreate=recreate,
+            released={name for name in recreate if self._is_released(name)},
+            replaced={name for name in self.positions.topics if self._is_replaced(name)},
+            resting=self._provisioner.resting(now),
+            replication_factor=self._manifest.replication_factor,
+        )
+        self._unprovisioned = False
+        if provision.topics:
+            self._provisioner.begin(provision)
+
+    def _is_released(self, name: TopicName) -> bool:
+        return all(self._dispatcher.holder(partition) is None for partition in self._moving.get(name, ()))
+
+    def _is_replaced(self, name: TopicName) -> bool:
+        memory = next((self.positions.get(partition) for partition in self.positions.partitions_of(name)), None)
+        ends = [(side, self._views[side].topics.get(name)) for side in Side]
+        return memory is not None and any(
+            seen is not None and seen.topic_id != _id_of(memory, side) for side, seen in ends
+        )
+
+    def _adopt_outcomes(self, provision: Provision, outcomes: Mapping[TopicName, Outcome]) -> None:
+        known = self._views[Side.TARGET].topics
+        for name, outcome in outcomes.items():
+            recreated = name in self._decisions.recreate
+            match outcome:
+                case Created():
+                    self._cleared.add(name)
+                    if recreated:
+                        self._desk.recreated(name)
+                    else:
+                        size = provision.create[name].partitions
+                        self._fresh |= {TopicPartition(name, Partition(number)) for number in range(size)}
+                case Enlarged():
+                    there = len(known[name].partitions) if name in known else provision.enlarge[name]
+                    numbers = range(there, provision.enlarge[name])
+                    self._fresh |= {TopicPartition(name, Partition(number)) for number in numbers}
+                case Gone():
+                    self._store.forget(name)
+                    self._drop_topic(name)
+                    self.board.expect(self._moving.get(name, ()))
+                case Present() if name in provision.inspect:
+                    self._cleared.add(name)
+        self._watches[Side.TARGET].poke()
+        self._target_unsettled = True
+        self._touch()
+
+    def _drop_topic(self, name: TopicName) -> None:
+        self.positions.forget(name)
+        self.board.drop(name)
+        for partition in self._moving.get(name, ()):
+            self.latest.pop(partition, None)
+            self._told_waiting.pop(partition, None)
+            self._fresh.discard(partition)
+        self._cleared.discard(name)
+
+
+def _id_of(memory: tuple[object, ...], side: Side) -> object:
+    return memory[0] if side is Side.SOURCE else memory[1]
+
+
+def _stops_of_last_run(desk: Desk) -> dict[TopicPartition, Stop]:
+    document = desk.status()
+    return {
+        TopicPartition(TopicName(each.topic), Partition(each.partition)): Stop(
+            kind=each.stop.kind, offset=Offset(each.stop.offset), evidence=each.stop.evidence
+        )
+        for each in (document.stopped + document.waived if document is not None else ())
+        if each.stop is not None
+    }

@@ -1,0 +1,44 @@
+"""An errand is one piece of work that waits for a cluster, done away from the owner's loop.
+
+Its thread is a daemon: an answer that never comes holds nobody back at the end.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Errand(Generic[T]):
+    """Work that has begun; ask `done` before `result`."""
+
+    def __init__(self, work: Callable[[], T], name: str) -> None:
+        self._work = work
+        self._result: list[T] = []
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._result.append(self._work())
+        except BaseException as error:  # noqa: BLE001 - `result` raises it where it is asked for
+            self._failure = error
+
+    @property
+    def done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Waits until it is done, but not for ever."""
+        self._thread.join(timeout_seconds)
+        return self.done
+
+    def result(self) -> T:
+        """What the work returned; raises what it raised."""
+        if self._failure is not None:
+            raise self._failure
+        return self._result[0]

@@ -1,0 +1,364 @@
+"""The owner of a migration: takes the lease, keeps workers at work, remembers, and says how things stand.
+
+`start` looks at everything before the first write, `wait` is the loop, `stop` ends in order: workers first, then the
+positions, then the lease. A cluster that goes away later never ends a run; another owner does.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import queue
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from kmigrate.copy.engine import Engine
+from kmigrate.copy.orders import LeaseGrant, WorkerSettings
+from kmigrate.errors import Superseded
+from kmigrate.kafka_types import Side, TopicPartition
+from kmigrate.manifest import Manifest
+from kmigrate.runner.board import decide_state
+from kmigrate.runner.copying import Copying, Observation
+from kmigrate.runner.desk import Desk
+from kmigrate.runner.errand import Errand
+from kmigrate.runner.folder import Ownership
+from kmigrate.runner.lease import Lease, NoLease
+from kmigrate.runner.marks import Marks
+from kmigrate.runner.observe import ClusterView, Looked, Watch
+from kmigrate.runner.positions import Positions
+from kmigrate.runner.provision import Provisioner
+from kmigrate.runner.start import CLUSTER_ID, NAME, TERM, Beginning, Reach, inspect_topics, look_around
+from kmigrate.runner.status import LeftOut, MigrationState, StatusDocument, WorkerStatus
+from kmigrate.state.store import Store
+
+log = logging.getLogger(__name__)
+
+LEASE_VARIABLE = "KMIGRATE_TEST_LEASE"
+"""`off` copies without a lease: for tests that show what the sequence guard is worth alone."""
+MEMBER = "lease.member"
+
+LOOP_SECONDS = 0.2
+SHOW_SECONDS = 0.25
+SHOW_IDLE_SECONDS = 2.0
+SOURCE_EVERY_SECONDS = 2.0
+TARGET_EVERY_SECONDS = 10.0
+SAVE_SECONDS = 1.0
+COMMIT_SECONDS = 10.0
+COMMITS = 1000
+LAST_COMMIT_SECONDS = 3.0
+LEASE_SECONDS = 45.0
+WORKER_MEMORY_BYTES = 64 << 20
+
+Show = Callable[[StatusDocument], None]
+
+
+class Owner:
+    """Runs one migration. Everything but the lease's callbacks happens in the thread that calls it."""
+
+    def __init__(
+        self, manifest: Manifest, folder: Ownership, store: Store, desk: Desk, report: Callable[[str], None]
+    ) -> None:
+        """`report` tells the operator a sentence."""
+        self._manifest = manifest
+        self._folder = folder
+        self._store = store
+        self._desk = desk
+        self._report = report
+        self._reach = {
+            Side.SOURCE: Reach.of(Side.SOURCE, manifest.source, manifest.name),
+            Side.TARGET: Reach.of(Side.TARGET, manifest.target, manifest.name),
+        }
+        self._engine: Engine | None = None
+        self._copying: Copying | None = None
+        self._lease: Lease | NoLease | None = None
+        self._watches: tuple[Watch, ...] = ()
+        self._head: StatusDocument | None = None
+        self._superseded: Superseded | None = None
+        self._committing: tuple[Mapping[TopicPartition, object], Errand[Mapping[TopicPartition, str]]] | None = None
+        self._trouble = ""
+        self._next_show = self._next_save = self._next_commit = 0.0
+        self._shown_at = 0.0
+
+    # -- the start
+
+    def start(self) -> None:
+        """Looks at both clusters, takes the lease and starts the workers; raises what speaks against it."""
+        beginning = look_around(self._manifest, self._store, self._reach, lambda: self._open_lease().committed)
+        for notice in filter(None, (beginning.state_lost, *beginning.notices)):
+            self._report(f"note: {notice}")
+        self._store.decide(
+            "run",
+            {"source": beginning.source.cluster_id, "target": beginning.target.cluster_id},
+            facts={
+                NAME: self._manifest.name,
+                CLUSTER_ID[Side.SOURCE]: beginning.source.cluster_id,
+                CLUSTER_ID[Side.TARGET]: beginning.target.cluster_id,
+            },
+        )
+        self._engine = self._make_engine(beginning)
+        grant = self._open_lease().acquire(LEASE_SECONDS)
+        self._store.put(TERM, str(grant.term))
+        self._engine.grant(grant)
+        self._copying = self._make_copying(beginning, grant)
+        self._head = StatusDocument(
+            name=self._manifest.name,
+            state=MigrationState.WAITING,
+            started_at=self._folder.note.started_at_ms,
+            source_cluster_id=beginning.source.cluster_id,
+            target_cluster_id=beginning.target.cluster_id,
+            term=grant.term,
+            notices=beginning.notices,
+            state_lost=beginning.state_lost,
+        )
+        self._engine.start()
+        for watch in self._watches:
+            watch.start()
+
+    def _make_engine(self, beginning: Beginning) -> Engine:
+        reach = [each.settings for each in self._reach.values()]
+        settings = [
+            WorkerSettings(
+                worker=number,
+                client_id=f"kmigrate-{self._manifest.name}",
+                request_timeout_ms=max(each.request_timeout_ms for each in reach),
+                producer_id=beginning.producer_id,
+                memory_bytes=WORKER_MEMORY_BYTES,
+                expiration_ms=beginning.expiration_ms,
+            )
+            for number in range(self._manifest.workers)
+        ]
+        return Engine(settings, workers_fd=self._folder.workers_fd, log_path=self._folder.folder.log)
+
+    def _make_copying(self, beginning: Beginning, grant: LeaseGrant) -> Copying:
+        assert self._engine is not None
+        looks: queue.SimpleQueue[Looked] = queue.SimpleQueue()
+        every = {Side.SOURCE: SOURCE_EVERY_SECONDS, Side.TARGET: TARGET_EVERY_SECONDS}
+        watches = {side: Watch(reach.client(), looks, every_seconds=every[side]) for side, reach in self._reach.items()}
+        self._watches = tuple(watches.values())
+        views = {side: ClusterView() for side in Side}
+        now = time.monotonic()
+        views[Side.SOURCE].adopt(beginning.source, now)
+        views[Side.TARGET].adopt(beginning.target, now)
+        copying = Copying(
+            self._manifest,
+            self._store,
+            self._desk,
+            self._engine,
+            Observation(views, watches, looks),
+            Provisioner(
+                self._reach[Side.SOURCE].client(),
+                self._reach[Side.TARGET].client(),
+                beginning.traits,
+                lambda names: inspect_topics(self._manifest, self._reach, beginning.producer_id, tuple(names)),
+            ),
+            Positions(beginning.memories),
+            cleared=beginning.cleared,
+            first_term=isinstance(self._lease, Lease) and grant.term == 1,
+            cluster_ids={
+                Side.SOURCE: beginning.source.cluster_id,
+                Side.TARGET: beginning.target.cluster_id,
+            },
+        )
+        copying.on_view_changed()
+        return copying
+
+    # -- the lease
+
+    def _open_lease(self) -> Lease | NoLease:
+        if self._lease is None and os.environ.get(LEASE_VARIABLE) == "off":
+            self._lease = NoLease()
+        if self._lease is None:
+            target = self._reach[Side.TARGET]
+            self._lease = Lease(
+                target.side,
+                target.bootstrap,
+                target.settings,
+                group_id=f"kmigrate-{self._manifest.name}",
+                owner=str(self._folder.note),
+                on_member_id=self._save_member_id,
+                on_grant=self._on_grant,
+                on_superseded=self._on_superseded,
+                predecessor_member_id=self._predecessor(),
+            )
+        return self._lease
+
+    def _save_member_id(self, member_id: str) -> None:
+        self._store.put(MEMBER, json.dumps({"id": member_id, "host": socket.gethostname()}))
+
+    def _predecessor(self) -> str | None:
+        """The member id of our dead predecessor; a folder that was copied from another machine proves no death."""
+        saved = json.loads(self._store.get(MEMBER) or "{}")
+        return saved.get("id") if saved.get("host") == socket.gethostname() else None
+
+    def _on_grant(self, grant: LeaseGrant) -> None:
+        if self._engine is not None:
+            self._engine.grant(grant)
+
+    def _on_superseded(self, error: Superseded) -> None:
+        self._superseded = error
+
+    # -- the loop
+
+    def wait(self, until_in_sync: bool, show: Show) -> int:
+        """Runs until everything that was there at the beginning is copied (if asked for), else for ever.
+
+        Returns 0, or 4 if partitions stopped. Raises Superseded when another owner has the lease, Refused when a
+        cluster turns out to be another one.
+        """
+        copying = self._copying
+        assert copying is not None, "start comes first"
+        counted: tuple[TopicPartition, ...] | None = None
+        marks = Marks(self._reach[Side.SOURCE].client())
+        while True:
+            self._turn(copying, show)
+            if not until_in_sync:
+                continue
+            if counted is None and copying.all_ordered:
+                counted = tuple(copying.partitions)
+            if counted is not None:
+                exit_code = _decide_end(copying, marks, counted, time.monotonic())
+                if exit_code is not None:
+                    self._show(copying, show, time.monotonic(), _wall_ms())
+                    return exit_code
+
+    def _turn(self, copying: Copying, show: Show) -> None:
+        assert self._engine is not None
+        events = self._engine.poll(LOOP_SECONDS)
+        if self._superseded is not None:
+            self._end_superseded(copying, show, self._superseded)
+        now, now_ms = time.monotonic(), _wall_ms()
+        for event in events:
+            copying.on_event(event, now_ms)
+        self._note_trouble(copying.adopt_looks())
+        copying.step(now, now_ms)
+        self._remember(copying, now)
+        if now >= self._next_show and (copying.changed or now - self._shown_at >= SHOW_IDLE_SECONDS):
+            self._show(copying, show, now, now_ms)
+
+    def _end_superseded(self, copying: Copying, show: Show, error: Superseded) -> None:
+        """Another owner may write from now on: nothing of ours may run, and nothing more is committed."""
+        assert self._engine is not None
+        assert self._head is not None
+        self._engine.stop()
+        head = replace(self._head, state=MigrationState.SUPERSEDED, reason=str(error), next_step=error.hint)
+        document = copying.board.document(_wall_ms(), head)
+        self._desk.publish(document)
+        self._desk.save()
+        show(document)
+        raise error
+
+    def _note_trouble(self, trouble: str) -> None:
+        if trouble and trouble != self._trouble:
+            log.warning("%s", trouble)
+        self._trouble = trouble or self._trouble
+
+    def _show(self, copying: Copying, show: Show, now: float, now_ms: int) -> None:
+        assert self._engine is not None
+        assert self._lease is not None
+        assert self._head is not None
+        left = self._lease.grant().deadline_seconds - now
+        decisions = self._desk.decisions()
+        document = copying.board.document(
+            now_ms,
+            replace(
+                self._head,
+                term=self._lease.grant().term,
+                lease_seconds_left=None if math.isinf(left) else round(max(0.0, left), 1),
+                workers=tuple(
+                    WorkerStatus(number=number, pid=pid, alive=pid is not None)
+                    for number, pid in sorted(self._engine.pids().items())
+                ),
+                throttle_bytes_per_second=decisions.bytes_per_second,
+                left_out=tuple(
+                    LeftOut(topic=topic, reason=reason) for topic, reason in copying.selected.left_out.items()
+                ),
+            ),
+        )
+        state, reason, next_step = decide_state(document, paused=decisions.paused)
+        document = replace(document, state=state, reason=reason, next_step=next_step)
+        copying.changed = False
+        self._shown_at, self._next_show = now, now + SHOW_SECONDS
+        self._desk.publish(document)
+        show(document)
+
+    # -- what must not be forgotten
+
+    def _remember(self, copying: Copying, now: float) -> None:
+        if now >= self._next_save:
+            self._next_save = now + SAVE_SECONDS
+            self._store.remember(copying.positions.take_unsaved())
+        if self._committing is not None and self._committing[1].done:
+            self._end_commit(copying)
+        if now >= self._next_commit and self._committing is None:
+            self._begin_commit(copying)
+            if self._committing is None:
+                self._next_commit = now + COMMIT_SECONDS
+
+    def _begin_commit(self, copying: Copying) -> None:
+        lease = self._lease
+        assert lease is not None
+        commits = copying.positions.take_uncommitted(COMMITS, lease.grant().term)
+        if commits:
+            self._committing = commits, Errand(lambda: lease.commit(commits), "commit")
+
+    def _end_commit(self, copying: Copying) -> None:
+        assert self._committing is not None
+        failed = self._committing[1].result()
+        self._committing = None
+        if failed:
+            partition, reason = next(iter(failed.items()))
+            log.warning("%d positions were not committed on the target; %s: %s", len(failed), partition, reason)
+            copying.positions.give_back(failed)
+            self._next_commit = time.monotonic() + COMMIT_SECONDS
+
+    # -- the end
+
+    def stop(self) -> None:
+        """Ends workers, saves positions and leaves the lease; safe to call at any time, and twice."""
+        for watch in self._watches:
+            watch.stop()
+        if self._engine is not None:
+            if self._copying is not None:
+                for event in self._engine.drain():
+                    self._copying.on_event(event, _wall_ms())
+            self._engine.stop()
+        if self._copying is not None:
+            self._store.remember(self._copying.positions.take_unsaved())
+            if self._superseded is None:
+                self._commit_last(self._copying)
+        if self._lease is not None:
+            self._lease.release()
+        self._copying = None
+
+    def _commit_last(self, copying: Copying) -> None:
+        """Commits what is left, as far as that goes within a moment: the store has it in any case."""
+        deadline = time.monotonic() + LAST_COMMIT_SECONDS
+        while time.monotonic() < deadline:
+            if self._committing is None:
+                self._begin_commit(copying)
+            if self._committing is None or not self._committing[1].wait(deadline - time.monotonic()):
+                return
+            if self._committing[1].result():
+                return
+            self._committing = None
+
+
+def _decide_end(copying: Copying, marks: Marks, counted: tuple[TopicPartition, ...], now: float) -> int | None:
+    """The exit code if all that counts is copied; None while something is left."""
+    moving = [partition for partition in counted if not copying.is_stopped(partition)]
+    if not marks.step(moving, now):
+        return None
+    for partition in moving:
+        progress = copying.latest.get(partition)
+        if progress is None or progress.position < marks.found[partition]:
+            return None
+    stopped = [tp for tp in copying.partitions if copying.is_stopped(tp) and not copying.is_waived(tp)]
+    return 4 if stopped else 0
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

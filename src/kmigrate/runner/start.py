@@ -1,0 +1,211 @@
+"""The start of a run: both clusters are looked at, and everything that speaks against the copy is said at once.
+
+Rule: nothing is written here, neither to a cluster nor to the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from kmigrate.cluster.client import ClusterClient
+from kmigrate.cluster.connection import ConnectionSettings
+from kmigrate.copy.identity import producer_id
+from kmigrate.copy.orders import Remembered
+from kmigrate.errors import Blocked, ClusterError, Refused
+from kmigrate.kafka_types import ProducerId, Side, Term, TopicName, TopicPartition
+from kmigrate.manifest import ClusterSettings, Manifest
+from kmigrate.preflight import (
+    Level,
+    Seen,
+    check,
+    check_existing,
+    guard_cluster,
+    guard_clusters,
+    refuse_blockers,
+)
+from kmigrate.runner.positions import Commit, merge_memories, parse_commit
+from kmigrate.state.store import Store
+from kmigrate.topics.create import TargetTraits
+from kmigrate.topics.describe import describe_broker
+from kmigrate.topics.hold import BROKER_KEYS, BROKER_MAX_MESSAGE_BYTES, timestamp_limits
+from kmigrate.topics.select import select_topics
+from kmigrate.wire.calls import ClusterMetadata
+
+NAME = "name"
+TERM = "term"
+CLUSTER_ID = {Side.SOURCE: "source.cluster_id", Side.TARGET: "target.cluster_id"}
+"""Facts of the store."""
+
+STATE_LOST = "local state was lost; positions come from the target"
+_EXPIRATION_MS = "producer.id.expiration.ms"
+_DEFAULT_EXPIRATION_MS = 86_400_000
+
+Committed = Callable[[], Mapping[TopicPartition, tuple[int, str]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How to get to one of the clusters; every thread has a client of its own."""
+
+    side: Side
+    bootstrap: tuple[tuple[str, int], ...]
+    settings: ConnectionSettings
+
+    @classmethod
+    def of(cls, side: Side, cluster: ClusterSettings, name: str) -> Reach:
+        return cls(
+            side=side,
+            bootstrap=cluster.bootstrap,
+            settings=ConnectionSettings(
+                client_id=cluster.client_id or f"kmigrate-{name}",
+                request_timeout_ms=cluster.request_timeout_ms,
+                connect_timeout_ms=cluster.connection_setup_timeout_ms,
+            ),
+        )
+
+    def client(self) -> ClusterClient:
+        return ClusterClient(self.side, self.bootstrap, self.settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """What is known before the first write. `cleared` are target topics that may be copied into."""
+
+    source: ClusterMetadata
+    target: ClusterMetadata
+    producer_id: ProducerId
+    memories: Mapping[TopicPartition, Remembered]
+    cleared: frozenset[TopicName]
+    traits: TargetTraits
+    expiration_ms: int
+    notices: tuple[str, ...]
+    state_lost: str | None
+
+
+def look_around(
+    manifest: Manifest, store: Store, reach: Mapping[Side, Reach], committed: Callable[[], Committed]
+) -> Beginning:
+    """Looks at both clusters; raises Blocked or Refused with all there is to say against the copy.
+
+    `committed` opens the lease group's commits, once it is certain that these are the right clusters.
+    """
+    source, target = reach[Side.SOURCE].client(), reach[Side.TARGET].client()
+    try:
+        return _look_around(manifest, store, reach, committed, source, target)
+    finally:
+        source.close()
+        target.close()
+
+
+def _look_around(
+    manifest: Manifest,
+    store: Store,
+    reach: Mapping[Side, Reach],
+    committed: Callable[[], Committed],
+    source: ClusterClient,
+    target: ClusterClient,
+) -> Beginning:
+    on_source, on_target = _first_metadata(source), _first_metadata(target)
+    _guard(manifest, store, on_source.cluster_id, on_target.cluster_id)
+    ours = producer_id(on_source.cluster_id, on_target.cluster_id, manifest.name)
+    commits = _read_commits(committed()())
+    memories = merge_memories(store.remembered(), commits, Term(int(store.get(TERM) or 0)))
+    seen = Seen(
+        source=on_source, target=on_target, selected=select_topics(on_source.topics, manifest), adopted=memories
+    )
+    settings = {side: each.settings for side, each in reach.items()}
+    try:
+        findings = check(manifest, seen, source, target, settings, ours)
+    except ClusterError as error:
+        raise Blocked(f"the check could not be completed: {error}", hint=error.hint) from error
+    refuse_blockers(findings)
+    told = describe_brokers(target, on_target)
+    return Beginning(
+        source=on_source,
+        target=on_target,
+        producer_id=ours,
+        memories=memories,
+        cleared=frozenset(name for name in seen.selected.topics if name in on_target.topics),
+        traits=TargetTraits(limits=timestamp_limits(told), max_bytes=_whole(told.get(BROKER_MAX_MESSAGE_BYTES))),
+        expiration_ms=_whole(told.get(_EXPIRATION_MS)) or _DEFAULT_EXPIRATION_MS,
+        notices=tuple(str(finding) for finding in findings if finding.level is Level.WARN),
+        state_lost=STATE_LOST if commits and not store.remembered() else None,
+    )
+
+
+def _first_metadata(client: ClusterClient) -> ClusterMetadata:
+    try:
+        return client.metadata(None)
+    except ClusterError as error:
+        raise Blocked(str(error), hint=error.hint) from error
+
+
+def _guard(manifest: Manifest, store: Store, source_id: str, target_id: str) -> None:
+    name = store.get(NAME)
+    if name is not None and name != manifest.name:
+        raise Refused(
+            f"this folder is that of the migration {name}, not of {manifest.name}",
+            hint="a migration keeps its name; copy no folder of another one",
+        )
+    for side, found, wanted in (
+        (Side.SOURCE, source_id, manifest.source.cluster_id),
+        (Side.TARGET, target_id, manifest.target.cluster_id),
+    ):
+        guard_cluster(side, found, wanted=wanted, remembered=store.get(CLUSTER_ID[side]))
+    guard_clusters(source=source_id, target=target_id)
+
+
+def _read_commits(committed: Mapping[TopicPartition, tuple[int, str]]) -> dict[TopicPartition, Commit]:
+    parsed = {partition: parse_commit(*each) for partition, each in committed.items()}
+    return {partition: commit for partition, commit in parsed.items() if commit is not None}
+
+
+def describe_brokers(client: ClusterClient, metadata: ClusterMetadata) -> Mapping[str, str]:
+    """What one broker tells of the settings that matter here; the shortest expiry of all of them."""
+    told: dict[str, str] = {}
+    for broker in metadata.brokers:
+        try:
+            settings = describe_broker(client, broker, [*BROKER_KEYS, _EXPIRATION_MS])
+        except ClusterError:
+            continue  # one broker of many: what the others tell is enough, or the default
+        shortest = min(filter(None, (_whole(each.get(_EXPIRATION_MS)) for each in (told, settings))), default=None)
+        told = {**settings, **told}
+        if shortest is not None:
+            told[_EXPIRATION_MS] = str(shortest)
+    return told
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and text.lstrip("-").isdigit() else None
+
+
+def inspect_topics(
+    manifest: Manifest, reach: Mapping[Side, Reach], ours: ProducerId, names: tuple[TopicName, ...]
+) -> dict[TopicName, str]:
+    """Why target topics that turned up while running cannot be copied into; nothing of those that can."""
+    source, target = reach[Side.SOURCE].client(), reach[Side.TARGET].client()
+    objections: dict[TopicName, str] = {}
+    try:
+        on_source, on_target = source.metadata(names), target.metadata(names)
+        for name in names:
+            there = {name: on_target.topics[name]}
+            seen = Seen(
+                source=on_source,
+                target=ClusterMetadata(
+                    cluster_id=on_target.cluster_id,
+                    controller=on_target.controller,
+                    brokers=on_target.brokers,
+                    topics=there,
+                ),
+                selected=select_topics({name: on_source.topics[name]}, manifest),
+                adopted=(),
+            )
+            findings = check_existing(manifest, seen, source, target, reach[Side.TARGET].settings, ours)
+            against = [finding for finding in findings if finding.level is Level.BLOCK]
+            if against:
+                objections[name] = "; ".join(finding.what for finding in against)
+    finally:
+        source.close()
+        target.close()
+    return objections
