@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from kmigrate.copy.states import Choice
 from kmigrate.errors import UsageError
 from kmigrate.kafka_types import Partition, TopicName, TopicPartition
-from kmigrate.runner.status import PartitionStatus, StatusDocument, before_first_look, left_by_owner
+from kmigrate.runner.status import PartitionStatus, StatusDocument, StopStatus, before_first_look, left_by_owner
 from kmigrate.state.store import Store
 
 FACT = "decisions"
@@ -112,16 +112,18 @@ class Desk:
             )
 
     def answer(self, topic: str, partition: int | None, choice: Choice) -> tuple[TopicPartition, ...]:
-        """Answers the stop of a partition, or all stops of a topic; returns the partitions answered.
+        """Answers the stop of a partition, or those of a topic; returns the partitions answered.
 
-        Raises UsageError if there is no such stop or if the choice is not among the stop's.
+        Waived stops of a topic are answered anew only if it has no others, or to recreate it. Raises UsageError
+        if there is no such stop or if the choice is not among the stop's; to recreate, one stop must offer it.
         """
         if choice is Choice.RECREATE:
             partition = None
         with self._lock:
             stopped = self._stopped(topic, partition)
-            for each in stopped:
-                _check_choice(each, choice)
+            if partition is None and choice is not Choice.RECREATE:
+                stopped = [each for each in stopped if not each.waived] or stopped
+            _check_choice(stopped, choice)
             name = TopicName(topic)
             partitions = tuple(TopicPartition(name, Partition(each.partition)) for each in stopped)
             answers = dict(self._decisions.answers)
@@ -141,9 +143,7 @@ class Desk:
         """Records that the owner created the topic anew on the target."""
         with self._lock:
             recreate = tuple(each for each in self._decisions.recreate if each != topic)
-            self._decide(
-                "recreated", {"topic": topic}, replace(self._decisions, recreate=recreate), wake=False
-            )
+            self._decide("recreated", {"topic": topic}, replace(self._decisions, recreate=recreate), wake=False)
 
     def publish(self, document: StatusDocument) -> None:
         """Hands out this document from now on, and saves it now and then."""
@@ -197,9 +197,7 @@ class Desk:
         answer = self._decisions.answers.get(partition)
         return 0 if answer is None else answer.revision
 
-    def _decide(
-        self, kind: str, detail: Mapping[str, object], decisions: Decisions, *, wake: bool = True
-    ) -> None:
+    def _decide(self, kind: str, detail: Mapping[str, object], decisions: Decisions, *, wake: bool = True) -> None:
         self._store.decide(kind, detail, facts={FACT: self._dump(decisions)})
         self._decisions = decisions
         if wake and self._wake is not None:
@@ -244,10 +242,17 @@ class Desk:
         )
 
 
-def _check_choice(partition: PartitionStatus, choice: Choice) -> None:
-    stop = partition.stop
-    if stop is not None and choice not in {each.choice for each in stop.choices}:
+def _check_choice(stopped: Sequence[PartitionStatus], choice: Choice) -> None:
+    refusing = [each for each in stopped if each.stop is not None and not _offers(each.stop, choice)]
+    if not refusing or (choice is Choice.RECREATE and len(refusing) < len(stopped)):
+        return
+    partition, stop = refusing[0], refusing[0].stop
+    if stop is not None:
         raise UsageError(
             f"{choice.value} is no answer to {stop.kind.value} of {partition.name}: {stop.meaning}",
             hint="choose: " + " or: ".join(each.command for each in stop.choices),
         )
+
+
+def _offers(stop: StopStatus, choice: Choice) -> bool:
+    return any(each.choice is choice for each in stop.choices)

@@ -174,6 +174,26 @@ def test_a_waived_stop_can_be_answered_again(store: Store) -> None:
     assert desk.answer("orders", 0, Choice.RESUME) == (key("orders", 0),)
 
 
+def test_a_topics_answer_leaves_its_waived_stops_alone(store: Store) -> None:
+    desk = Desk(store)
+    waived = replace(DOCUMENT.partitions[0], state=PartitionState.IGNORED, waived=True)
+    desk.publish(replace(DOCUMENT, partitions=(waived, *DOCUMENT.partitions[1:])))
+    assert desk.answer("orders", None, Choice.RESUME) == (key("orders", 2),)
+    assert desk.answer("orders", None, Choice.RECREATE) == (key("orders", 0), key("orders", 2))
+
+
+def test_a_topic_is_recreated_if_one_of_its_stops_offers_it(store: Store) -> None:
+    desk = Desk(store)
+    partitions = (stopped("pay", 0, StopKind.UNAUTHORIZED), stopped("pay", 1, StopKind.GAP_LOST))
+    desk.publish(replace(DOCUMENT, partitions=partitions))
+    assert desk.answer("pay", None, Choice.RECREATE) == (key("pay", 0), key("pay", 1))
+    with pytest.raises(UsageError, match="resume is no answer to GAP_LOST of pay-1"):
+        desk.answer("pay", None, Choice.RESUME)
+    desk.publish(replace(DOCUMENT, partitions=partitions[:1]))
+    with pytest.raises(UsageError, match="recreate is no answer to UNAUTHORIZED of pay-0"):
+        desk.answer("pay", None, Choice.RECREATE)
+
+
 def test_status_is_saved_at_most_once_a_second_and_at_the_end(store: Store) -> None:
     now = [100.0]
     desk = Desk(store, lambda: None, monotonic_seconds=lambda: now[0])

@@ -1,0 +1,122 @@
+"""The tree of commands and the one place where errors become messages and exit codes.
+
+Rule: only this module decides how a command ends. Commands are imported when they are asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from kmigrate import __version__
+from kmigrate.errors import KmigrateError
+
+INTERRUPTED = 130
+
+COMMANDS: dict[str, str] = {
+    "run": "Copy: in the foreground, until it is ended.",
+    "status": "Show how a migration stands.",
+    "pause": "Stop all copying until `resume`.",
+    "resume": "End a pause, or answer a stop.",
+    "throttle": "Limit the bytes copied a second.",
+    "demo": "Watch a whole migration between two embedded clusters.",
+}
+"""Name → one line. Each has a module of its name with a command of its name."""
+
+HELP = """Move live Kafka services between clusters, with identical offsets.
+
+\b
+A first migration:
+  kmigrate demo                    see it happen, nothing to set up
+  kmigrate run -f orders.yaml      copy; Ctrl-C ends, a second run resumes
+  kmigrate status -f orders.yaml   state, next step and stops
+
+What this version does: it creates the selected topics on the target, holds them (nothing expires there) and
+copies records with identical offsets, headers and timestamps, for as long as it runs.
+
+What does not exist yet: init, check, plan, apply; TLS and SASL; consumer groups and their offsets; message
+query and verify; ACLs, quotas and users; fences and the cutover. Topics stay under hold on the target until
+the cutover exists: restore their settings yourself before applications depend on them.
+
+\b
+Exit codes:
+  0 done   1 failed   2 usage or manifest   3 a difference was found
+  4 blocked by a check, or stopped partitions
+  5 a time limit was not reached
+  6 refused: wrong cluster, drift, another owner
+  130 interrupted
+"""
+
+
+class CommandTree(click.Group):
+    """A group whose commands are imported when they are used, and whose errors end as the docs say."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"kmigrate.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KmigrateError as error:
+            _trace_if_asked(ctx)
+            tell_error(error)
+            ctx.exit(error.exit_code)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            _end_quietly()
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except Exception as error:  # noqa: BLE001  the outermost edge: no traceback reaches a user
+            _trace_if_asked(ctx)
+            click.echo(f"kmigrate: unexpected: {type(error).__name__}: {error}", err=True)
+            click.echo("hint: this is a defect; run again with --debug to see where", err=True)
+            ctx.exit(1)
+
+
+def tell_error(error: KmigrateError) -> None:
+    """Says on stderr what happened and what to do."""
+    click.echo(f"kmigrate: {error}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+
+
+def _trace_if_asked(ctx: click.Context) -> None:
+    if (ctx.obj or {}).get("debug"):
+        traceback.print_exc()
+
+
+def _end_quietly() -> NoReturn:
+    """Ends after the reader of a pipe went away, as `head` does."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(0)
+
+
+@click.command(cls=CommandTree, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kmigrate", message="%(prog)s %(version)s")
+@click.pass_context
+def commands(ctx: click.Context) -> None:
+    ctx.obj = {}
+
+
+def main() -> None:
+    """The entry point of the `kmigrate` command."""
+    commands(prog_name="kmigrate")

@@ -1,0 +1,80 @@
+"""`resume` ends a pause, or answers the stops of a topic."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from kmigrate.cli.options import Named, message_options, migration_options
+from kmigrate.cli.pause import when_it_counts
+from kmigrate.copy.states import Choice
+from kmigrate.errors import UsageError
+
+EXAMPLES = """\b
+Examples:
+  kmigrate resume -f orders.yaml                        end a pause
+  kmigrate resume -f orders.yaml -t pay -p 3            look again
+  kmigrate resume -f orders.yaml -t pay -p 3 --ignore   leave it stopped
+  kmigrate resume -f orders.yaml -t pay --recreate      delete, copy anew
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@migration_options
+@click.option("-t", "--topic", metavar="TOPIC", help="Answer the stops of this topic.")
+@click.option("-p", "--partition", metavar="N", type=click.IntRange(min=0), help="Only of this partition.")
+@click.option("--recreate", is_flag=True, help="Delete the topic on the target, create it, copy it anew.")
+@click.option("--ignore", is_flag=True, help="Leave it stopped, listed as waived.")
+@click.option("--yes", is_flag=True, help="Do not ask for the topic's name before --recreate.")
+@message_options
+def resume(
+    file: Path,
+    state: Path | None,
+    topic: str | None,
+    partition: int | None,
+    recreate: bool,
+    ignore: bool,
+    yes: bool,
+    no_color: bool,
+) -> None:
+    """End a pause, or answer a stop.
+
+    `kmigrate status` lists the stops, each with its evidence and the command lines that answer it.
+    """
+    named = Named(file=file, state=state)
+    choice = _choice(topic, partition, recreate=recreate, ignore=ignore)
+    client = named.client()
+    if topic is None:
+        client.resume_all()
+        click.echo(f"resumed{when_it_counts(client)}", err=True)
+        return
+    if choice is Choice.RECREATE and not yes:
+        _confirm(topic)
+    answered = client.answer(topic, partition, choice)
+    click.echo(f"{choice.value}: {', '.join(answered)}{when_it_counts(client)}", err=True)
+
+
+def _choice(topic: str | None, partition: int | None, *, recreate: bool, ignore: bool) -> Choice:
+    if recreate and ignore:
+        raise UsageError("--recreate and --ignore are two answers", hint="choose one of them")
+    if topic is None and (recreate or ignore or partition is not None):
+        raise UsageError("which topic?", hint="name it with -t TOPIC")
+    if recreate and partition is not None:
+        raise UsageError(
+            "Kafka deletes topics, not partitions: --recreate copies all partitions anew", hint="leave -p out"
+        )
+    return Choice.RECREATE if recreate else Choice.IGNORE if ignore else Choice.RESUME
+
+
+def _confirm(topic: str) -> None:
+    click.echo(f"This deletes the topic {topic} on the target, with all its records, and copies it anew.", err=True)
+    try:
+        typed = click.prompt("Type the topic's name to go on", err=True)
+    except click.Abort as abort:
+        if sys.stdin.isatty():
+            raise
+        raise UsageError("nobody confirmed it: nothing was changed", hint="--yes does without") from abort
+    if typed != topic:
+        raise UsageError(f"{typed!r} is not {topic!r}: nothing was changed")

@@ -1,0 +1,59 @@
+"""`status` shows on one screen how a migration stands."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from kmigrate.api.client import Client
+from kmigrate.cli.options import Named, message_options, migration_options
+from kmigrate.cli.screens import status_screen
+
+WATCH_SECONDS = 2.0
+
+EXAMPLES = """\b
+Examples:
+  kmigrate status -f orders.yaml
+  kmigrate status -f orders.yaml --watch
+  kmigrate status -f orders.yaml -o json | jq .totals
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@migration_options
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
+@message_options
+def status(file: Path, state: Path | None, output: str, watch: bool, no_color: bool) -> None:
+    """Show how a migration stands.
+
+    State and reason, the next step for you, totals, the worst topics and partitions, and every stop with its
+    evidence and the command for each answer. Works with and without a running owner. The JSON is a contract;
+    with --watch it is one document a line.
+    """
+    named = Named(file=file, state=state)
+    client = named.client()
+    if output == "json":
+        _print_json(client, watch=watch)
+        return
+    console = Console(no_color=no_color or None, highlight=False)
+    if not watch:
+        console.print(status_screen(client.status(), console.width, named.spell))
+        return
+    with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        while True:
+            live.update(status_screen(client.status(), console.width, named.spell), refresh=True)
+            time.sleep(WATCH_SECONDS)
+
+
+def _print_json(client: Client, *, watch: bool) -> None:
+    while watch:
+        click.echo(client.status().to_json())
+        sys.stdout.flush()
+        time.sleep(WATCH_SECONDS)
+    click.echo(client.status().to_json(indent=2))
