@@ -1,0 +1,101 @@
+"""`python -m bench [CASE …]` measures; without a name it measures every case.
+
+It ends with 0 also where a goal is missed: the table says so, and a machine under load is no defect.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench import first_record, idle, latency, memory, profiling, throughput
+from bench.lab import Lab
+from bench.report import RESULTS, CaseResult, case_table, goals_table, load, readme_part, replace_part, save
+from kmigrate.errors import KmigrateError
+
+CASES: dict[str, Callable[[Lab], CaseResult]] = {
+    "throughput": throughput.measure,
+    "memory": memory.measure,
+    "first-record": first_record.measure,
+    "idle": idle.measure,
+    "latency": latency.measure,
+}
+PROFILE = "profile"
+README = Path(__file__).parents[1] / "README.md"
+TRIALS = Path(__file__).parent / "work" / "results"
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measures, or writes the README's table; returns an exit code."""
+    options = _parse(arguments)
+    folder = options.results or (TRIALS if options.short else RESULTS)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: nothing stays behind
+    say = _sayer()
+    try:
+        if options.readme:
+            README.write_text(replace_part(README.read_text(encoding="utf-8"), readme_part(load(folder, list(CASES)))))
+            say(f"wrote the table of {README.name}")
+            return 0
+        with Lab(say=say, short=options.short, rounds=options.rounds) as lab:
+            if options.cases == [PROFILE]:
+                print(profiling.profile(lab))
+            else:
+                _measure(lab, options.cases or list(CASES), folder)
+    except (KmigrateError, ValueError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _measure(lab: Lab, cases: Sequence[str], folder: Path) -> None:
+    results = []
+    for case in cases:
+        lab.say(f"── {case}")
+        began = time.monotonic()
+        results.append(CASES[case](lab))
+        save(results[-1], folder, list(CASES))
+        lab.say(f"{case} took {time.monotonic() - began:.0f} s")
+        print(f"\n{case_table(results[-1])}\n", flush=True)
+    print(goals_table(results))
+    print(f"\nResults are in {_relative(folder)}.")
+
+
+def _sayer() -> Callable[[str], None]:
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"[{time.monotonic() - began:6.1f} s] {line}", file=sys.stderr, flush=True)
+
+    return say
+
+
+def _relative(folder: Path) -> str:
+    return str(folder.relative_to(Path.cwd())) if folder.is_relative_to(Path.cwd()) else str(folder)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure speed against real brokers.")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"{', '.join(CASES)}, or {PROFILE} alone")
+    parser.add_argument("--short", action="store_true", help="a trial of at most five minutes; kept apart from results")
+    parser.add_argument("--rounds", type=int, metavar="N", help="repeat each measurement so often")
+    parser.add_argument("--readme", action="store_true", help="write the README's table from the results, and end")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="where results are written to and read from")
+    options = parser.parse_args(arguments)
+    unknown = [case for case in options.cases if case not in CASES and case != PROFILE]
+    if unknown or (PROFILE in options.cases and len(options.cases) > 1):
+        parser.error(f"a case is one of {', '.join(CASES)}; or {PROFILE} alone")
+    if options.rounds is not None and options.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,86 @@
+"""A round: one tool copies one topic into an empty target, is watched, and leaves nothing for the next round.
+
+Brokers are Java and get faster while they run. So both tools copy a smaller topic in turns beforehand, until the rates
+of each stand still, and the rounds that count are run in turns as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.figures import stands_still
+from bench.lab import BenchError, Lab, Load
+from bench.programs import Program, forget, start_kmigrate, start_mirror_maker
+from bench.watch import CopyFigures, Sample, decide_figures, watch_copy
+from kmigrate.kafka_types import Side
+
+LIMIT_SECONDS = 600.0
+END_SECONDS = 60.0
+_WARM_UP_ROUNDS = 5
+
+Copy = Callable[[Lab, Load], CopyFigures]
+
+
+def copy_by_kmigrate(lab: Lab, load: Load) -> CopyFigures:
+    """kmigrate copies the topic from its start to `in-sync`, with an empty state and a new target topic."""
+    return watch_kmigrate(lab, load)[0]
+
+
+def watch_kmigrate(lab: Lab, load: Load) -> tuple[CopyFigures, list[Sample]]:
+    """The same, with every sample."""
+    lab.clear()
+    migration = lab.new_name("bench")
+    with start_kmigrate(lab, migration, [load.topic]) as program:
+        samples = watch_copy(lab, program, load, limit_seconds=LIMIT_SECONDS)
+        program.finish(END_SECONDS)
+    forget(lab, migration)
+    return _figures(lab, program, load, samples, program.total_cpu_seconds), samples
+
+
+def copy_by_mirror_maker(lab: Lab, load: Load) -> CopyFigures:
+    """MirrorMaker 2 copies the topic into one created for it; it is killed when the last record is there."""
+    lab.clear()
+    lab.create_topic(Side.TARGET, load.topic, load.partitions)
+    name = lab.new_name("mm2")
+    with start_mirror_maker(lab, name, load.topic) as program:
+        samples = watch_copy(lab, program, load, limit_seconds=LIMIT_SECONDS)
+    forget(lab, name)
+    return _figures(lab, program, load, samples, None)
+
+
+def warm_up(lab: Lab, load: Load, tools: dict[str, Copy]) -> None:
+    """Lets the tools copy the topic in turns until the last two rates of each differ by less than a tenth."""
+    if lab.warm:
+        return
+    rates: dict[str, list[float]] = {name: [] for name in tools}
+    for number in range(1, (1 if lab.short else _WARM_UP_ROUNDS) + 1):
+        for name, copy in tools.items():
+            rates[name].append(copy(lab, load).records_per_second)
+        told = ", ".join(f"{name} {found[-1]:,.0f} records/s" for name, found in rates.items())
+        lab.say(f"warm-up {number}: {told}")
+        if all(stands_still(found) for found in rates.values()):
+            break
+    lab.warm = True
+
+
+def tell(name: str, figures: CopyFigures) -> str:
+    """One line about one copy."""
+    return (
+        f"{name}: {figures.records_per_second:,.0f} records/s, {figures.cpu_us_per_record:.2f} µs CPU a record "
+        f"({figures.whole_cpu_us_per_record:.2f} with start-up), {figures.peak_memory_mb:,.0f} MB, "
+        f"first record after {figures.first_record_seconds:.2f} s, all after {figures.whole_seconds:.1f} s"
+    )
+
+
+def _figures(
+    lab: Lab, program: Program, load: Load, samples: list[Sample], whole_cpu_seconds: float | None
+) -> CopyFigures:
+    counted = lab.count_by_librdkafka(Side.TARGET, load.topic, load.partitions)
+    if counted != load.records:
+        raise BenchError(f"{program.name}: the target has {counted:,} records, the source {load.records:,}")
+    try:
+        return decide_figures(
+            samples, records=load.records, log_bytes=load.log_bytes, whole_cpu_seconds=whole_cpu_seconds
+        )
+    except ValueError as error:
+        raise BenchError(f"{program.name}: {error}") from error

@@ -1,0 +1,271 @@
+"""Two embedded clusters of one broker each, their topics, and records written by Kafka's own load generator.
+
+End offsets are asked in one request for all partitions, since a question for each would be load of its own; what a
+round has copied is counted once more by librdkafka, which shares no code with us.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from bench.proc import cpu_seconds
+from kmigrate.cluster.client import ClusterClient
+from kmigrate.cluster.connection import ConnectionSettings
+from kmigrate.demo.embedded import EmbeddedCluster
+from kmigrate.demo.java import java_command
+from kmigrate.demo.kafka_jars import ensure_kafka
+from kmigrate.errors import ConnectionLost, KmigrateError
+from kmigrate.kafka_types import Partition, Side, TopicName
+from kmigrate.kafka_types import TopicPartition as Place
+from kmigrate.wire import calls
+
+SOURCE_VERSION = "3.9.1"
+TARGET_VERSION = "4.3.1"
+HEAP = "1g"
+BATCH_BYTES = 16_384
+_PROPERTIES = {"log.segment.delete.delay.ms": "1000"}  # what a round has written makes room for the next one
+_SILENT: dict[str, str | int | float | bool] = {"log.connection.close": False, "log_level": 2}
+_FOREVER = {"retention.ms": "-1"}
+_PATIENCE_SECONDS = 60.0
+_LOG_HEAD = struct.Struct(">qi")
+_PRODUCER = "org.apache.kafka.tools.ProducerPerformance"
+
+
+class BenchError(KmigrateError):
+    """A measurement could not be made."""
+
+
+class BrokerCpu(NamedTuple):
+    """The CPU time of both brokers so far."""
+
+    source: float
+    target: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """A topic on the source and what was written into it; `log_bytes` as it lies on disk, without indexes."""
+
+    topic: str
+    partitions: int
+    records: int
+    log_bytes: int
+    batch_bytes: int
+
+
+class Lab:
+    """Source and target for one run; a context manager that leaves nothing behind, however it ends."""
+
+    def __init__(self, *, say: Callable[[str], None], short: bool, rounds: int | None = None) -> None:
+        self.say = say
+        self.short = short
+        self.asked_rounds = rounds
+        self.warm = False
+        self.loads: dict[str, Load] = {}
+        self._number = 0
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self.work = Path(tempfile.mkdtemp(prefix="kmigrate-bench-"))
+            stack.callback(shutil.rmtree, self.work, ignore_errors=True)
+            self.say(f"starting Kafka {SOURCE_VERSION} as source and {TARGET_VERSION} as target")
+            self.clusters = {
+                side: stack.enter_context(
+                    EmbeddedCluster(
+                        version,
+                        heap=HEAP,
+                        quick=False,
+                        properties=_PROPERTIES,
+                        keep_logs_on_failure=False,
+                        say=self.say,
+                    )
+                )
+                for side, version in ((Side.SOURCE, SOURCE_VERSION), (Side.TARGET, TARGET_VERSION))
+            }
+            self._admins = {side: AdminClient({"bootstrap.servers": self.bootstrap(side), **_SILENT}) for side in Side}
+            stack.callback(self._admins.clear)  # before the brokers go, or it mourns them on stderr
+            self._clients = {side: self._client(side) for side in Side}
+            for client in self._clients.values():
+                stack.callback(client.close)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception):
+            for cluster in self.clusters.values():
+                self.say(f"the last words of Kafka {cluster.version}:\n{cluster.log_tail(1, 10)}")
+        self._stack.close()
+
+    def rounds(self, usual: int) -> int:
+        """How often a case repeats: what was asked for, else once in a short trial."""
+        return self.asked_rounds or (1 if self.short else usual)
+
+    def bootstrap(self, side: Side) -> str:
+        return self.clusters[side].bootstrap
+
+    def new_name(self, prefix: str) -> str:
+        """A name that this run has not used: nothing of an earlier round is found under it."""
+        self._number += 1
+        return f"{prefix}-{self._number}"
+
+    def broker_pid(self, side: Side) -> int:
+        pid = self.clusters[side].pid(1)
+        assert pid is not None, "the brokers of a lab run as long as it does"
+        return pid
+
+    def broker_cpu(self) -> BrokerCpu:
+        return BrokerCpu(cpu_seconds(self.broker_pid(Side.SOURCE)), cpu_seconds(self.broker_pid(Side.TARGET)))
+
+    # ── topics ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def create_topic(self, side: Side, topic: str, partitions: int) -> None:
+        wanted = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=_FOREVER)
+        self._admins[side].create_topics([wanted])[topic].result(_PATIENCE_SECONDS)
+        self.wait_until(lambda: len(self._error_free(side, topic, partitions)) == partitions, f"{topic} has no leaders")
+
+    def list_topics(self, side: Side) -> set[str]:
+        """All topics but those that begin with two underscores."""
+        found = self._admins[side].list_topics(timeout=_PATIENCE_SECONDS).topics
+        return {name for name in found if not name.startswith("__")}
+
+    def delete_topics(self, side: Side, topics: Iterable[str]) -> None:
+        """Deletes topics and waits until the broker has forgotten them and their files are gone."""
+        names = set(topics) & self.list_topics(side)
+        if not names:
+            return
+        for future in self._admins[side].delete_topics(list(names)).values():
+            future.result(_PATIENCE_SECONDS)
+        data = self.clusters[side].data_dir(1)
+        self.wait_until(lambda: not names & self.list_topics(side), f"the {side} does not forget {sorted(names)}")
+        self.wait_until(
+            lambda: not any(data.glob("*-delete")), f"the {side} does not remove the files of {sorted(names)}"
+        )
+
+    def clear(self) -> None:
+        """Deletes every topic but those on the source that were filled, and lets the disk come to rest."""
+        self.delete_topics(Side.SOURCE, self.list_topics(Side.SOURCE) - self.loads.keys())
+        self.delete_topics(Side.TARGET, self.list_topics(Side.TARGET))
+        os.sync()
+
+    def end_offsets(self, side: Side, topic: str, partitions: int) -> int:
+        """The sum of the high watermarks; a topic that does not exist yet counts nothing."""
+        return sum(self._error_free(side, topic, partitions).values())
+
+    def count_by_librdkafka(self, side: Side, topic: str, partitions: int) -> int:
+        """Log end minus log start of all partitions, as an independent client sees them."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap(side), "group.id": "bench-witness"})
+        try:
+            ends = [
+                consumer.get_watermark_offsets(TopicPartition(topic, index), timeout=_PATIENCE_SECONDS)
+                for index in range(partitions)
+            ]
+            return sum(high - low for low, high in ends)
+        finally:
+            consumer.close()
+
+    # ── records ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def fill(self, topic: str, *, partitions: int, records: int, record_bytes: int = 1024) -> Load:
+        """Creates a topic on the source and has Kafka's ProducerPerformance write into it, without compression."""
+        if topic not in self.list_topics(Side.SOURCE):
+            self.create_topic(Side.SOURCE, topic, partitions)
+        self.say(f"writing {records:,} records of {record_bytes:,} bytes into {partitions} partitions of {topic}")
+        properties = {
+            "bootstrap.servers": self.bootstrap(Side.SOURCE),
+            "acks": "1",
+            "batch.size": str(BATCH_BYTES),
+            "linger.ms": "100",
+            "compression.type": "none",
+        }
+        arguments = [f"--topic={topic}", f"--num-records={records}", f"--record-size={record_bytes}", "--throughput=-1"]
+        arguments += ["--producer-props", *(f"{key}={value}" for key, value in properties.items())]
+        command = java_command(ensure_kafka(SOURCE_VERSION), _PRODUCER, arguments, options=["-Xmx512m"])
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise BenchError(f"ProducerPerformance failed:\n{result.stdout[-1000:]}{result.stderr[-1000:]}")
+        os.sync()
+        logs = list(self.clusters[Side.SOURCE].data_dir(1).glob(f"{topic}-[0-9]*/*.log"))
+        self.loads[topic] = Load(
+            topic=topic,
+            partitions=partitions,
+            records=self.count_by_librdkafka(Side.SOURCE, topic, partitions),
+            log_bytes=sum(log.stat().st_size for log in logs),
+            batch_bytes=median_batch_bytes(logs),
+        )
+        return self.loads[topic]
+
+    def seed(self, topic: str, *, partitions: int, records_each: int) -> Load:
+        """Creates a topic on the source with some small records in every partition."""
+        self.create_topic(Side.SOURCE, topic, partitions)
+        producer = Producer({"bootstrap.servers": self.bootstrap(Side.SOURCE), "linger.ms": 50})
+        for index in range(partitions):
+            for number in range(records_each):
+                producer.produce(topic, value=b"record %d" % number, partition=index)
+        if producer.flush(_PATIENCE_SECONDS):
+            raise BenchError(f"not all records of {topic} could be written")
+        load = Load(topic=topic, partitions=partitions, records=partitions * records_each, log_bytes=0, batch_bytes=0)
+        self.loads[topic] = load
+        return load
+
+    def forget_loads(self) -> None:
+        """Deletes what was written into both clusters."""
+        self.loads.clear()
+        self.clear()
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _client(self, side: Side) -> ClusterClient:
+        host, port = self.bootstrap(side).split(":")
+        return ClusterClient(side, [(host, int(port))], ConnectionSettings(client_id="bench"))
+
+    def _error_free(self, side: Side, topic: str, partitions: int) -> dict[Place, int]:
+        places = [Place(TopicName(topic), Partition(index)) for index in range(partitions)]
+        try:
+            found = self._clients[side].any(calls.list_offsets(places, calls.LATEST))
+        except ConnectionLost:  # the broker closes connections that were idle for long
+            found = self._clients[side].any(calls.list_offsets(places, calls.LATEST))
+        return {place: answer.offset for place, answer in found.items() if not answer.error}
+
+    def wait_until(self, done: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not done():
+            if time.monotonic() > deadline:
+                raise BenchError(f"{what} after {_PATIENCE_SECONDS:.0f} s")
+            time.sleep(0.05)
+
+
+def median_batch_bytes(logs: Sequence[Path]) -> int:
+    """The median size of the first thousand record batches of each log file; 0 if there are none."""
+    sizes = sorted(size for log in logs for size in _batch_sizes(log, limit=1000))
+    return sizes[len(sizes) // 2] if sizes else 0
+
+
+def _batch_sizes(log: Path, *, limit: int) -> Iterator[int]:
+    with log.open("rb") as file:
+        for _ in range(limit):
+            head = file.read(_LOG_HEAD.size)
+            if len(head) < _LOG_HEAD.size:
+                return
+            size = _LOG_HEAD.unpack(head)[1]
+            if size <= 0:  # the zeros of a preallocated file
+                return
+            yield size + _LOG_HEAD.size
+            file.seek(size, os.SEEK_CUR)

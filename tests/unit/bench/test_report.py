@@ -1,0 +1,137 @@
+"""Results survive their JSON, and tables are generated from them."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.figures import Compare, Goal, Row
+from bench.report import (
+    BEGIN,
+    END,
+    CaseResult,
+    align,
+    case_table,
+    goals_table,
+    load,
+    readme_part,
+    replace_part,
+    save,
+    show_spread,
+)
+
+MACHINE = {
+    "Date": "2030-01-02 03:04 UTC",
+    "Cores": "2",
+    "CPU": "A Processor",
+    "Memory": "8.0 GiB",
+    "Kafka": "3.9.1, 4.3.1",
+}
+COMPARED = CaseResult(
+    case="throughput",
+    title="Copied as fast as possible.",
+    other="Another",
+    rows=(
+        Row(
+            label="CPU per record",
+            unit="µs",
+            ours=(1.0, 2.0),
+            theirs=(10.0, 10.0),
+            compare=Compare.RATIO,
+            goal=Goal(limit=1 / 6, words="1/6"),
+        ),
+        Row(label="cores used", unit="", ours=(0.5, 0.6), theirs=(1.5, 1.5)),
+    ),
+    settings={"Records": 3_000_000},
+    machine=MACHINE,
+    short=False,
+    rounds=[{"seconds": 1.5}],
+)
+ALONE = CaseResult(
+    case="memory",
+    title="Memory.",
+    other="",
+    rows=(Row(label="most memory", unit="MB", ours=(190.0,), goal=Goal(limit=180.0)),),
+    settings={},
+    machine=MACHINE,
+    short=True,
+)
+
+
+def test_a_result_survives_its_json() -> None:
+    for result in (COMPARED, ALONE):
+        again = CaseResult.from_json(result.to_json())
+        assert again.rows == result.rows
+        assert again.to_json() == result.to_json()
+
+
+def test_results_are_saved_and_loaded_in_order(tmp_path: Path) -> None:
+    order = ["throughput", "memory", "idle"]
+    for result in (ALONE, COMPARED):
+        save(result, tmp_path, order)
+    assert [result.case for result in load(tmp_path, order)] == ["throughput", "memory"]
+    tables = (tmp_path / "results.md").read_text()
+    assert tables.index("## throughput") < tables.index("## memory")
+    assert "Records: 3,000,000" in tables
+    assert "A Processor" in tables
+    assert tables.count("A short trial.") == 1
+
+
+def test_a_table_is_padded() -> None:
+    assert align([["a", "long"], ["wide cell", "b"]]).splitlines() == [
+        "| a         | long |",
+        "|-----------|------|",
+        "| wide cell | b    |",
+    ]
+
+
+def test_a_case_shows_both_sides_and_what_follows() -> None:
+    head, _, cpu, cores = case_table(COMPARED).splitlines()
+    assert [cell.strip() for cell in head.strip("|").split("|")] == ["", "kmigrate", "Another", "ratio", "goal", ""]
+    assert [cell.strip() for cell in cpu.strip("|").split("|")] == [
+        "CPU per record",
+        "1.50 µs (1.00–2.00)",
+        "10.0 µs (10.0–10.0)",
+        "0.150 × (0.100–0.200)",
+        "at most 1/6 ×",
+        "reached",
+    ]
+    assert [cell.strip() for cell in cores.strip("|").split("|")][3:] == ["", "", ""]
+
+
+def test_a_case_without_another_has_no_columns_for_it() -> None:
+    assert "ratio" not in case_table(ALONE)
+    assert "| most memory | 190 MB   | at most 180 MB | not reached |" in case_table(ALONE)
+
+
+def test_the_goals_are_gathered_from_all_cases() -> None:
+    lines = goals_table([COMPARED, ALONE]).splitlines()
+    assert len(lines) == 4
+    assert "throughput: CPU per record, against Another" in lines[2]
+    assert "memory: most memory" in lines[3]
+
+
+def test_a_single_value_has_no_spread() -> None:
+    assert show_spread((2.0,), "s") == "2.00 s"
+    assert show_spread((), "s") == ""
+    assert show_spread((1.0, 3.0), "") == "2.00 (1.00–3.00)"
+
+
+def test_the_part_between_the_markers_is_replaced() -> None:
+    text = f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n"
+    once = replace_part(text, "new\n")
+    assert once == f"before\n\n{BEGIN}\nnew\n{END}\n\nafter\n"
+    assert replace_part(once, "new") == once
+
+
+@pytest.mark.parametrize("text", ["none", f"{BEGIN}", f"{END}\n{BEGIN}", f"{BEGIN}{END}{BEGIN}{END}"])
+def test_a_text_without_its_markers_is_left_alone(text: str) -> None:
+    with pytest.raises(ValueError, match="needs one line"):
+        replace_part(text, "new")
+
+
+def test_the_readme_names_the_machine_and_the_day() -> None:
+    part = readme_part([COMPARED])
+    assert "2 cores (A Processor), 8.0 GiB, Kafka 3.9.1, 4.3.1" in part
+    assert "2030-01-02." in part
+    with pytest.raises(ValueError, match="no results"):
+        readme_part([])
