@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -22,7 +23,7 @@ from kmigrate.cli.group import INTERRUPTED
 from kmigrate.cli.logfile import logging_to
 from kmigrate.cli.options import Named, message_options, migration_options
 from kmigrate.cli.view import View, open_view, show_closing
-from kmigrate.errors import KmigrateError
+from kmigrate.errors import Blocked, KmigrateError
 from kmigrate.manifest import Manifest, load_manifest
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.folder import Ownership
@@ -30,6 +31,8 @@ from kmigrate.runner.status import MigrationState, StatusDocument, ended
 from kmigrate.state.store import Store
 
 log = logging.getLogger(__name__)
+
+NEXT_RUN = "kmigrate run -f FILE follows new records; the target's topics stay under hold"
 
 EXAMPLES = """\b
 Examples:
@@ -67,6 +70,8 @@ def run(ctx: click.Context, file: Path, state: Path | None, until: str | None, n
         log.info("kmigrate %s runs %s from %s", __version__, manifest.name, file)
         exit_code = _own(manifest, ownership, store, desk, view, until_in_sync=until is not None)
         document = desk.status()
+        if document is not None and until is not None:
+            document = _reached(document, exit_code)
         if document is not None:
             show_closing(console, document, named.spell, str(folder.log))
             _leave(desk, document, "interrupted" if exit_code == INTERRUPTED else "ended")
@@ -98,6 +103,18 @@ def _own(manifest: Manifest, ownership: Ownership, store: Store, desk: Desk, vie
         finally:
             view.close()
             owner.stop()
+
+
+def _reached(document: StatusDocument, exit_code: int) -> StatusDocument:
+    """What the owner found at its end, which partitions may say a moment later."""
+    stopped = len(document.stopped)
+    if exit_code == 0:
+        reason = "everything that was there when it was asked for is copied"
+        return replace(document, state=MigrationState.IN_SYNC, reason=reason, next_step=NEXT_RUN)
+    if exit_code == Blocked.exit_code and stopped:
+        reason = f"{stopped:,} stopped; everything else that was there when it was asked for is copied"
+        return replace(document, state=MigrationState.STOPPED, reason=reason)
+    return document
 
 
 def _starting(name: str) -> StatusDocument:

@@ -109,11 +109,16 @@ class _Sum(NamedTuple):
             records_per_second=round(rates.records, 1),
             bytes_per_second=round(rates.bytes, 1),
             lag_records=self.lag,
-            lag_seconds=None if self.lag_seconds < 0 else self.lag_seconds,
+            lag_seconds=self._behind(),
             eta_seconds=None if eta_seconds is None else round(eta_seconds, 1),
             eta_basis=eta_basis,
             done=round(self.done / self.span, 6) if self.span else 1.0,
         )
+
+    def _behind(self) -> float | None:
+        if not self.lag:
+            return 0.0
+        return None if self.lag_seconds < 0 else self.lag_seconds
 
 
 class _Topic:
@@ -204,7 +209,7 @@ def decide_state(document: StatusDocument, *, paused: bool = False) -> Verdict:
     if paused:
         return Verdict(MigrationState.PAUSED, "an operator paused it", "kmigrate resume -f FILE")
     if not states:
-        return Verdict(MigrationState.WAITING, "no partition is known yet", "none; it goes on by itself")
+        return Verdict(MigrationState.WAITING, "no partition is known yet", "nothing to do; it goes on by itself")
     stopped, waived = states[PartitionState.STOPPED], states[PartitionState.IGNORED]
     answer = "answer the stops listed here" if stopped else ""
     stops = f"; {_count(stopped, 'partition')} stopped" if stopped else ""
@@ -221,11 +226,11 @@ def decide_state(document: StatusDocument, *, paused: bool = False) -> Verdict:
         return Verdict(
             MigrationState.IN_SYNC,
             f"everything readable is copied{beside}; new records follow",
-            "none; the target's topics stay under hold, moving clients is yours to do",
+            "nothing to do here; the target's topics stay under hold, moving clients is yours to do",
         )
     reasons = Counter(each.reason for each in document.partitions if each.state is PartitionState.WAITING)
     why = next((reason for reason, _ in reasons.most_common() if reason), "partitions are not ready")
-    return Verdict(MigrationState.WAITING, why + stops, answer or "none; it goes on by itself")
+    return Verdict(MigrationState.WAITING, why + stops, answer or "nothing to do; it goes on by itself")
 
 
 def _count(number: int, noun: str) -> str:
@@ -272,7 +277,7 @@ def _part(each: PartitionStatus) -> _Sum:
     if each.lag_records is None or each.position is None or each.source_end is None:
         return _Sum(stopped=stopped)
     start = min(each.source_start or 0, each.position)
-    lag_seconds = -1.0 if each.lag_seconds is None else each.lag_seconds
+    lag_seconds = each.lag_seconds if each.lag_records and each.lag_seconds is not None else -1.0
     return _Sum(
         known=1,
         lag=each.lag_records,

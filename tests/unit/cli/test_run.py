@@ -118,7 +118,13 @@ def test_how_it_ended_is_what_status_tells(world: World) -> None:
     assert world.call("run", "--until", "in-sync").exit_code == 0
     told = json.loads(world.call("status", "-o", "json").stdout)
     assert told["state"] == "ENDED"
-    assert told["reason"] == "ended; it was IN_SYNC: everything is copied"
+    assert told["reason"] == "ended; it was IN_SYNC: everything that was there when it was asked for is copied"
+
+
+def test_stops_are_counted_when_everything_else_is_copied(world: World) -> None:
+    world.owner.act = lambda owner, tick: 4
+    shown = " ".join(world.call("run", "--until", "in-sync").stderr.split())
+    assert "orders STOPPED 1 stopped; everything else that was there when it was asked for is copied" in shown
 
 
 def test_a_superseded_state_is_left_as_it_is(world: World) -> None:

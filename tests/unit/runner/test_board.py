@@ -75,6 +75,10 @@ def test_what_is_not_known_is_not_zero() -> None:
     board.update([progress(0, position=5, end=100)], 0)
     assert board.document(0, HEAD).partitions[0].lag_records == 95
     assert board.document(0, HEAD).partitions[0].lag_seconds is None  # nothing was copied yet
+    board.update([progress(1, position=5, end=5)], 0)
+    assert board.document(0, HEAD).totals.lag_seconds is None  # one of the two is behind, for an unknown time
+    board.update([progress(0, position=100, end=100)], 0)
+    assert board.document(0, HEAD).totals.lag_seconds == 0.0
 
 
 def test_a_record_after_a_long_silence_is_not_behind_for_that_long() -> None:
