@@ -25,9 +25,9 @@ from kmigrate.runner.board import decide_state
 from kmigrate.runner.copying import Copying, Observation
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.errand import Errand
+from kmigrate.runner.finish import Finish, Marks
 from kmigrate.runner.folder import Ownership
 from kmigrate.runner.lease import Lease, NoLease
-from kmigrate.runner.marks import Marks
 from kmigrate.runner.observe import ClusterView, Looked, Watch
 from kmigrate.runner.positions import Positions
 from kmigrate.runner.provision import Provisioner
@@ -211,19 +211,13 @@ class Owner:
         """
         copying = self._copying
         assert copying is not None, "start comes first"
-        counted: tuple[TopicPartition, ...] | None = None
-        marks = Marks(self._reach[Side.SOURCE].client())
+        finish = Finish(copying, Marks(self._reach[Side.SOURCE].client())) if until_in_sync else None
         while True:
             self._turn(copying, show)
-            if not until_in_sync:
-                continue
-            if counted is None and copying.all_ordered:
-                counted = tuple(copying.partitions)
-            if counted is not None:
-                exit_code = _decide_end(copying, marks, counted, time.monotonic())
-                if exit_code is not None:
-                    self._show(copying, show, time.monotonic(), _wall_ms())
-                    return exit_code
+            exit_code = None if finish is None else finish.decide(time.monotonic())
+            if exit_code is not None:
+                self._show(copying, show, time.monotonic(), _wall_ms())
+                return exit_code
 
     def _turn(self, copying: Copying, show: Show) -> None:
         assert self._engine is not None
@@ -345,19 +339,6 @@ class Owner:
             if self._committing[1].result():
                 return
             self._committing = None
-
-
-def _decide_end(copying: Copying, marks: Marks, counted: tuple[TopicPartition, ...], now: float) -> int | None:
-    """The exit code if all that counts is copied; None while something is left."""
-    moving = [partition for partition in counted if not copying.is_stopped(partition)]
-    if not marks.step(moving, now):
-        return None
-    for partition in moving:
-        progress = copying.latest.get(partition)
-        if progress is None or progress.position < marks.found[partition]:
-            return None
-    stopped = [tp for tp in copying.partitions if copying.is_stopped(tp) and not copying.is_waived(tp)]
-    return 4 if stopped else 0
 
 
 def _wall_ms() -> int:

@@ -1,7 +1,8 @@
-"""A mark is how far a partition of the source could be read at one moment: what `--until in-sync` waits for.
+"""When `--until in-sync` is done: every partition has been copied up to its mark.
 
-The source is asked once for each partition, when everything is ordered: min(high watermark, last stable offset). A
-leader that does not answer is asked again; who writes meanwhile does not move the mark.
+A mark is how far a partition of the source could be read at one moment: min(high watermark, last stable offset). The
+source is asked once for each partition, when everything is ordered; who writes meanwhile does not move the mark. A
+leader that does not answer is asked again. Stopped partitions are not waited for, resumed ones are.
 """
 
 from __future__ import annotations
@@ -10,14 +11,20 @@ import logging
 from collections.abc import Collection
 
 from kmigrate.cluster.client import ClusterClient
+from kmigrate.copy.states import PartitionState
 from kmigrate.errors import ClusterError
 from kmigrate.kafka_types import BrokerId, Offset, TopicPartition
+from kmigrate.runner.copying import Copying
 from kmigrate.runner.errand import Errand
 from kmigrate.wire import calls
 from kmigrate.wire.error_codes import ErrorCode
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 0.5
+SETTLE_SECONDS = 3.0
+"""How long the end waits for partitions at their marks to be called in sync: some never are, as others write on."""
+DONE = 0
+STOPPED = 4
 
 
 class Marks:
@@ -62,3 +69,35 @@ class Marks:
                 continue
             found.update((tp, each.offset) for tp, each in answer.items() if each.error == ErrorCode.NONE)
         return found
+
+
+class Finish:
+    """Decides when a run that was asked to end in sync may end."""
+
+    def __init__(self, copying: Copying, marks: Marks) -> None:
+        self._copying = copying
+        self._marks = marks
+        self._counted: tuple[TopicPartition, ...] | None = None
+        self._reached_seconds: float | None = None
+
+    def decide(self, now: float) -> int | None:
+        """The exit code if all that counts is copied (4: the rest is stopped); None while something is left."""
+        copying = self._copying
+        if self._counted is None and copying.all_ordered:
+            self._counted = tuple(copying.partitions)
+        if self._counted is None:
+            return None
+        moving = [partition for partition in self._counted if not copying.is_stopped(partition)]
+        if not self._marks.step(moving, now) or not all(map(self._is_at_mark, moving)):
+            return None
+        if self._reached_seconds is None:
+            self._reached_seconds = now
+        in_sync = all(copying.latest[partition].state is PartitionState.IN_SYNC for partition in moving)
+        if not in_sync and now - self._reached_seconds < SETTLE_SECONDS:
+            return None
+        stopped = any(copying.is_stopped(tp) and not copying.is_waived(tp) for tp in copying.partitions)
+        return STOPPED if stopped else DONE
+
+    def _is_at_mark(self, partition: TopicPartition) -> bool:
+        progress = self._copying.latest.get(partition)
+        return progress is not None and progress.position >= self._marks.found[partition]
