@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+from kmigrate.cluster.clock import steady_seconds
 from kmigrate.cluster.network import Buffer, Link
 from kmigrate.errors import BrokerRefused, ConnectionLost, ProtocolError, Unreachable
 from kmigrate.kafka_types import BrokerAddress, Side
@@ -196,7 +197,7 @@ class RealNetwork:
         return [connections[number] for number, _event in poller.poll(max(0.0, timeout_seconds) * 1000)]
 
     def monotonic_seconds(self) -> float:
-        return time.monotonic()
+        return steady_seconds()
 
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000

@@ -81,7 +81,7 @@ class Orders:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseGrant:
-    """The right to write under `term`, until the monotonic clock shows `deadline_seconds`."""
+    """The right to write under `term`, until the clock (`cluster.clock`) shows `deadline_seconds`."""
 
     term: Term
     deadline_seconds: float

@@ -150,9 +150,9 @@ class Pipeline:
 
     def _adopt(self, order: PipelineOrder | None, number: int, paused: bool, grant: LeaseGrant) -> None:
         if grant is not self._grant:
-            regained = grant.term != self._grant.term and self._grant.term >= 0
+            lapsed = self._grant.term >= 0 and self._network.monotonic_seconds() >= self._grant.deadline_seconds
             self._grant = grant
-            if regained:
+            if lapsed:
                 self._doubt_all(self._copiers.values(), "the lease was lost and regained")
         if paused != self._paused:
             self._paused = paused

@@ -31,12 +31,12 @@ import enum
 import json
 import math
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
 from kmigrate.cluster.client import ClusterClient
+from kmigrate.cluster.clock import steady_seconds
 from kmigrate.cluster.connection import Connection, ConnectionSettings
 from kmigrate.copy.orders import LeaseGrant
 from kmigrate.errors import (
@@ -476,7 +476,7 @@ class Lease:
         on_superseded: Callable[[Superseded], None] = lambda error: None,
         predecessor_member_id: str | None = None,
         session_timeout_ms: int = 10_000,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = steady_seconds,
     ) -> None:
         self._side = side
         self._bootstrap = tuple(bootstrap)

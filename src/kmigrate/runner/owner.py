@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from kmigrate.cluster.clock import steady_seconds
 from kmigrate.copy.engine import Engine
 from kmigrate.copy.orders import LeaseGrant, WorkerSettings
 from kmigrate.errors import Superseded
@@ -254,7 +255,7 @@ class Owner:
         assert self._engine is not None
         assert self._lease is not None
         assert self._head is not None
-        left = self._lease.grant().deadline_seconds - now
+        left = self._lease.grant().deadline_seconds - steady_seconds()
         decisions = self._desk.decisions()
         document = copying.board.document(
             now_ms,
