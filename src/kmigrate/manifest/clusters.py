@@ -80,9 +80,7 @@ class ClusterReader:
         return ClientProperties.of(entries)
 
     def _properties_section(self, path: TreePath) -> dict[str, _Written]:
-        return {
-            key: self._in_manifest(text, (*path, key)) for key, text in self._tree.texts_at(*path).items()
-        }
+        return {key: self._in_manifest(text, (*path, key)) for key, text in self._tree.texts_at(*path).items()}
 
     def _properties_file(self, section: TreePath) -> dict[str, _Written] | None:
         """The entries of the file that the section names: empty without a file, None if it cannot be read."""
@@ -102,9 +100,7 @@ class ClusterReader:
             return None
         parsed = parse_properties(text)
         self.problems += (
-            Problem(
-                file=shown, line=line, message=r"a \u needs four hexadecimal digits that form a character"
-            )
+            Problem(file=shown, line=line, message=r"a \u needs four hexadecimal digits that form a character")
             for line in parsed.malformed_lines
         )
         return {

@@ -53,9 +53,7 @@ def _regex(text: str) -> str:
         re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
         reason = {"text": text, "reason": str(error)}
-        raise PydanticCustomError(
-            "regex", "'{text}' is not a regular expression: {reason}", reason
-        ) from error
+        raise PydanticCustomError("regex", "'{text}' is not a regular expression: {reason}", reason) from error
     return text
 
 
@@ -146,12 +144,8 @@ class SourceSection(_Section):
     properties_file: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, repr=False, description="A Java client.properties; relative to the manifest's folder."
     )
-    properties: Properties = Field(
-        default={}, repr=False, description="Java client keys; they win over the file's."
-    )
-    address_map: Properties = Field(
-        default={}, description="Advertised address to the one reachable from here."
-    )
+    properties: Properties = Field(default={}, repr=False, description="Java client keys; they win over the file's.")
+    address_map: Properties = Field(default={}, description="Advertised address to the one reachable from here.")
 
 
 class TargetSection(SourceSection):
@@ -188,9 +182,7 @@ class Offsets(_Section):
     )
     pad_budget: Budget = Field(default=2_000_000_000, description="Filler records per partition at most.")
     pad_budget_total: Budget = Field(default=10_000_000_000, description="Filler records in all at most.")
-    gap_budget: Budget = Field(
-        default=1_000_000, description="Markers per partition for the planned backlog."
-    )
+    gap_budget: Budget = Field(default=1_000_000, description="Markers per partition for the planned backlog.")
 
     def class_of(self, topic: str) -> OffsetsClass:
         """The class asked for this topic."""
@@ -231,9 +223,7 @@ class Spec(_Section):
     waves: tuple[Wave, ...] = Field(default=(), description="Default: one wave with everything.")
     limits: Limits = Limits()
     workers: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="Copying processes.")
-    lanes: Annotated[int, Field(ge=1, le=16)] = Field(
-        default=1, description="Pipelines for each pair of brokers."
-    )
+    lanes: Annotated[int, Field(ge=1, le=16)] = Field(default=1, description="Pipelines for each pair of brokers.")
 
 
 class ManifestDocument(_Section):

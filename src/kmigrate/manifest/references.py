@@ -59,9 +59,7 @@ def resolve_references(written: str, *, folder: Path, environ: Mapping[str, str]
             except UnicodeDecodeError:
                 reasons.append(f"file {name!r} is not UTF-8 text")
         else:
-            reasons.append(
-                f"${{{kind}:…}} is no reference: write ${{env:…}} or ${{file:…}}, and $${{ for a plain ${{"
-            )
+            reasons.append(f"${{{kind}:…}} is no reference: write ${{env:…}} or ${{file:…}}, and $${{ for a plain ${{")
         return ""
 
     value = _REFERENCE.sub(replace, written)

@@ -127,9 +127,7 @@ def interpret_properties(
         if re.fullmatch(r"[+-]?[0-9]{1,10}", text) and minimum <= int(text) <= MAX_JAVA_INT:
             return int(text)
         problems.append(
-            _problem(
-                entry, f"{key} must be a whole number from {minimum} to {MAX_JAVA_INT}, not {entry.written!r}"
-            )
+            _problem(entry, f"{key} must be a whole number from {minimum} to {MAX_JAVA_INT}, not {entry.written!r}")
         )
         return default
 

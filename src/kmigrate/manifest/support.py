@@ -34,17 +34,14 @@ def unsupported_values(tree: YamlTree) -> Iterator[Problem]:
         yield tree.problem(("spec", "start"), f"spec.start: {start} {NOT_SUPPORTED}", "use earliest")
 
     wanted: dict[TreePath, str] = {
-        ("spec", "offsets", "topics", topic): text
-        for topic, text in tree.texts_at("spec", "offsets", "topics").items()
+        ("spec", "offsets", "topics", topic): text for topic, text in tree.texts_at("spec", "offsets", "topics").items()
     }
     if (text := tree.text_at("spec", "offsets", "class")) is not None:
         wanted["spec", "offsets", "class"] = text
     for path, text in wanted.items():
         if text in set(OffsetsClass) - set(SUPPORTED_CLASSES):
             where = "spec.offsets.class" if len(path) == 3 else f"spec.offsets.topics {path[-1]!r}"
-            yield tree.problem(
-                path, f"{where}: {text} {NOT_SUPPORTED}", f"use {' or '.join(SUPPORTED_CLASSES)}"
-            )
+            yield tree.problem(path, f"{where}: {text} {NOT_SUPPORTED}", f"use {' or '.join(SUPPORTED_CLASSES)}")
 
     for side in ("source", "target"):
         if tree.at("spec", side, "addressMap"):

@@ -82,9 +82,7 @@ def parse_tree(text: str, *, file: str) -> YamlTree:
     except RecursionError:
         return YamlTree(file=file, problems=(Problem(file=file, line=None, message="is nested too deeply"),))
     if root is None:
-        return YamlTree(
-            file=file, problems=(Problem(file=file, line=None, message="is empty: it says nothing"),)
-        )
+        return YamlTree(file=file, problems=(Problem(file=file, line=None, message="is empty: it says nothing"),))
     return _Builder(loader, file).build(root)
 
 

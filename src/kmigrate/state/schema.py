@@ -54,16 +54,13 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
             hint="run the newer kmigrate with this state folder",
         )
     if tables and owner != APPLICATION_ID:
-        raise KmigrateError(
-            f"{path} is the database of another program", hint="choose another folder with --state"
-        )
+        raise KmigrateError(f"{path} is the database of another program", hint="choose another folder with --state")
     finding: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if finding != "ok":
         raise damaged(path, finding)
     for number, step in enumerate(STEPS[version:], start=version + 1):
         connection.executescript(
-            f"BEGIN IMMEDIATE; {step} PRAGMA application_id = {APPLICATION_ID};"
-            f" PRAGMA user_version = {number}; COMMIT;"
+            f"BEGIN IMMEDIATE; {step} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
         )
 
 

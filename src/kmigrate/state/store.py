@@ -43,9 +43,7 @@ class JournalEntry:
 class Store:
     """One migration's database, open; made by `Store.open`."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, path: Path, *, is_new: bool, wall_ms: Callable[[], int]
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, is_new: bool, wall_ms: Callable[[], int]) -> None:
         self.path = path
         self.is_new = is_new
         """Whether the database did not exist before it was opened."""
@@ -66,9 +64,7 @@ class Store:
             try:
                 if is_new:
                     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-                connection = sqlite3.connect(
-                    path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-                )
+                connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 prepare(connection, path)
@@ -98,8 +94,7 @@ class Store:
         """What is remembered of every partition."""
         with self._reading() as db:
             rows = db.execute(
-                "SELECT topic, partition, source_topic_id, target_topic_id, source_epoch, appended"
-                " FROM remembered"
+                "SELECT topic, partition, source_topic_id, target_topic_id, source_epoch, appended FROM remembered"
             ).fetchall()
         return {
             TopicPartition(TopicName(topic), Partition(partition)): Remembered(
@@ -123,9 +118,7 @@ class Store:
         with self._writing() as db:
             db.execute("DELETE FROM remembered WHERE topic = ?", (topic,))
 
-    def decide(
-        self, kind: str, detail: Mapping[str, object], *, facts: Mapping[str, str] | None = None
-    ) -> int:
+    def decide(self, kind: str, detail: Mapping[str, object], *, facts: Mapping[str, str] | None = None) -> int:
         """Appends to the journal and sets the facts that changed, both or none; returns the number."""
         with self._writing() as db:
             cursor = db.execute(

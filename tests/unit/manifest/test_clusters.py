@@ -49,9 +49,7 @@ def test_the_other_spelling_in_the_manifest_wins_too(load: Load) -> None:
 
 def test_only_the_value_that_wins_is_looked_at(load: Load) -> None:
     found = load(
-        with_source(
-            "propertiesFile: s.properties", "properties: {security.protocol: plaintext, client.id: me}"
-        ),
+        with_source("propertiesFile: s.properties", "properties: {security.protocol: plaintext, client.id: me}"),
         s_properties="bootstrap.servers=a:9092\nsecurity.protocol=SSL\nclient.id=${env:NOPE}\n",
     )
     assert found.source.client_id == "me"
@@ -73,9 +71,7 @@ def test_a_file_is_read_as_latin_1_with_escapes(load: Load, tmp_path: Path) -> N
 
 def test_references_are_resolved_in_every_text_of_the_section(load: Load) -> None:
     found = load(
-        with_source(
-            "clusterId: ${env:ID}", "properties: {bootstrap.servers: '${env:HOST}:9092', client.id: '$${x}'}"
-        ),
+        with_source("clusterId: ${env:ID}", "properties: {bootstrap.servers: '${env:HOST}:9092', client.id: '$${x}'}"),
         environ={"ID": "5L6g3n", "HOST": "a"},
     ).source
     assert (found.cluster_id, found.bootstrap, found.client_id) == ("5L6g3n", (("a", 9092),), "${x}")
@@ -110,9 +106,9 @@ def test_a_problem_has_its_file_and_line(told: Told, lines: list[str], problem: 
 
 
 def test_a_malformed_escape_in_the_file_has_its_line(told: Told) -> None:
-    assert told(
-        with_source("propertiesFile: s.properties"), s_properties="bootstrap.servers=a:1\nx=\\u12\n"
-    ) == [r"s.properties:2: a \u needs four hexadecimal digits that form a character"]
+    assert told(with_source("propertiesFile: s.properties"), s_properties="bootstrap.servers=a:1\nx=\\u12\n") == [
+        r"s.properties:2: a \u needs four hexadecimal digits that form a character"
+    ]
 
 
 def test_one_file_for_both_sides_tells_its_problems_once(told: Told) -> None:
@@ -124,9 +120,7 @@ def test_one_file_for_both_sides_tells_its_problems_once(told: Told) -> None:
 
 def test_what_applications_will_use_may_be_any_key(load: Load, told: Told) -> None:
     text = with_source("properties: {bootstrap.servers: 'a:1'}") + "    clientProperties:\n"
-    found = load(
-        text + "      security.protocol: SSL\n      ssl.key.password: ${env:PW}\n", environ={"PW": "x7y"}
-    )
+    found = load(text + "      security.protocol: SSL\n      ssl.key.password: ${env:PW}\n", environ={"PW": "x7y"})
     assert dict(found.client_properties) == {"security.protocol": "SSL", "ssl.key.password": "x7y"}
     assert "x7y" not in repr(found)
     assert told(text + "      bootstrap.servers: a\n      client.id: ${env:NOPE}\n") == [

@@ -52,9 +52,7 @@ def test_everything_written_is_in_the_manifest(load: Load, tmp_path: Path) -> No
         topics={"orders": OffsetsClass.IDENTICAL}, pad_budget=1, pad_budget_total=2, gap_budget=3
     )
     assert found.replication_factor == 3
-    assert found.waves == (
-        Wave(name="team", topics=("orders",), groups=("orders-.*",), scheme=Scheme.PRODUCERS_FIRST),
-    )
+    assert found.waves == (Wave(name="team", topics=("orders",), groups=("orders-.*",), scheme=Scheme.PRODUCERS_FIRST),)
     assert found.limits == Limits(bytes_per_second=50_000_000)
     assert (found.workers, found.lanes) == (64, 16)
 
@@ -117,8 +115,7 @@ spec:
         "m.yaml:15: spec.workers must be at least 1, not 0",
         "m.yaml:16: key 'workers' is given twice; first in line 15",
         f"s.properties:1: sasl.mechanism is not supported by this version {plaintext}",
-        "s.properties:2: bootstrap.servers: 'a:x' is not host:port "
-        "(an IPv6 address stands in brackets: [::1]:9092)",
+        "s.properties:2: bootstrap.servers: 'a:x' is not host:port (an IPv6 address stands in brackets: [::1]:9092)",
         "s.properties:3: request.timeout.ms must be a whole number from 1 to 2147483647, not '-1'",
     ]
 

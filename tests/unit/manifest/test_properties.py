@@ -107,14 +107,11 @@ texts = st.text(st.characters(exclude_categories=["Cs"])) | st.text(" \t\f\r\n\\
     unicode=st.booleans(),
 )
 @example(entries={"": ""}, separator="=", line_end="\n", unicode=False)
-def test_what_is_written_is_read(
-    entries: dict[str, str], separator: str, line_end: str, unicode: bool
-) -> None:
+def test_what_is_written_is_read(entries: dict[str, str], separator: str, line_end: str, unicode: bool) -> None:
     if separator.isspace():
         entries = {key: value for key, value in entries.items() if key}
     lines = [
-        escaped(key, unicode=unicode) + separator + escaped(value, unicode=unicode)
-        for key, value in entries.items()
+        escaped(key, unicode=unicode) + separator + escaped(value, unicode=unicode) for key, value in entries.items()
     ]
     assert plain(line_end.join(lines)) == entries
 

@@ -28,12 +28,10 @@ def test_keys_are_spelled_as_in_the_manifest_and_no_others_are_allowed() -> None
     assert set(definition("Offsets")["properties"]) == {
         "class", "topics", "padBudget", "padBudgetTotal", "gapBudget",
     }  # fmt: skip
-    assert set(definition("TargetSection")["properties"]) - set(
-        definition("SourceSection")["properties"]
-    ) == {"clientProperties"}
-    assert all(
-        section.get("additionalProperties", False) is False for section in manifest_schema()["$defs"].values()
-    )
+    assert set(definition("TargetSection")["properties"]) - set(definition("SourceSection")["properties"]) == {
+        "clientProperties"
+    }
+    assert all(section.get("additionalProperties", False) is False for section in manifest_schema()["$defs"].values())
 
 
 def test_limits_and_words_are_in_the_schema() -> None:

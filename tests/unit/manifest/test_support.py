@@ -23,8 +23,7 @@ PLAINTEXT_HINT = "(only PLAINTEXT connections, without sasl.* and ssl.* keys)"
         ),
         (
             "offsets:\n    topics:\n      a: identical\n      b.*: mapped",
-            "m.yaml:10: spec.offsets.topics 'b.*': mapped is not supported by this version "
-            "(use auto or identical)",
+            "m.yaml:10: spec.offsets.topics 'b.*': mapped is not supported by this version (use auto or identical)",
         ),
     ],
 )
@@ -98,7 +97,5 @@ def test_an_unset_secret_does_not_hide_that_its_key_is_refused(told: Told) -> No
         ),
     ],
 )
-def test_what_is_not_acted_on_is_told_in_one_notice(
-    load: Load, appended: str, notices: tuple[str, ...]
-) -> None:
+def test_what_is_not_acted_on_is_told_in_one_notice(load: Load, appended: str, notices: tuple[str, ...]) -> None:
     assert load(HEAD + appended).notices == notices

@@ -42,9 +42,7 @@ def test_scalars_are_safe_and_times_stay_text() -> None:
 
 
 def test_client_properties_are_verbatim() -> None:
-    found = tree(
-        "spec: {source: {properties: {a: true, b: 0644, c: 1e3, d: 2024-05-01, e: , f: x}, g: true}}"
-    )
+    found = tree("spec: {source: {properties: {a: true, b: 0644, c: 1e3, d: 2024-05-01, e: , f: x}, g: true}}")
     assert found.at("spec", "source") == {
         "properties": {"a": "true", "b": "0644", "c": "1e3", "d": "2024-05-01", "e": None, "f": "x"},
         "g": True,
