@@ -134,6 +134,7 @@ class _Topic:
         self._changed: set[int] = set()
         self._lagging: set[int] = set()
         self._in_sync_ms: dict[int, int] = {}
+        self._crc_errors: Counter[int] = Counter()
         self._amounts = Amounts()
         self._meter = Meter()
         self._rates = Rates()
@@ -155,6 +156,8 @@ class _Topic:
         self._changed.add(partition)
         if _lag(now) == 0 or (before is not None and _lag(before) == 0):
             self._in_sync_ms[partition] = now_ms
+        known = 0 if before is None or now.crc_errors < before.crc_errors else before.crc_errors
+        self._crc_errors[partition] += now.crc_errors - known
         added = _added(before, now)
         self._amounts = self._amounts.plus(added)
         self._meter.observe(now_ms, self._amounts)
@@ -195,6 +198,7 @@ class _Topic:
             target_end=_known(progress.position),
             lag_records=lag,
             lag_seconds=_lag_seconds(progress, lag, self._in_sync_ms.get(partition, -1), now_ms),
+            crc_errors=self._crc_errors[partition],
             reason=progress.reason,
             stop=None if stop is None else StopStatus.of(stop, self.name, partition),
             waived=progress.state is PartitionState.IGNORED,

@@ -100,8 +100,8 @@ class StopStatus:
 class PartitionStatus:
     """Where one partition stands.
 
-    `position` and `target_end` are the target's log end as far as it is proven. `waived`: stopped, and the
-    operator chose to leave it so.
+    `position` and `target_end` are the target's log end as far as it is proven. `crc_errors` counts batches that came
+    damaged from the source since this owner started. `waived`: stopped, and the operator chose to leave it so.
     """
 
     topic: str
@@ -113,6 +113,7 @@ class PartitionStatus:
     target_end: int | None = None
     lag_records: int | None = None
     lag_seconds: float | None = None
+    crc_errors: int = 0
     reason: str = ""
     stop: StopStatus | None = None
     waived: bool = False

@@ -122,6 +122,13 @@ def test_a_counter_that_began_anew_is_counted_from_there() -> None:
     assert board.document(0, HEAD).totals.bytes_copied == 18_000
 
 
+def test_damaged_batches_are_counted_through_changes_of_worker() -> None:
+    board = StatusBoard()
+    for now_ms, crc_errors in enumerate([0, 2, 3, 1, 1]):  # another worker begins at 0 and has seen one
+        board.update([progress(0)._replace(crc_errors=crc_errors)], now_ms)
+    assert board.document(9, HEAD).partitions[0].crc_errors == 4
+
+
 def test_a_recreated_topic_does_not_count_as_progress_backwards() -> None:
     board = StatusBoard()
     for second, position in enumerate((0, 500, 1_000, 0, 500)):
