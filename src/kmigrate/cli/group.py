@@ -75,7 +75,7 @@ class CommandTree(click.Group):
             return super().invoke(ctx)
         except KmigrateError as error:
             _trace_if_asked(ctx)
-            tell_error(error)
+            _tell_error(ctx, error)
             ctx.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             click.echo("interrupted", err=True)
@@ -91,11 +91,12 @@ class CommandTree(click.Group):
             ctx.exit(1)
 
 
-def tell_error(error: KmigrateError) -> None:
-    """Says on stderr what happened and what to do."""
+def _tell_error(ctx: click.Context, error: KmigrateError) -> None:
+    """Says on stderr what happened and what to do, with command lines that can be pasted."""
+    spell = (ctx.obj or {}).get("spell", str)
     click.echo(f"kmigrate: {error}", err=True)
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        click.echo(f"hint: {spell(error.hint)}", err=True)
 
 
 def _trace_if_asked(ctx: click.Context) -> None:

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import click
 
@@ -36,6 +36,13 @@ class Named:
 
     file: Path
     state: Path | None
+
+    @classmethod
+    def by(cls, ctx: click.Context, file: Path, state: Path | None) -> Self:
+        """The migration of this command line; hints of errors are spelled with it from now on."""
+        named = cls(file=file, state=state)
+        ctx.ensure_object(dict)["spell"] = named.spell
+        return named
 
     def folder(self, name: str) -> MigrationFolder:
         """The folder of the migration of this name."""

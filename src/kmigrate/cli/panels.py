@@ -45,6 +45,7 @@ _ETA_WORDS = {
     EtaBasis.DONE: "in sync",
     EtaBasis.OUTPACED: "outpaced",
     EtaBasis.STOPPED: "stopped",
+    EtaBasis.PAUSED: "paused",
     EtaBasis.UNKNOWN: "?",
 }
 
@@ -106,7 +107,8 @@ def show_lag(flow: Flow) -> str:
     """Records and seconds behind."""
     if flow.lag_records == 0:
         return "0"
-    return f"{show_count(flow.lag_records)} records, {show_duration(flow.lag_seconds)}"
+    records = f"{show_count(flow.lag_records)} record{'' if flow.lag_records == 1 else 's'}"
+    return f"{records}, {show_duration(flow.lag_seconds)}"
 
 
 def topics_table(topics: Iterable[TopicStatus], width: int, rows: int) -> RenderableType:

@@ -13,12 +13,13 @@ from kmigrate.cli.options import Named, message_options, migration_options
 @click.command(epilog="Example:  kmigrate pause -f orders.yaml")
 @migration_options
 @message_options
-def pause(file: Path, state: Path | None, no_color: bool) -> None:
+@click.pass_context
+def pause(ctx: click.Context, file: Path, state: Path | None, no_color: bool) -> None:
     """Stop all copying until `kmigrate resume`.
 
     What was sent is finished first. A pause outlives a restart. Without a running owner it is for the next one.
     """
-    named = Named(file=file, state=state)
+    named = Named.by(ctx, file, state)
     client = named.client()
     client.pause()
     click.echo(f"paused{when_it_counts(client)}; go on with: {named.spell('kmigrate resume -f FILE')}", err=True)

@@ -29,7 +29,9 @@ Examples:
 @click.option("--ignore", is_flag=True, help="Leave it stopped, listed as waived.")
 @click.option("--yes", is_flag=True, help="Do not ask for the topic's name before --recreate.")
 @message_options
+@click.pass_context
 def resume(
+    ctx: click.Context,
     file: Path,
     state: Path | None,
     topic: str | None,
@@ -43,7 +45,7 @@ def resume(
 
     `kmigrate status` lists the stops, each with its evidence and the command lines that answer it.
     """
-    named = Named(file=file, state=state)
+    named = Named.by(ctx, file, state)
     choice = _choice(topic, partition, recreate=recreate, ignore=ignore)
     client = named.client()
     if topic is None:

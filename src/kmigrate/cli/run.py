@@ -54,7 +54,7 @@ def run(ctx: click.Context, file: Path, state: Path | None, until: str | None, n
     Creates the selected topics on the target, holds them, and copies records to identical offsets. Ctrl-C ends
     cleanly; a second run goes on from what the target holds. Topics stay under hold when it ends.
     """
-    named = Named(file=file, state=state)
+    named = Named.by(ctx, file, state)
     manifest = load_manifest(file)
     console = Console(stderr=True, no_color=no_color or None, highlight=False)
     view = open_view(console, named.spell)
@@ -73,8 +73,9 @@ def run(ctx: click.Context, file: Path, state: Path | None, until: str | None, n
         if document is not None and until is not None:
             document = _reached(document, exit_code)
         if document is not None:
-            show_closing(console, document, named.spell, str(folder.log))
-            _leave(desk, document, "interrupted" if exit_code == INTERRUPTED else "ended")
+            interrupted = exit_code == INTERRUPTED
+            left = _leave(desk, document, "interrupted" if interrupted else "ended")
+            show_closing(console, left if interrupted else document, named.spell, str(folder.log))
     ctx.exit(exit_code)
 
 
@@ -128,12 +129,14 @@ def _starting(name: str) -> StatusDocument:
     )
 
 
-def _leave(desk: Desk, document: StatusDocument, reason: str) -> None:
-    """Leaves word for who asks when no owner runs."""
+def _leave(desk: Desk, document: StatusDocument, reason: str) -> StatusDocument:
+    """Leaves word for who asks when no owner runs; returns it."""
     if document.state not in (MigrationState.ENDED, MigrationState.SUPERSEDED):
         before = f"; it was {document.state.value}: {document.reason}" if document.topics else ""
-        desk.publish(ended(document, reason + before))
+        document = ended(document, reason + before)
+        desk.publish(document)
     desk.save()
+    return document
 
 
 @contextlib.contextmanager

@@ -29,14 +29,15 @@ Examples:
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @message_options
-def status(file: Path, state: Path | None, output: str, watch: bool, no_color: bool) -> None:
+@click.pass_context
+def status(ctx: click.Context, file: Path, state: Path | None, output: str, watch: bool, no_color: bool) -> None:
     """Show how a migration stands.
 
     State and reason, the next step for you, totals, the worst topics and partitions, and every stop with its
     evidence and the command for each answer. Works with and without a running owner. The JSON is a contract;
     with --watch it is one document a line.
     """
-    named = Named(file=file, state=state)
+    named = Named.by(ctx, file, state)
     client = named.client()
     if output == "json":
         _print_json(client, watch=watch)

@@ -21,14 +21,15 @@ Examples:
 @migration_options
 @click.argument("limit", metavar="BYTES_PER_SECOND|none")
 @message_options
-def throttle(file: Path, state: Path | None, limit: str, no_color: bool) -> None:
+@click.pass_context
+def throttle(ctx: click.Context, file: Path, state: Path | None, limit: str, no_color: bool) -> None:
     """Limit the bytes copied a second, at once, all topics together.
 
     K, M, G count in thousands, Ki, Mi, Gi in 1024. It wins over the manifest's limits.bytesPerSecond until the
     manifest says something else than it says now.
     """
     bytes_per_second = parse_limit(limit)
-    client = Named(file=file, state=state).client()
+    client = Named.by(ctx, file, state).client()
     client.throttle(bytes_per_second)
     told = "no limit" if bytes_per_second is None else f"at most {show_rate(bytes_per_second)}"
     click.echo(f"throttle: {told}{when_it_counts(client)}", err=True)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import PartitionState
 from kmigrate.kafka_types import TopicPartition
-from kmigrate.runner.meter import Amounts, Meter, Rates, decide_eta
+from kmigrate.runner.meter import Amounts, Left, Meter, Rates, decide_eta
 from kmigrate.runner.status import (
     Flow,
     MigrationState,
@@ -26,7 +26,12 @@ from kmigrate.runner.status import (
 )
 
 NOT_LOOKED_AT = "not looked at yet"
-_NOT_MOVING = (PartitionState.IN_SYNC, PartitionState.STOPPED, PartitionState.IGNORED)
+_NOT_MOVING = (
+    PartitionState.IN_SYNC,
+    PartitionState.PAUSED,
+    PartitionState.STOPPED,
+    PartitionState.IGNORED,
+)
 
 
 class Verdict(NamedTuple):
@@ -88,6 +93,8 @@ class _Sum(NamedTuple):
     lag: int = 0
     left: int = 0
     stopped: int = 0
+    paused: int = 0
+    unknown: int = 0
     done: int = 0
     span: int = 0
     lag_seconds: float = -1.0
@@ -100,19 +107,21 @@ class _Sum(NamedTuple):
         return cls._make([*(sum(column) for column in columns[:-1]), max(columns[-1])])
 
     def flow(self, amounts: Amounts, rates: Rates) -> Flow:
-        if not self.known:
-            return Flow(records_copied=amounts.records, bytes_copied=amounts.bytes)
-        eta_seconds, eta_basis = decide_eta(self.left, self.stopped, rates)
+        """The flow; what is known to be nothing and not known in part is not known."""
+        left = Left(records=self.left, stopped=self.stopped, paused=self.paused, unknown=self.unknown)
+        eta_seconds, eta_basis = decide_eta(left, rates)
+        lag_is_known = self.lag > 0 or (self.known > 0 and not self.unknown)
+        done = self.done / self.span if self.span else 1.0
         return Flow(
             records_copied=amounts.records,
             bytes_copied=amounts.bytes,
             records_per_second=round(rates.records, 1),
             bytes_per_second=round(rates.bytes, 1),
-            lag_records=self.lag,
-            lag_seconds=self._behind(),
+            lag_records=self.lag if lag_is_known else None,
+            lag_seconds=self._behind() if lag_is_known else None,
             eta_seconds=None if eta_seconds is None else round(eta_seconds, 1),
             eta_basis=eta_basis,
-            done=round(self.done / self.span, 6) if self.span else 1.0,
+            done=round(min(done, 0.999) if self.unknown else done, 6) if self.known else None,
         )
 
     def _behind(self) -> float | None:
@@ -277,17 +286,17 @@ def _grown(before: int, now: int) -> int:
 
 
 def _part(each: PartitionStatus) -> _Sum:
-    stopped = int(each.state is PartitionState.STOPPED)
+    stopped, paused = int(each.state is PartitionState.STOPPED), int(each.state is PartitionState.PAUSED)
     if each.lag_records is None or each.position is None or each.source_end is None:
-        return _Sum(stopped=stopped)
-    start = min(each.source_start or 0, each.position)
-    lag_seconds = each.lag_seconds if each.lag_records and each.lag_seconds is not None else -1.0
+        return _Sum(stopped=stopped, paused=paused, unknown=int(each.state not in _NOT_MOVING))
+    start = min(each.source_start or 0, each.position, each.source_end)
     return _Sum(
         known=1,
         lag=each.lag_records,
         left=0 if each.state in _NOT_MOVING else each.lag_records,
         stopped=stopped,
-        done=min(each.position, each.source_end) - min(start, each.source_end),
-        span=each.source_end - min(start, each.source_end),
-        lag_seconds=lag_seconds,
+        paused=paused,
+        done=min(each.position, each.source_end) - start,
+        span=each.source_end - start,
+        lag_seconds=each.lag_seconds if each.lag_records and each.lag_seconds is not None else -1.0,
     )

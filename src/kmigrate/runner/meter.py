@@ -76,14 +76,24 @@ class Meter:
         return Rates(*((new - old) * 1000 / elapsed_ms for new, old in zip(newest, begin, strict=True)))
 
 
-def decide_eta(left: int, stopped: int, rates: Rates) -> tuple[float | None, EtaBasis]:
-    """How long until nothing is left, in seconds, and what that rests on.
+class Left(NamedTuple):
+    """What is left: records of partitions that move; and how many partitions are held, or not known yet."""
 
-    `left` counts records of partitions that move, `stopped` partitions that wait for an answer.
-    """
-    if left == 0:
-        return (None, EtaBasis.STOPPED) if stopped else (0.0, EtaBasis.DONE)
+    records: int = 0
+    stopped: int = 0
+    paused: int = 0
+    unknown: int = 0
+
+
+def decide_eta(left: Left, rates: Rates) -> tuple[float | None, EtaBasis]:
+    """How long until nothing is left, in seconds, and what that rests on."""
+    if left.records == 0:
+        if left.unknown:
+            return None, EtaBasis.UNKNOWN
+        if left.paused:
+            return None, EtaBasis.PAUSED
+        return (None, EtaBasis.STOPPED) if left.stopped else (0.0, EtaBasis.DONE)
     closing = rates.advanced - rates.produced
     if closing > 0:
-        return left / closing, EtaBasis.RATE
+        return left.records / closing, EtaBasis.RATE
     return None, EtaBasis.OUTPACED if rates.advanced > 0 else EtaBasis.UNKNOWN

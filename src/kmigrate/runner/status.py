@@ -59,6 +59,7 @@ class EtaBasis(enum.Enum):
     DONE = "nothing is left"
     OUTPACED = "production outpaces the copy"
     STOPPED = "waits for an answer to its stops"
+    PAUSED = "paused"
     UNKNOWN = "unknown"
 
 
@@ -127,6 +128,8 @@ class PartitionStatus:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
     """Amounts, rates and what is left, of a topic or of everything.
+
+    Lag and `done` are those of the partitions where they are known.
 
     Amounts count since this owner started. `done` is the copied share of the source's offsets, 0 to 1.
     """

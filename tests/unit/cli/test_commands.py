@@ -167,6 +167,11 @@ def test_recreate_asks_for_the_topics_name(
     assert ("Type the topic's name" in result.stderr) == (not arguments)
 
 
+def test_hints_can_be_pasted(world: World) -> None:
+    world.left_behind()
+    assert f"kmigrate throttle -f {world.file} --state" in world.call("throttle", "0").stderr
+
+
 def test_a_limit_that_is_none_is_refused(world: World) -> None:
     world.left_behind()
     for text in ("fast", "0"):

@@ -109,6 +109,7 @@ def test_a_polite_signal_ends_cleanly(world: World, number: signal.Signals) -> N
     assert result.exit_code == 130
     assert world.owner.calls[-1] == "stop"
     assert "once more ends at once" in result.stderr
+    assert "orders ENDED interrupted" in " ".join(result.stderr.split())
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
     assert "interrupted; it was RUNNING: copying" in " ".join(world.call("status").stdout.split())
 

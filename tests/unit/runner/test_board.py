@@ -81,6 +81,26 @@ def test_what_is_not_known_is_not_zero() -> None:
     assert board.document(0, HEAD).totals.lag_seconds == 0.0
 
 
+def test_what_is_not_known_in_part_is_not_done() -> None:
+    board = StatusBoard()
+    board.update([progress(0, position=9, end=9, state=PartitionState.IN_SYNC), progress(1, position=-1)], 0)
+    flow = board.document(0, HEAD).totals
+    assert (flow.lag_records, flow.lag_seconds, flow.eta_basis) == (None, None, EtaBasis.UNKNOWN)
+    assert flow.done == 0.999
+    board.update([progress(2, position=0, end=9)], 0)
+    assert board.document(0, HEAD).totals.lag_records == 9
+
+
+def test_a_paused_partition_has_no_eta() -> None:
+    board = StatusBoard()
+    for second in range(5):
+        board.update([progress(0, position=second * 10, end=100)], second * 1_000)
+    assert board.document(4_000, HEAD).totals.eta_basis is EtaBasis.RATE
+    board.update([progress(0, position=40, end=100, state=PartitionState.PAUSED)], 4_000)
+    flow = board.document(4_000, HEAD).totals
+    assert (flow.lag_records, flow.eta_seconds, flow.eta_basis) == (60, None, EtaBasis.PAUSED)
+
+
 def test_a_record_after_a_long_silence_is_not_behind_for_that_long() -> None:
     board = StatusBoard()
     board.update([progress(0, position=10, end=10, newest_ms=0)], 1_000)

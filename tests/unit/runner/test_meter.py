@@ -2,7 +2,7 @@
 
 import pytest
 
-from kmigrate.runner.meter import WINDOW_MS, Amounts, Meter, Rates, decide_eta
+from kmigrate.runner.meter import WINDOW_MS, Amounts, Left, Meter, Rates, decide_eta
 from kmigrate.runner.status import EtaBasis
 
 
@@ -53,18 +53,20 @@ def test_a_rate_fades_when_nothing_grows_and_comes_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "stopped", "advanced", "produced", "eta"),
+    ("left", "advanced", "produced", "eta"),
     [
-        (0, 0, 0, 0, (0.0, EtaBasis.DONE)),
-        (0, 2, 50, 50, (None, EtaBasis.STOPPED)),
-        (100, 0, 50, 40, (10.0, EtaBasis.RATE)),
-        (100, 3, 50, 40, (10.0, EtaBasis.RATE)),
-        (100, 0, 50, 50, (None, EtaBasis.OUTPACED)),
-        (100, 0, 50, 60, (None, EtaBasis.OUTPACED)),
-        (100, 0, 0, 60, (None, EtaBasis.UNKNOWN)),
+        (Left(), 0, 0, (0.0, EtaBasis.DONE)),
+        (Left(stopped=2), 50, 50, (None, EtaBasis.STOPPED)),
+        (Left(paused=1, stopped=2), 50, 50, (None, EtaBasis.PAUSED)),
+        (Left(unknown=1, paused=1), 50, 0, (None, EtaBasis.UNKNOWN)),
+        (Left(records=100), 50, 40, (10.0, EtaBasis.RATE)),
+        (Left(records=100, stopped=3, unknown=2), 50, 40, (10.0, EtaBasis.RATE)),
+        (Left(records=100), 50, 50, (None, EtaBasis.OUTPACED)),
+        (Left(records=100), 50, 60, (None, EtaBasis.OUTPACED)),
+        (Left(records=100), 0, 60, (None, EtaBasis.UNKNOWN)),
     ],
 )
 def test_an_eta_rests_on_what_closes_the_gap(
-    left: int, stopped: int, advanced: float, produced: float, eta: tuple[float | None, EtaBasis]
+    left: Left, advanced: float, produced: float, eta: tuple[float | None, EtaBasis]
 ) -> None:
-    assert decide_eta(left, stopped, Rates(advanced=advanced, produced=produced)) == eta
+    assert decide_eta(left, Rates(advanced=advanced, produced=produced)) == eta
