@@ -15,7 +15,8 @@ import pytest
 from kmigrate.copy.orders import LeaseGrant
 from kmigrate.errors import Blocked, Refused, Superseded
 from kmigrate.kafka_types import BrokerAddress, BrokerId, Partition, Term, TopicName, TopicPartition
-from kmigrate.runner.lease import (
+from kmigrate.runner.lease import NoLease, split_commits
+from kmigrate.runner.lease_machine import (
     Beat,
     Claim,
     Describe,
@@ -24,7 +25,6 @@ from kmigrate.runner.lease import (
     Join,
     LeaseMachine,
     Leave,
-    NoLease,
     Pause,
     SaveMemberId,
     Step,
@@ -32,7 +32,6 @@ from kmigrate.runner.lease import (
     decide_assignments,
     decide_holder,
     parse_claim,
-    split_commits,
 )
 from kmigrate.wire.group_calls import Coordinator, GroupDescription, GroupMember, Joined, Synced
 
