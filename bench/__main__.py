@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from bench import first_record, idle, latency, memory, profiling, throughput
 from bench.lab import Lab
@@ -34,7 +36,8 @@ def main(arguments: Sequence[str]) -> int:
     """Measures, or writes the README's table; returns an exit code."""
     options = _parse(arguments)
     folder = options.results or (TRIALS if options.short else RESULTS)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: nothing stays behind
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     say = _sayer()
     try:
         if options.readme:
@@ -53,6 +56,13 @@ def main(arguments: Sequence[str]) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Ends once and in order: a second Ctrl-C must not leave brokers or folders behind."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _measure(lab: Lab, cases: Sequence[str], folder: Path) -> None:

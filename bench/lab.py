@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import struct
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +26,7 @@ from bench.proc import cpu_seconds
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.cluster.connection import ConnectionSettings
 from kmigrate.demo.embedded import EmbeddedCluster
-from kmigrate.demo.java import java_command
+from kmigrate.demo.java import java_command, start_java
 from kmigrate.demo.kafka_jars import ensure_kafka
 from kmigrate.errors import ConnectionLost, KmigrateError
 from kmigrate.kafka_types import Partition, Side, TopicName
@@ -198,9 +197,14 @@ class Lab:
         arguments = [f"--topic={topic}", f"--num-records={records}", f"--record-size={record_bytes}", "--throughput=-1"]
         arguments += ["--producer-props", *(f"{key}={value}" for key, value in properties.items())]
         command = java_command(ensure_kafka(SOURCE_VERSION), _PRODUCER, arguments, options=["-Xmx512m"])
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode:
-            raise BenchError(f"ProducerPerformance failed:\n{result.stdout[-1000:]}{result.stderr[-1000:]}")
+        log = self.work / f"{topic}.out"
+        process = start_java(command, output=log)
+        try:
+            if process.wait():
+                raise BenchError(f"ProducerPerformance failed:\n{log.read_text(errors='replace')[-1000:]}")
+        finally:
+            process.kill()
+            process.wait()
         os.sync()
         logs = list(self.clusters[Side.SOURCE].data_dir(1).glob(f"{topic}-[0-9]*/*.log"))
         self.loads[topic] = Load(

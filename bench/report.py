@@ -117,14 +117,25 @@ def goals_table(results: Sequence[CaseResult]) -> str:
 
 
 def readme_part(results: Sequence[CaseResult]) -> str:
-    """The goals with the machine and the day, as the README has it between its markers."""
+    """The goals with the machine, the days and the commits, as the README has it between its markers.
+
+    Raises ValueError if there are no results, or they come from short trials or from several machines.
+    """
     if not results:
         raise ValueError("there are no results to show")
-    machine = results[0].machine
-    place = f"{machine['Cores']} cores ({machine['CPU']}), {machine['Memory']}, Kafka {machine['Kafka']}"
+    if any(result.short for result in results):
+        raise ValueError("short trials are not shown in the README")
+    places = {
+        f"{machine['Cores']} cores ({machine['CPU']}), {machine['Memory']}; Kafka {machine['Kafka']}"
+        for machine in (result.machine for result in results)
+    }
+    if len(places) > 1:
+        raise ValueError(f"the results come from several machines: {' and '.join(sorted(places))}")
+    days = sorted({result.machine["Date"].split()[0] for result in results})
+    commits = sorted({result.machine["Commit"] for result in results})
     about = (
-        f"Medians, the lowest and the highest round in brackets; brokers and tools share {place}; "
-        f"{machine['Date'].split()[0]}. `make bench` measures again; docs/performance.md says how."
+        "Medians, the lowest and the highest round in brackets. Brokers and tools share one machine: "
+        f"{places.pop()}; {', '.join(days)}; commit {', '.join(commits)}."
     )
     return f"{goals_table(results)}\n\n{about}"
 

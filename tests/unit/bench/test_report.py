@@ -1,5 +1,6 @@
 """Results survive their JSON, and tables are generated from them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from bench.report import (
 
 MACHINE = {
     "Date": "2030-01-02 03:04 UTC",
+    "Commit": "0123abcd",
     "Cores": "2",
     "CPU": "A Processor",
     "Memory": "8.0 GiB",
@@ -130,8 +132,15 @@ def test_a_text_without_its_markers_is_left_alone(text: str) -> None:
 
 
 def test_the_readme_names_the_machine_and_the_day() -> None:
-    part = readme_part([COMPARED])
-    assert "2 cores (A Processor), 8.0 GiB, Kafka 3.9.1, 4.3.1" in part
-    assert "2030-01-02." in part
+    part = readme_part([COMPARED, COMPARED])
+    assert "2 cores (A Processor), 8.0 GiB; Kafka 3.9.1, 4.3.1; 2030-01-02; commit 0123abcd." in part
+
+
+def test_the_readme_shows_no_trials_and_no_mixture() -> None:
     with pytest.raises(ValueError, match="no results"):
         readme_part([])
+    with pytest.raises(ValueError, match="short trials"):
+        readme_part([COMPARED, ALONE])
+    elsewhere = replace(COMPARED, machine=MACHINE | {"Cores": "64"})
+    with pytest.raises(ValueError, match="several machines"):
+        readme_part([COMPARED, elsewhere])
