@@ -32,7 +32,7 @@ from kmigrate.runner.observe import ClusterView, Looked, TopicSeen, Watch
 from kmigrate.runner.positions import Positions
 from kmigrate.runner.provision import Provision, Provisioner, decide_provision
 from kmigrate.state.store import Store
-from kmigrate.topics.create import Created, Enlarged, Gone, Outcome, Present
+from kmigrate.topics.create import Created, Enlarged, Outcome, Present
 from kmigrate.topics.select import Selected, select_topics
 
 log = logging.getLogger(__name__)
@@ -379,26 +379,29 @@ class Copying:
         for name, outcome in outcomes.items():
             recreated = name in self._decisions.recreate
             match outcome:
+                case Created() if recreated:
+                    self._forget_copy(name)
+                    self._cleared.add(name)
+                    self._desk.recreated(name)
                 case Created():
                     self._cleared.add(name)
-                    if recreated:
-                        self._desk.recreated(name)
-                    else:
-                        size = provision.create[name].partitions
-                        self._fresh |= {TopicPartition(name, Partition(number)) for number in range(size)}
+                    size = provision.create[name].partitions
+                    self._fresh |= {TopicPartition(name, Partition(number)) for number in range(size)}
                 case Enlarged():
                     there = len(known[name].partitions) if name in known else provision.enlarge[name]
                     numbers = range(there, provision.enlarge[name])
                     self._fresh |= {TopicPartition(name, Partition(number)) for number in numbers}
-                case Gone():
-                    self._store.forget(name)
-                    self._drop_topic(name)
-                    self.board.expect(self._moving.get(name, ()))
                 case Present() if name in provision.inspect:
                     self._cleared.add(name)
         self._watches[Side.TARGET].poke()
         self._target_unsettled = True
         self._touch()
+
+    def _forget_copy(self, name: TopicName) -> None:
+        """The target topic is a new one: nothing that was known of the old copy counts any more."""
+        self._store.forget(name)
+        self._drop_topic(name)
+        self.board.expect(self._moving.get(name, ()))
 
     def _drop_topic(self, name: TopicName) -> None:
         self.positions.forget(name)
