@@ -96,6 +96,7 @@ class Migration:
         self._environment = _environment() | ({} if lease else {"KMIGRATE_TEST_LEASE": "off"})
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen: set[int] = set()
+        self._children_killed: list[int] = []
         sides = {"source": source.bootstrap, "target": target.bootstrap}
         document = {
             "apiVersion": "kmigrate/v1",
@@ -164,15 +165,21 @@ class Migration:
 
     def kill_owner(self) -> None:
         """SIGKILL to the owner; its workers are left to notice."""
+        self._children_killed = self.child_pids()
         _send(self.pid, signal.SIGKILL)
         assert self._process is not None
         self._process.wait()
 
     def kill_worker(self) -> int:
-        """SIGKILL to a worker that `status` names; returns its pid."""
+        """SIGKILL to the first worker that `status` names; returns its pid."""
         pid = wait_until("the status names a worker's process", self.worker_pids, evidence=self.evidence)[0]
         _send(pid, signal.SIGKILL)
         return pid
+
+    def kill_workers(self) -> None:
+        """SIGKILL to all workers that `status` names."""
+        for pid in wait_until("the status names a worker's process", self.worker_pids, evidence=self.evidence):
+            _send(pid, signal.SIGKILL)
 
     def freeze(self, *, owner: bool = True, workers: bool = True) -> None:
         """SIGSTOP to the owner, its workers or both."""
@@ -240,16 +247,34 @@ class Migration:
         wait_until("the target's log ends are the source's", look, seconds=seconds, evidence=self.evidence)
         self.wait_for_state("IN_SYNC")
 
-    def wait_for_growth(self, seconds: float = LIVENESS_SECONDS) -> float:
-        """Wait until the target got a record more than it has now; returns the seconds that took."""
+    def copied(self) -> int:
+        """How many offsets the target has now, in all partitions together."""
+
+        def look() -> tuple[int]:
+            return (sum(log_ends(self.target, self.topics, missing=0).values()),)
+
+        return wait_until("the target tells its log ends", look, evidence=self.evidence)[0]
+
+    def wait_for_growth(self, seconds: float = LIVENESS_SECONDS) -> None:
+        """Wait until the target got a record more than it has now."""
+        before = self.copied()
+
+        def look() -> bool:
+            self._must_run()
+            return self.copied() > before
+
+        wait_until("the target gets a new record", look, seconds=seconds, evidence=self.evidence)
+
+    def restart_killed(self) -> float:
+        """Start the owner again at once; returns the seconds until the target got a record from the new copier.
+
+        Workers of the killed owner may still write for a moment: what comes before they are gone does not count.
+        """
         begun = time.monotonic()
-        before = self._copied()
-        wait_until(
-            "the target gets a new record",
-            lambda: self._copied() > before,
-            seconds=seconds,
-            evidence=self.evidence,
-        )
+        before = self._children_killed
+        self.start()
+        wait_until("the old workers are gone", lambda: not any(map(is_alive, before)), evidence=self.evidence)
+        self.wait_for_growth()
         return time.monotonic() - begun
 
     def messages(self) -> str:
@@ -278,9 +303,6 @@ class Migration:
             ends = _try(lambda cluster=cluster: log_ends(cluster, self.topics, seconds=1.0))
             lines.append(f"-- {side}: log ends {ends}; nodes {_nodes(cluster)}")
         return "\n".join(lines)
-
-    def _copied(self) -> int:
-        return sum(log_ends(self.target, self.topics, missing=0).values())
 
     def _must_run(self) -> None:
         assert self.exit_code is None, f"the owner ended with code {self.exit_code}\n{self.evidence()}"

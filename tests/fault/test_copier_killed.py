@@ -1,0 +1,122 @@
+"""A copier that is killed, at whatever moment, resumes from what the target holds."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+
+import pytest
+
+from kmigrate.demo.embedded import EmbeddedCluster
+from tests.fault.cells import Cell, cells
+from tests.fault.harness import Migration, Witness, is_alive, wait_until
+from tests.fault.load import Load
+from tests.kafka_tools import create_topic, new_topic_name
+
+pytestmark = pytest.mark.broker
+
+PARTITIONS = 6
+CODECS = ["none", "lz4", "zstd", "gzip", "snappy"]
+ENDED_SECONDS = 10.0
+"""Within which a worker without its owner must be gone; it takes one second."""
+
+
+@cells(long=30, sample=3)
+def test_a_killed_copier_loses_repeats_and_reorders_nothing(
+    cell: Cell,
+    source_cluster: EmbeddedCluster,
+    target_cluster: EmbeddedCluster,
+    migration: Callable[..., Migration],
+) -> None:
+    topic = create_topic(source_cluster.bootstrap, partitions=PARTITIONS)
+    copy = migration(source_cluster, target_cluster, [topic], name=topic, spec={"workers": cell.chance.choice([1, 2])})
+    with Load(source_cluster.bootstrap, [topic], partitions=PARTITIONS, compression=cell.pick(CODECS)) as load:
+        load.wait_for(2_000)
+        copy.start()
+        time.sleep(cell.chance.uniform(0.0, 6.0))
+        victim = cell.pick(["owner", "worker", "owner and worker"])
+        if victim != "owner":
+            copy.kill_worker()
+        if victim != "worker":
+            copy.kill_owner()
+            cell.note("resumed_after_seconds", round(copy.restart_killed(), 1))
+        load.wait_for(6_000)
+        acknowledged = load.stop()
+        cell.note("records_per_second", round(load.rate))
+    copy.wait_in_sync()
+    copy.stop()
+    cell.note("victim", victim)
+    cell.note("records", Witness(source_cluster, target_cluster).compare(acknowledged, copy.evidence))
+
+
+def test_a_killed_owner_leaves_no_worker_behind(
+    source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster, migration: Callable[..., Migration]
+) -> None:
+    topic = create_topic(source_cluster.bootstrap, partitions=PARTITIONS)
+    copy = migration(source_cluster, target_cluster, [topic], name=topic, spec={"workers": 2})
+    with Load(source_cluster.bootstrap, [topic], partitions=PARTITIONS) as load:
+        copy.start()
+        load.wait_for(3_000)
+        copy.wait_for_growth()
+        workers = wait_until(
+            "both workers are alive",
+            lambda: (pids := copy.worker_pids()) and len(pids) == 2 and pids,
+            evidence=copy.evidence,
+        )
+        assert set(workers) == set(copy.child_pids())
+        copy.kill_owner()
+        wait_until(
+            "the workers are gone",
+            lambda: not any(map(is_alive, workers)),
+            seconds=ENDED_SECONDS,
+            evidence=copy.evidence,
+        )
+
+
+def test_a_killed_worker_is_replaced_and_the_copy_goes_on(
+    source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster, migration: Callable[..., Migration]
+) -> None:
+    topic = create_topic(source_cluster.bootstrap, partitions=PARTITIONS)
+    copy = migration(source_cluster, target_cluster, [topic], name=topic)
+    with Load(source_cluster.bootstrap, [topic], partitions=PARTITIONS) as load:
+        copy.start()
+        copy.wait_for_growth()
+        dead = copy.kill_worker()
+        wait_until(
+            "another worker is alive",
+            lambda: (pids := copy.worker_pids()) and dead not in pids,
+            evidence=copy.evidence,
+        )
+        copy.wait_for_growth()
+        acknowledged = load.stop()
+    copy.wait_in_sync()
+    copy.stop()
+    Witness(source_cluster, target_cluster).compare(acknowledged, copy.evidence)
+
+
+@cells(long=5, sample=1)
+def test_without_its_state_the_copy_resumes_from_the_target_and_says_so(
+    cell: Cell,
+    source_cluster: EmbeddedCluster,
+    target_cluster: EmbeddedCluster,
+    migration: Callable[..., Migration],
+) -> None:
+    topic = create_topic(source_cluster.bootstrap, new_topic_name("state-lost"), partitions=PARTITIONS)
+    copy = migration(source_cluster, target_cluster, [topic], name=topic)
+    with Load(source_cluster.bootstrap, [topic], partitions=PARTITIONS) as load:
+        copy.start()
+        copy.wait_for_growth()
+        time.sleep(cell.chance.uniform(0.0, 3.0))
+        if cell.number % 2:
+            copy.stop()
+        else:
+            copy.kill_owner()
+        shutil.rmtree(copy.state_root)
+        cell.note("resumed_after_seconds", round(copy.restart_killed(), 1))
+        acknowledged = load.stop()
+    copy.wait_in_sync()
+    document = copy.status()
+    assert document["stateLost"], f"the status does not say that state was lost\n{copy.evidence()}"
+    copy.stop()
+    cell.note("records", Witness(source_cluster, target_cluster).compare(acknowledged, copy.evidence))
