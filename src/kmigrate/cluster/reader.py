@@ -17,6 +17,8 @@ from kmigrate.wire.error_codes import ErrorCode
 
 ANSWER_BYTES = 4 << 20
 PARTITION_BYTES = 256 << 10
+SMALL_ANSWER_BYTES = 64 << 10
+"""What is set aside for an answer; a larger one brings memory of its own."""
 MAX_WAIT_MS = 100
 _EMPTY_ANSWERS = 50
 
@@ -41,14 +43,14 @@ class TailReader:
     ) -> dict[TopicPartition, ReadStretch]:
         """For each partition (topic id, from, to): all batches that hold offsets from ≤ o < to.
 
-        Old formats are not looked into: they end the stretch with what was read so far.
+        What is not a batch of format v2 (older formats, impossible lengths) ends the stretch with what was read so far.
         """
         found = {tp: ReadStretch(0, []) for tp in wanted}
         at = {tp: start for tp, (_, start, end) in wanted.items() if start < end}
         empty = 0
         while at and empty < _EMPTY_ANSWERS:
             progressed = False
-            for tp, error, batches in self._fetch({tp: (wanted[tp][0], offset) for tp, offset in at.items()}):
+            for tp, error, batches, cut_off in self._fetch({tp: (wanted[tp][0], offset) for tp, offset in at.items()}):
                 if error:
                     found[tp] = ReadStretch(error, [])
                     del at[tp]
@@ -59,7 +61,7 @@ class TailReader:
                         found[tp].batches.append((header, view))
                         at[tp] = Offset(header.next_offset)
                         progressed = True
-                if at[tp] >= end:
+                if at[tp] >= end or cut_off:
                     del at[tp]
             empty = 0 if progressed else empty + 1
             at = {tp: at[tp] for tp in [*list(at)[1:], *list(at)[:1]]}  # another one comes first
@@ -69,7 +71,7 @@ class TailReader:
 
     def _fetch(
         self, at: Mapping[TopicPartition, tuple[TopicId, Offset]]
-    ) -> list[tuple[TopicPartition, int, list[tuple[Header, memoryview]]]]:
+    ) -> list[tuple[TopicPartition, int, list[tuple[Header, memoryview]], bool]]:
         version = fetch.BY_ID if self._link.highest_version(fetch.API_KEY) >= fetch.BY_ID else fetch.BY_NAME
         wishes: dict[bytes, list[fetch.Wish]] = {}
         names: dict[tuple[bytes, int], TopicPartition] = {}
@@ -90,20 +92,23 @@ class TailReader:
             forgotten={},
         )
         self._link.send([request])
-        answer = self._link.receive(bytearray(ANSWER_BYTES))
+        answer = self._link.receive(bytearray(SMALL_ANSWER_BYTES))
         try:
             parsed = fetch.parse_fetch(answer, version)
-            return [
-                (
-                    names[part.topic, part.partition],
-                    part.error or parsed.error,
-                    [
-                        (header, memoryview(bytes(view)))
-                        for header, view in iterate_batches(answer[part.start : part.end])
-                    ],
-                )
-                for part in parsed.partitions
-                if (part.topic, part.partition) in names
-            ]
         except ValueError as error:
             raise ProtocolError(str(error), side=self._side) from error
+        return [
+            (names[part.topic, part.partition], part.error or parsed.error, *_copied(answer[part.start : part.end]))
+            for part in parsed.partitions
+            if (part.topic, part.partition) in names
+        ]
+
+
+def _copied(records: memoryview) -> tuple[list[tuple[Header, memoryview]], bool]:
+    """The whole batches, in memory of their own, and whether something that is no batch follows them."""
+    batches: list[tuple[Header, memoryview]] = []
+    try:
+        batches.extend((header, memoryview(bytes(view))) for header, view in iterate_batches(records))
+    except ValueError:
+        return batches, True
+    return batches, False

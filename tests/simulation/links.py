@@ -1,0 +1,107 @@
+"""Errand links to modelled logs: calls are answered with plain values, Fetch with bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kmigrate.cluster.network import Buffer
+from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, ProducerId, TopicName, TopicPartition
+from kmigrate.wire import calls
+from tests.simulation.log import PartitionLog, Served
+from tests.simulation.wire import FetchPart, fetch_answer, read_fetch_request
+
+
+class LogLink:
+    """One errand link to the leader of some partitions; override the hooks to make things happen."""
+
+    def __init__(self, logs: Mapping[TopicPartition, PartitionLog]) -> None:
+        self.logs = logs
+        self.asked: list[str] = []
+        self._answer = b""
+
+    # ── hooks ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def before(self, what: str) -> None:
+        """Called before every request is answered."""
+
+    def error(self, what: str, partition: TopicPartition) -> int:
+        """An error for one partition of a request instead of its answer."""
+        return 0
+
+    def served(self, partition: TopicPartition, part: FetchPart, served: Served) -> Served:
+        """What is really handed out of a fetched partition."""
+        return served
+
+    # ── a link ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def call(self, call: Any) -> Any:
+        self.asked.append(call.what)
+        self.before(call.what)
+        answers: dict[TopicPartition, Any] = {}
+        for topic in call.build(call.newest).topics:
+            parts = topic.partition_indexes if call.what == "DescribeProducers" else topic.partitions
+            for part in parts:
+                name = topic.topic if call.what == "OffsetForLeaderEpoch" else topic.name
+                partition = TopicPartition(TopicName(name), Partition(_index(call.what, part)))
+                answers[partition] = self._one(call.what, part, partition)
+        return answers
+
+    def _one(self, what: str, part: Any, partition: TopicPartition) -> Any:
+        error, log = self.error(what, partition), self.logs[partition]
+        if what == "DescribeProducers":
+            states = [] if error else [calls.ProducerState(ProducerId(p), *rest) for p, *rest in log.last_sequences()]
+            return calls.Producers(error, tuple(states))
+        if what == "OffsetForLeaderEpoch":
+            code, epoch, end = log.offset_for_leader_epoch(part.current_leader_epoch, part.leader_epoch)
+            if error or code:
+                return calls.EpochEnd(error or code, LeaderEpoch(-1), Offset(-1))
+            return calls.EpochEnd(0, LeaderEpoch(epoch), Offset(end))
+        assert what == "ListOffsets", what
+        code, offset = (0, log.log_start) if part.timestamp == calls.EARLIEST else log.latest()
+        return calls.OffsetAnswer(error or code, Offset(-1 if error else offset), -1)
+
+    def send(self, buffers: Sequence[Buffer]) -> None:
+        request = read_fetch_request(b"".join(buffers))
+        self.asked.append("Fetch")
+        self.before("Fetch")
+        by_key = {
+            bytes.fromhex(log.topic_id) if request.version >= 13 else partition.topic.encode(): (partition.topic)
+            for partition, log in self.logs.items()
+        }
+        topics: dict[bytes, list[tuple[int, Served]]] = {}
+        first, left = True, request.max_bytes
+        for part in request.parts:
+            topic = by_key.get(part.topic)
+            if topic is None:
+                served = Served(100, -1, -1, None, b"")
+            else:
+                partition = TopicPartition(topic, Partition(part.partition))
+                error = self.error("Fetch", partition)
+                served = Served(error, -1, -1, None, b"")
+                if not error:
+                    served = self.logs[partition].fetch(
+                        part.offset, part.leader_epoch, part.last_epoch, min(left, part.max_bytes), first=first
+                    )
+                    first, left = first and not served.data, max(0, left - len(served.data))
+                    served = self.served(partition, part, served)
+            topics.setdefault(part.topic, []).append((part.partition, served))
+        self._answer = fetch_answer(request.version, request.correlation_id, topics=topics)
+
+    def receive(self, into: bytearray) -> memoryview:
+        return memoryview(self._answer)
+
+    def next_correlation_id(self) -> int:
+        return 1
+
+    def highest_version(self, api_key: int) -> int:
+        return 13
+
+    def close(self) -> None:
+        pass
+
+
+def _index(what: str, part: Any) -> int:
+    if what == "DescribeProducers":
+        return int(part)
+    return int(part.partition if what == "OffsetForLeaderEpoch" else part.partition_index)
