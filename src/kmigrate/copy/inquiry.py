@@ -3,7 +3,7 @@
 In this order, from the same leaders at the same epochs, and again until it stands still: our last sequence on the
 target, the target's true log end (OffsetForLeaderEpoch at the current epoch: ListOffsets tells only the high
 watermark), its log start and high watermark, both tails, and once more sequence and log end. In the other order a late
-request between the two would shift everything after it.
+request between the two would shift everything after it. Tails that differ are read once more before they are believed.
 
 An answer is a `Standing`, or `Unclear` with the reason: ask again later; or `Denied`: a right is missing.
 """
@@ -74,8 +74,18 @@ class _TargetEnd(NamedTuple):
     end: Offset
 
 
+class _Stretch(NamedTuple):
+    """What there is to compare of one partition, on both sides."""
+
+    question: Question
+    source_start: Offset
+    source_end: Offset
+    target_start: Offset
+    target_end: Offset
+
+
 class Inquiry:
-    """Asks over two errand links; keeps only since when a log end has been quiet."""
+    """Asks over two errand links; keeps since when a log end has been quiet, and differences that were seen once."""
 
     def __init__(self, network: Network, producer_id: ProducerId, guarded_ms: int) -> None:
         """`guarded_ms`: for how long after its last record's timestamp the target certainly keeps our id."""
@@ -83,6 +93,12 @@ class Inquiry:
         self._producer_id = producer_id
         self._guarded_ms = guarded_ms
         self._quiet: dict[TopicPartition, tuple[Offset, float]] = {}
+        self._seen_once: dict[TopicPartition, Tail] = {}
+
+    def forget(self, partition: TopicPartition) -> None:
+        """The partition is given up: who takes it next begins anew."""
+        self._quiet.pop(partition, None)
+        self._seen_once.pop(partition, None)
 
     def ask(self, source: Link, target: Link, questions: Sequence[Question]) -> Mapping[TopicPartition, Finding]:
         """One finding for every question; raises ConnectionLost or Unreachable if a link fails."""
@@ -101,18 +117,19 @@ class Inquiry:
             source,
             target,
             {
-                tp: (question, source_bounds[tp][0], target_starts[tp], target_ends[tp].end)
+                tp: _Stretch(question, *source_bounds[tp][:2], target_starts[tp], target_ends[tp].end)
                 for tp, question in asked.items()
                 if tp not in findings
             },
             findings,
         )
+        self._look_again(tails, findings)
         again = {tp: question for tp, question in asked.items() if tp not in findings}
         for tp, now in self._target_ends(target, again, findings).items():
             if now != target_ends[tp]:
                 findings[tp] = Unclear("the target's log end is moving", "")
                 continue
-            self._quiet.pop(tp, None)
+            self.forget(tp)
             start, end, _ = source_bounds[tp]
             findings[tp] = Standing(start, end, target_starts[tp], now.end, now.last_sequence, tails[tp])
         return findings
@@ -203,23 +220,29 @@ class Inquiry:
         if now - since < QUIET_SECONDS:
             findings[tp] = Unclear(f"the target's log end must stand still for {QUIET_SECONDS:g} s first", "")
 
+    def _look_again(self, tails: Mapping[TopicPartition, Tail], findings: dict[TopicPartition, Finding]) -> None:
+        """A difference is believed only when it was read twice: bytes may have been damaged on their way here."""
+        for tp, tail in tails.items():
+            if (tail.differs_at is not None or tail.foreign_at is not None) and self._seen_once.get(tp) != tail:
+                self._seen_once[tp] = tail
+                findings.setdefault(tp, Unclear("the logs differ: their last records are read once more", ""))
+
     def _tails(
         self,
         source: Link,
         target: Link,
-        wanted: Mapping[TopicPartition, tuple[Question, Offset, Offset, Offset]],
+        wanted: Mapping[TopicPartition, _Stretch],
         findings: dict[TopicPartition, Finding],
     ) -> dict[TopicPartition, Tail]:
-        tails = {tp: EMPTY_TAIL for tp, (_, _, start, end) in wanted.items() if end <= start}
+        tails = {tp: EMPTY_TAIL for tp, stretch in wanted.items() if stretch.target_end <= stretch.target_start}
         window = FIRST_WINDOW
-        left = {tp: parts for tp, parts in wanted.items() if tp not in tails}
+        left = {tp: stretch for tp, stretch in wanted.items() if tp not in tails}
         while left:
             wider = {}
             for tp, tail in self._compare(source, target, left, window, findings):
-                _question, source_start, target_start, end = left[tp]
                 tails[tp] = tail
                 suspicious = tail.differs_at is not None or tail.foreign_at is not None
-                reaches_further = end - window > max(source_start, target_start)
+                reaches_further = left[tp].target_end - window > max(left[tp].source_start, left[tp].target_start)
                 if suspicious and not tail.equal_before and reaches_further and window < WIDEST_WINDOW:
                     wider[tp] = left[tp]
             left, window = wider, window * WIDER
@@ -229,30 +252,34 @@ class Inquiry:
         self,
         source: Link,
         target: Link,
-        wanted: Mapping[TopicPartition, tuple[Question, Offset, Offset, Offset]],
+        wanted: Mapping[TopicPartition, _Stretch],
         window: int,
         findings: dict[TopicPartition, Finding],
     ) -> Iterator[tuple[TopicPartition, Tail]]:
-        """Reads the last `window` offsets of both sides and compares them."""
-        reach = {tp: (Offset(max(target_start, end - window)), end) for tp, (_, _, target_start, end) in wanted.items()}
+        """Reads the last `window` offsets of the target, and what the source has of them, and compares them."""
+        starts = {tp: max(stretch.target_start, stretch.target_end - window) for tp, stretch in wanted.items()}
         on_target = TailReader(Side.TARGET, target).read(
-            {tp: (wanted[tp][0].target_topic_id, *span) for tp, span in reach.items()}
+            {
+                tp: (stretch.question.target_topic_id, Offset(starts[tp]), stretch.target_end)
+                for tp, stretch in wanted.items()
+            }
         )
         on_source = TailReader(Side.SOURCE, source).read(
             {
-                tp: (wanted[tp][0].source_topic_id, Offset(max(span[0], wanted[tp][1])), span[1])
-                for tp, span in reach.items()
-                if wanted[tp][1] < span[1]
+                tp: (stretch.question.source_topic_id, Offset(start), Offset(end))
+                for tp, stretch in wanted.items()
+                if (start := max(starts[tp], stretch.source_start))
+                < (end := min(stretch.source_end, stretch.target_end))
             }
         )
-        for tp in wanted:
+        for tp, stretch in wanted.items():
             target_tail, source_tail = on_target[tp], on_source.get(tp)
             error = target_tail.error or (source_tail.error if source_tail else 0)
             if error:
                 findings[tp] = _trouble("target" if target_tail.error else "source", error)
                 continue
             batches = source_tail.batches if source_tail else []
-            yield tp, compare_tails(batches, target_tail.batches, wanted[tp][1], self._producer_id)
+            yield tp, compare_tails(batches, target_tail.batches, stretch.source_start, self._producer_id)
 
 
 def _trouble(side: str, error: int) -> Unclear | Denied:

@@ -189,6 +189,7 @@ class Pipeline:
     def _give_up(self, partition: TopicPartition) -> None:
         copier = self._copiers.pop(partition)
         self._forget_fetch(copier)
+        self._inquiry.forget(partition)
         for known in (self._touched, self._loaded, self._doubting, self._changed):
             known.pop(copier, None)
         self._behind.discard(copier)
