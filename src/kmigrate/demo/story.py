@@ -26,6 +26,7 @@ from kmigrate.demo import interrupts
 from kmigrate.demo.children import end_child, start_child
 from kmigrate.demo.comparison import Comparison, compare_sides
 from kmigrate.demo.embedded import EmbeddedCluster
+from kmigrate.demo.first_start import FOLDER as FIRST_START
 from kmigrate.demo.first_start import ensure_first_start
 from kmigrate.demo.kafka_jars import ensure_kafka
 from kmigrate.demo.ledger import read_ledger
@@ -146,6 +147,8 @@ class Story:
         self.narrator.chapter("Two Kafka clusters start on this machine")
         for version in (SOURCE_VERSION, TARGET_VERSION):
             jars = ensure_kafka(version, self._kafka_home, say=self.narrator.say)
+            if not (jars / FIRST_START).is_dir():
+                self.narrator.say(f"Kafka {version} is started for the first time, which takes some seconds once")
             ensure_first_start(jars)
         self._clusters = [
             EmbeddedCluster(version, kafka_home=self._kafka_home, say=self.narrator.say)
