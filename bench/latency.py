@@ -18,6 +18,7 @@ from typing import Any
 
 from bench.figures import Compare, Goal, Row
 from bench.lab import SOURCE_VERSION, TARGET_VERSION, BenchError, Lab
+from bench.latency_client import LINGER_MS
 from bench.machine import describe_machine
 from bench.programs import forget, start_kmigrate
 from bench.report import CaseResult
@@ -26,7 +27,7 @@ from kmigrate.kafka_types import Side
 PARTITIONS = 12
 RECORDS_PER_SECOND = 5_000
 RECORD_BYTES = 1024
-SECONDS, SHORT_SECONDS = 20.0, 10.0
+SECONDS, SHORT_SECONDS = 20.0, 8.0
 LEAD_SECONDS = 5.0
 ROUNDS = 3
 P99_GOAL = Goal(limit=40.0)
@@ -37,7 +38,7 @@ Figures = Mapping[str, float]
 
 
 def measure(lab: Lab) -> CaseResult:
-    """Runs both streams in every round; the first seconds of each do not count."""
+    """Runs both streams in every round; the first seconds of each do not count, nor does the first round."""
     seconds = SHORT_SECONDS if lab.short else SECONDS
     rounds = lab.rounds(ROUNDS)
     migration = lab.new_name("bench")
@@ -50,15 +51,16 @@ def measure(lab: Lab) -> CaseResult:
             lambda: lab.end_offsets(Side.TARGET, copied, PARTITIONS) >= PARTITIONS or program.ended(),
             "the topic is not on the target",
         )
-        for number in range(rounds):
+        for number in range(rounds + 1):
             used, began = program.usage().cpu_seconds, time.monotonic()
             streams = _stream_both(lab, {copied: Side.SOURCE, direct: Side.TARGET}, seconds)
             cores = (program.usage().cpu_seconds - used) / (time.monotonic() - began)
             if program.ended():
                 raise BenchError(f"kmigrate ended with code {program.exit_code}:\n{program.log_tail()}")
-            found.append({"copied": streams[copied], "direct": streams[direct], "cores": cores})
-            told = (f"{name} p50 {f['p50']:.1f} ms, p99 {f['p99']:.1f} ms" for name, f in streams.items())
-            lab.say(f"round {number + 1} of {rounds}: {'; '.join(told)}")
+            told = "; ".join(f"{name} p50 {f['p50']:.1f} ms, p99 {f['p99']:.1f} ms" for name, f in streams.items())
+            lab.say(f"round {number} of {rounds}: {told}" if number else f"warm-up: {told}")
+            if number:
+                found.append({"copied": streams[copied], "direct": streams[direct], "cores": cores})
     forget(lab, migration)
     lab.forget_loads()
     return CaseResult(
@@ -69,6 +71,7 @@ def measure(lab: Lab) -> CaseResult:
         settings={
             "Records a second, each stream": RECORDS_PER_SECOND,
             "Record": f"{RECORD_BYTES} bytes",
+            "linger.ms": LINGER_MS,
             "Partitions": PARTITIONS,
             "Counted": f"{seconds:.0f} s after {LEAD_SECONDS:.0f} s",
         },

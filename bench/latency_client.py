@@ -19,24 +19,28 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from bench.figures import percentile
 
 _STAMP = struct.Struct(">qqq")  # monotonic time in ns, number, records in all (0: not the last one)
+LINGER_MS = 5
 _TICK_SECONDS = 0.001
 _SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
 
 def write(bootstrap: str, topic: str, partitions: int, rate: int, record_bytes: int, seconds: float) -> None:
-    """Writes at a steady rate, evenly over the partitions; what the clock has fallen behind is caught up at once."""
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 1, "acks": "all"})
+    """Writes at a steady rate, each tick into the next partition; what it has fallen behind is caught up at once.
+
+    With a record here and a record there the brokers would be busy with batches of one, and not with latency.
+    """
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": LINGER_MS, "acks": "all"})
     filling = bytes(record_bytes - _STAMP.size)
     total = round(rate * seconds)
     began = time.monotonic()
-    written = 0
+    written, partition = 0, 0
     while written < total:
         due = min(total, int((time.monotonic() - began) * rate) + 1)
         for number in range(written, due):
             last = total if number == total - 1 else 0
             value = _STAMP.pack(time.monotonic_ns(), number, last) + filling
-            producer.produce(topic, value=value, partition=number % partitions)
-        written = due
+            producer.produce(topic, value=value, partition=partition)
+        written, partition = due, (partition + 1) % partitions
         producer.poll(0)
         time.sleep(_TICK_SECONDS)
     if producer.flush(30):

@@ -160,12 +160,12 @@ def align(lines: Sequence[Sequence[str]]) -> str:
 
 
 def show_spread(values: Sequence[float], unit: str) -> str:
-    """`2.31 µs (2.20–2.50)`; without brackets for a single value, empty for none."""
+    """`2.31 µs (2.20 to 2.50)`; without brackets for a single value, empty for none."""
     if not values:
         return ""
     spread = Spread.of(values)
     shown = f"{show_number(spread.median)} {unit}".strip()
-    return shown if len(values) == 1 else f"{shown} ({show_number(spread.low)}–{show_number(spread.high)})"
+    return shown if len(values) == 1 else f"{shown} ({show_number(spread.low)} to {show_number(spread.high)})"
 
 
 def _show_compared(row: Row) -> str:

@@ -91,9 +91,9 @@ def test_a_case_shows_both_sides_and_what_follows() -> None:
     assert [cell.strip() for cell in head.strip("|").split("|")] == ["", "kmigrate", "Another", "ratio", "goal", ""]
     assert [cell.strip() for cell in cpu.strip("|").split("|")] == [
         "CPU per record",
-        "1.50 µs (1.00–2.00)",
-        "10.0 µs (10.0–10.0)",
-        "0.150 × (0.100–0.200)",
+        "1.50 µs (1.00 to 2.00)",
+        "10.0 µs (10.0 to 10.0)",
+        "0.150 × (0.100 to 0.200)",
         "at most 1/6 ×",
         "reached",
     ]
@@ -115,7 +115,7 @@ def test_the_goals_are_gathered_from_all_cases() -> None:
 def test_a_single_value_has_no_spread() -> None:
     assert show_spread((2.0,), "s") == "2.00 s"
     assert show_spread((), "s") == ""
-    assert show_spread((1.0, 3.0), "") == "2.00 (1.00–3.00)"
+    assert show_spread((1.0, 3.0), "") == "2.00 (1.00 to 3.00)"
 
 
 def test_the_part_between_the_markers_is_replaced() -> None:
