@@ -47,6 +47,7 @@ SHOW_SECONDS = 0.25
 SHOW_IDLE_SECONDS = 2.0
 SOURCE_EVERY_SECONDS = 2.0
 TARGET_EVERY_SECONDS = 10.0
+WATCH_TIMEOUT_MS = 5_000
 SAVE_SECONDS = 1.0
 COMMIT_SECONDS = 10.0
 COMMITS = 1000
@@ -138,7 +139,9 @@ class Owner:
         assert self._engine is not None
         looks: queue.SimpleQueue[Looked] = queue.SimpleQueue()
         every = {Side.SOURCE: SOURCE_EVERY_SECONDS, Side.TARGET: TARGET_EVERY_SECONDS}
-        watches = {side: Watch(reach.client(), looks, every_seconds=every[side]) for side, reach in self._reach.items()}
+        watches = {
+            side: Watch(_quick(reach).client(), looks, every_seconds=every[side]) for side, reach in self._reach.items()
+        }
         self._watches = tuple(watches.values())
         views = {side: ClusterView() for side in Side}
         now = time.monotonic()
@@ -340,6 +343,19 @@ class Owner:
             if self._committing[1].result():
                 return
             self._committing = None
+
+
+def _quick(reach: Reach) -> Reach:
+    """For a watch: a frozen broker is not waited for as long as a copied batch would be; another one is asked."""
+    settings = reach.settings
+    return replace(
+        reach,
+        settings=replace(
+            settings,
+            request_timeout_ms=min(settings.request_timeout_ms, WATCH_TIMEOUT_MS),
+            connect_timeout_ms=min(settings.connect_timeout_ms, WATCH_TIMEOUT_MS),
+        ),
+    )
 
 
 def _wall_ms() -> int:
