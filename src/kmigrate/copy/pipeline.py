@@ -156,6 +156,8 @@ class Pipeline:
                 self._doubt_all(self._copiers.values(), "the lease was lost and regained")
         if paused != self._paused:
             self._paused = paused
+            for copier in self._copiers.values():
+                copier.release()  # nothing more is sent; what is in flight is waited for
             self._touch_all()
             self._mark_changed(self._copiers.values())
         if number == self._orders_number and order is self._order:
@@ -444,7 +446,7 @@ class Pipeline:
         now_ms = self._network.wall_ms()
         for part in fetched.partitions:
             copier = self._fetched_as.get((part.topic, part.partition))
-            if copier is None:
+            if copier is None or self._paused:
                 continue
             asked = self._session.asked(part.topic, part.partition)
             copier.on_fetched(part, asked, answer, now_ms)
