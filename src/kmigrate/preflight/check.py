@@ -151,7 +151,7 @@ def judge_partition_counts(seen: Seen, existing: Collection[TopicName]) -> list[
 
 
 def judge_contents(contents: Mapping[TopicPartition, Content]) -> list[Finding]:
-    """Records that are not ours are never written behind."""
+    """Records that are not ours are never written behind; ours that nothing remembers are told of."""
     foreign: dict[str, dict[TopicPartition, Content]] = {}
     for partition, content in contents.items():
         if not content.ours:
@@ -168,6 +168,10 @@ def judge_contents(contents: Mapping[TopicPartition, Content]) -> list[Finding]:
                 hint="delete the topic on the target if nobody needs it, or leave it out with topics.exclude",
             )
         )
+    forgotten = sum(content.ours and content.end > 0 for content in contents.values())
+    if forgotten:
+        what = f"{_count(forgotten, 'partition')} on the target hold what this migration copied before"
+        findings.append(Finding(level=Level.PASS, what=what, forgotten=True))
     return findings
 
 

@@ -21,11 +21,15 @@ class Level(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at: `what` is a sentence, `hint` what to do."""
+    """One thing that was looked at: `what` is a sentence, `hint` what to do.
+
+    `forgotten`: this migration copied here before, and nothing remembers it.
+    """
 
     level: Level
     what: str
     hint: str = ""
+    forgotten: bool = False
 
     def __str__(self) -> str:
         return f"{self.what}" + (f"\n  → {self.hint}" if self.hint else "")

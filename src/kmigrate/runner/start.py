@@ -5,7 +5,7 @@ Rule: nothing is written here, neither to a cluster nor to the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kmigrate.cluster.client import ClusterClient
@@ -16,6 +16,7 @@ from kmigrate.errors import Blocked, ClusterError, Refused
 from kmigrate.kafka_types import ProducerId, Side, Term, TopicName, TopicPartition
 from kmigrate.manifest import ClusterSettings, Manifest
 from kmigrate.preflight import (
+    Finding,
     Level,
     Seen,
     check,
@@ -130,8 +131,15 @@ def _look_around(
         traits=TargetTraits(limits=timestamp_limits(told), max_bytes=_whole(told.get(BROKER_MAX_MESSAGE_BYTES))),
         expiration_ms=_whole(told.get(_EXPIRATION_MS)) or _DEFAULT_EXPIRATION_MS,
         notices=tuple(str(finding) for finding in findings if finding.level is Level.WARN),
-        state_lost=STATE_LOST if commits and not store.remembered() else None,
+        state_lost=STATE_LOST if _is_state_lost(store, commits, findings) else None,
     )
+
+
+def _is_state_lost(store: Store, commits: Mapping[TopicPartition, Commit], findings: Sequence[Finding]) -> bool:
+    """Whether the target knows of an earlier copy that this folder knows nothing of."""
+    if store.remembered():
+        return False
+    return bool(commits) or (store.get(NAME) is None and any(finding.forgotten for finding in findings))
 
 
 def _first_metadata(client: ClusterClient) -> ClusterMetadata:
