@@ -100,9 +100,7 @@ def create_app(desk: Desk) -> FastAPI:
             answered = desk.answer(request.topic, request.partition, request.choice)
             return _reply(desk.decisions(), tuple(map(str, answered)))
         if request.partition is not None or request.choice is not Choice.RESUME:
-            raise UsageError(
-                f"{request.choice.value} of which topic?", hint="name the topic whose stop is answered"
-            )
+            raise UsageError(f"{request.choice.value} of which topic?", hint="name the topic whose stop is answered")
         desk.resume_all()
         return _reply(desk.decisions())
 

@@ -89,9 +89,7 @@ class Client:
         answer: dict[str, Any] = reply.json()
         return answer
 
-    def _request(
-        self, method: str, path: str, body: Mapping[str, object] | None = None
-    ) -> httpx.Response | None:
+    def _request(self, method: str, path: str, body: Mapping[str, object] | None = None) -> httpx.Response | None:
         """The answer of the owner or, without one, of the application here; None if there never was a run."""
         deadline = time.monotonic() + self._start_seconds
         while True:
