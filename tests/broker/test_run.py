@@ -287,3 +287,16 @@ def test_a_source_topic_created_again_stops_and_is_never_mixed(
     assert document["partitions"][0]["stop"]["kind"] in ("SOURCE_REPLACED", "SOURCE_DELETED")
     assert list(log_ends(target_cluster, [topic]).values()) == [10]
     migration.stop()
+
+
+def test_a_topic_that_the_target_refuses_does_not_hold_up_the_end(
+    start: Start, source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster
+) -> None:
+    dotted = create_topic(source_cluster.bootstrap, new_topic_name("refused").replace("-", "."))
+    create_topic(target_cluster.bootstrap, dotted.replace(".", "_"))  # Kafka lets these two not live together
+    good = create_topic(source_cluster.bootstrap)
+    fill(source_cluster, good, 100)
+    migration = start([dotted, good], "--until", "in-sync")
+    assert migration.wait_for_exit() == 4, migration.evidence()
+    assert_equal(source_cluster, target_cluster, good)
+    assert "collides" in str(migration.status())

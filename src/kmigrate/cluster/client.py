@@ -30,6 +30,7 @@ class ClusterClient:
         self._connections: dict[BrokerAddress, Connection] = {}
         self._brokers: dict[BrokerId, BrokerAddress] = {}
         self._controller = _BOOTSTRAP
+        self._answered_last: BrokerAddress | None = None
 
     def metadata(self, topics: Sequence[TopicName] | None) -> ClusterMetadata:
         """Brokers and topics (None: all); the addresses it brings are used from now on."""
@@ -39,13 +40,17 @@ class ClusterClient:
         return found
 
     def any(self, call: Call[T]) -> T:
-        """Asks whichever broker answers; raises the last failure if none does."""
+        """Asks whichever broker answers, first the one that did last time; raises the last failure if none does."""
         failure: ClusterError | None = None
-        for address in [*self._brokers.values(), *self._bootstrap]:
+        known = [*self._brokers.values(), *self._bootstrap]
+        for address in sorted(known, key=lambda address: address != self._answered_last):
             try:
-                return self._ask(address, call)
+                answer = self._ask(address, call)
             except (Unreachable, ConnectionLost) as error:
                 failure = error
+            else:
+                self._answered_last = address
+                return answer
         assert failure is not None, "a cluster has at least one bootstrap address"
         raise failure
 

@@ -100,14 +100,19 @@ class Copying:
     def all_ordered(self) -> bool:
         """Whether every partition is in a pipeline's hands, or is left alone for good."""
         return not self._undispatched and all(
-            partition in self._ignored or self._dispatcher.holder(partition) is not None
+            partition in self._ignored or self.is_refused(partition) or self._dispatcher.holder(partition) is not None
             for partition in self.partitions
         )
 
     def is_stopped(self, partition: TopicPartition) -> bool:
-        """Whether it stopped, also if that was waived."""
+        """Whether it stopped, also if that was waived, or cannot begin because the target refuses its topic."""
         progress = self.latest.get(partition)
-        return partition in self._ignored or (progress is not None and progress.stop is not None)
+        stopped = progress is not None and progress.stop is not None
+        return stopped or partition in self._ignored or self.is_refused(partition)
+
+    def is_refused(self, partition: TopicPartition) -> bool:
+        """Whether the target refuses its topic, so that no pipeline can have it."""
+        return partition.topic in self._provisioner.refused and self._dispatcher.holder(partition) is None
 
     def is_waived(self, partition: TopicPartition) -> bool:
         return partition in self._ignored

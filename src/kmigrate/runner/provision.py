@@ -132,6 +132,8 @@ class Provisioner:
         self._rest_until: dict[TopicName, float] = {}
         self.failures: dict[TopicName, str] = {}
         """Topics that could not be brought into shape, and why; the last word on each."""
+        self.refused: set[TopicName] = set()
+        """Those of them that the target refused: waiting alone does not mend it."""
 
     @property
     def busy(self) -> bool:
@@ -164,6 +166,7 @@ class Provisioner:
         except ClusterError as error:
             outcomes = dict.fromkeys(provision.topics, Later(str(error)))
         for name, outcome in outcomes.items():
+            (self.refused.add if isinstance(outcome, Failed) else self.refused.discard)(name)
             if isinstance(outcome, (Later, Failed)):
                 if self.failures.get(name) != outcome.reason:
                     log.warning("topic %s on the target: %s", name, outcome.reason)
