@@ -12,7 +12,7 @@ target answers with the expected base offset.
 How a lost Produce answer is survived: the connection is lost → `on_lost` (what was in flight has an unknown outcome) →
 DOUBT → the standing reads our last sequence and the true log end → copying goes on behind whatever did arrive. If the
 request arrives later still, its sequence is refused, or it is answered as a duplicate; where the target does not hold
-our id, the inquiry has waited for a quiet log end first.
+our id, or may forget it with the next batch, a quiet log end has been waited for first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import NamedTuple
 from kmigrate.copy.judge import SPECIAL_BITS, judge
 from kmigrate.copy.orders import PartitionOrder, Remembered
 from kmigrate.copy.progress import PartitionProgress
-from kmigrate.copy.standing import Standing, decide_standing
+from kmigrate.copy.standing import Quiet, Standing, decide_standing
 from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.kafka_types import UNKNOWN_EPOCH, LeaderEpoch, Offset, ProducerId, TopicPartition
 from kmigrate.records.batch import CODEC_MASK, CRC_START, HEADER, HEADER_BYTES, MAGIC_OFFSET, crc32c, stamp
@@ -65,6 +65,16 @@ _UNKNOWN_OUTCOMES = frozenset(
     }
 )
 """Produce errors after which only the standing can tell what happened. Every other error is a refusal."""
+_AFTER_THE_APPEND = frozenset(
+    {
+        -1,
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        ErrorCode.REQUEST_TIMED_OUT,
+        ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        ErrorCode.KAFKA_STORAGE_ERROR,
+    }
+)
+"""Those that may come although the batch lies in the log."""
 _COUNTED_DOUBTS = frozenset({ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.CORRUPT_MESSAGE})
 _DENIED = frozenset(
     {
@@ -119,6 +129,7 @@ class Copier:
         self.newest_ms = -1
         self.crc_errors = 0
         self.fruitless = 0
+        """Refused batches since the log end moved: the more, the longer is waited before the next attempt."""
         self.changed = True
         self.in_sync = False
         self._producer_id = producer_id
@@ -128,8 +139,10 @@ class Copier:
         self._walked_epoch = UNKNOWN_EPOCH
         self._acked_epoch = UNKNOWN_EPOCH
         self._began = False
-        self._quiet = not order.fresh
+        self._late = not order.fresh
+        self._must_be_quiet = False
         self._draining = False
+        self._refused = 0
         self._suspect = -1
         self._mark = -1
         self._mark_ms = 0
@@ -144,7 +157,7 @@ class Copier:
         if order.revision > before.revision and self.stop is not None:
             self.stop = None
             self._suspect = -1
-            self.fruitless = 0
+            self.fruitless = self._refused = 0
             self.phase = Phase.COPYING
             self.on_doubt("resumed by the operator")
         self._check_identity()
@@ -177,12 +190,19 @@ class Copier:
         self.reason = reason
         self.changed = True
         self._guarded_until_ms = 0
+        self.in_sync = False
         self._drop_pending()
 
     def on_lost(self, reason: str) -> None:
         """The connection to the target is gone: what was in flight may still arrive, or never."""
         if self.in_flight:
-            self._quiet = True
+            self._late = True
+            if self.stop is not None:
+                unknown = (
+                    f"our batches of {self.in_flight[0].base} to {self.in_flight[-1].next - 1} may have landed too"
+                )
+                self.stop = replace(self.stop, evidence=f"{self.stop.evidence}; {unknown}")
+                self.changed = True
             self.in_flight.clear()
         self.on_doubt(reason)
 
@@ -193,9 +213,11 @@ class Copier:
         return self.phase is Phase.ASKING
 
     @property
-    def wants_quiet(self) -> bool:
-        """Whether something of ours may still be on its way, so that an unlisted id needs a quiet log end first."""
-        return self._quiet
+    def quiet(self) -> Quiet:
+        """Whether something of ours may still be on its way, so that the log end must be seen to stand still."""
+        if not self._late:
+            return Quiet.NEEDLESS
+        return Quiet.NEEDED if self._must_be_quiet else Quiet.UNLESS_GUARDED
 
     def on_unclear(self, reason: str) -> None:
         """The standing cannot be told yet; it will be asked again."""
@@ -218,15 +240,20 @@ class Copier:
             self._stop(decision.kind, decision.offset, decision.evidence)
             return
         if decision.offset != self.position:
-            self.fruitless = 0
+            self.fruitless = self._refused = 0
         self.phase = Phase.COPYING
         self.reason = ""
         self.position = self.floor = self.fetch_offset = decision.offset
         self._walked_epoch = self._acked_epoch = decision.epoch
         self._sequence = decision.sequence
         self._began = True
-        self._quiet = False
         self._draining = False
+        if standing.quiet:
+            self._late = self._must_be_quiet = False
+        self._mark = -1
+        self.in_sync = decision.offset >= standing.source_end
+        if self.in_sync:
+            self.source_end = standing.source_end
 
     def _memory(self) -> Remembered | None:
         if self.position < 0 or self._ids is None:
@@ -257,6 +284,9 @@ class Copier:
             self.changed = True
         self._walk(buffer, fetched.start, fetched.end)
         self._look_at_mark(now_ms)
+        if self._late and any(now_ms >= batch.newest_ms + self._guarded_ms for batch in self.pending):
+            self._must_be_quiet = True  # appending these may make the target forget our id, and take what comes late
+            self.on_doubt("old records follow: nothing of ours may be on its way")
 
     def _walk(self, buffer: memoryview, at: int, end: int) -> None:
         start = at
@@ -331,6 +361,7 @@ class Copier:
                 self._suspect = self.fetch_offset
                 self.on_doubt("the source broker reports a corrupt message")
         else:
+            self.fruitless = max(self.fruitless, 1)
             self.on_doubt(f"source: {error_name(fetched.error)}")
 
     def _look_at_mark(self, now_ms: int) -> None:
@@ -386,7 +417,7 @@ class Copier:
             self.newest_ms = batch.newest_ms
             self._acked_epoch = batch.epoch
             self._guarded_until_ms = batch.newest_ms + self._guarded_ms
-            self.fruitless = 0
+            self.fruitless = self._refused = 0
             self.changed = True
             if self._draining and not self.in_flight and not self.pending:
                 self._draining = False
@@ -396,14 +427,17 @@ class Copier:
             self.floor = max(self.floor, batch.next)
 
     def _on_append_error(self, batch: Batch, answer: AppendAnswer) -> None:
+        if answer.error in _AFTER_THE_APPEND:
+            self._add_evidence(f"our batch of {batch.base} to {batch.next - 1} may have landed too")
         if self.phase is not Phase.COPYING:
             return
         name = error_name(answer.error)
         if answer.error in _DENIED:
             self._stop(StopKind.UNAUTHORIZED, batch.base, f"WRITE on target topic {self.partition.topic}")
             return
-        self.fruitless += answer.error in _COUNTED_DOUBTS
-        if answer.error in _UNKNOWN_OUTCOMES and self.fruitless < FRUITLESS_SEQUENCES:
+        self.fruitless += 1
+        self._refused += answer.error in _COUNTED_DOUBTS
+        if answer.error in _UNKNOWN_OUTCOMES and self._refused < FRUITLESS_SEQUENCES:
             self.on_doubt(f"target: {name}")
             return
         evidence = f"{name} ({answer.error})" + (f": {answer.message}" if answer.message else "")
@@ -412,13 +446,18 @@ class Copier:
     def _on_wrong_place(self, batch: Batch, answer: AppendAnswer) -> None:
         landed = f"our batch of {batch.base} to {batch.next - 1} landed at {answer.base_offset}"
         if self.stop is not None:
-            self.stop = replace(self.stop, evidence=f"{self.stop.evidence}; {landed}")
-            self.changed = True
+            self._add_evidence(landed)
         elif answer.base_offset > batch.base:
             evidence = f"somebody else's records lie from {batch.base} to {answer.base_offset - 1}; {landed}"
             self._stop(StopKind.FOREIGN_WRITE, batch.base, evidence)
         else:
             self._stop(StopKind.TARGET_LOST, Offset(answer.base_offset), landed)
+
+    def _add_evidence(self, words: str) -> None:
+        """What was in flight when the partition stopped is listed, so that nothing on the target is unaccounted for."""
+        if self.stop is not None:
+            self.stop = replace(self.stop, evidence=f"{self.stop.evidence}; {words}")
+            self.changed = True
 
     # ── the buffer ────────────────────────────────────────────────────────────────────────────────────────────
 

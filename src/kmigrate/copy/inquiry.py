@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from kmigrate.cluster.network import Link, Network
 from kmigrate.cluster.reader import TailReader
-from kmigrate.copy.standing import EMPTY_TAIL, Standing, Tail, compare_tails
+from kmigrate.copy.standing import EMPTY_TAIL, Quiet, Standing, Tail, compare_tails
 from kmigrate.kafka_types import LeaderEpoch, Offset, ProducerId, Side, TopicId, TopicPartition
 from kmigrate.wire import calls
 from kmigrate.wire.call import error_name
@@ -42,14 +42,14 @@ _LEADER_ERRORS = frozenset(
 
 
 class Question(NamedTuple):
-    """One partition to be asked about; `quiet`: something of ours may still be on its way to the target."""
+    """One partition to be asked about."""
 
     partition: TopicPartition
     source_topic_id: TopicId
     target_topic_id: TopicId
     source_epoch: LeaderEpoch
     target_epoch: LeaderEpoch
-    quiet: bool
+    quiet: Quiet
 
 
 class Unclear(NamedTuple):
@@ -107,10 +107,11 @@ class Inquiry:
         target_ends = self._target_ends(target, asked, findings)
         target_starts = self._bounds(target, asked, findings, "target", target_ends)
         source_bounds = self._source_bounds(source, asked, findings)
+        stood_still: dict[TopicPartition, bool] = {}
         open_questions = [question for tp, question in asked.items() if tp not in findings]
         for question in open_questions:
             tp = question.partition
-            self._check_quiet(question, target_ends[tp], findings)
+            stood_still[tp] = self._check_quiet(question, target_ends[tp], findings)
             if tp not in findings and source_bounds[tp][2] < min(target_ends[tp].end, source_bounds[tp][1]):
                 findings[tp] = Unclear("the source's high watermark is still below what was copied", "")
         tails = self._tails(
@@ -131,7 +132,9 @@ class Inquiry:
                 continue
             self.forget(tp)
             start, end, _ = source_bounds[tp]
-            findings[tp] = Standing(start, end, target_starts[tp], now.end, now.last_sequence, tails[tp])
+            findings[tp] = Standing(
+                start, end, target_starts[tp], now.end, now.last_sequence, tails[tp], stood_still[tp]
+            )
         return findings
 
     def _target_ends(
@@ -205,13 +208,12 @@ class Inquiry:
                 found[tp] = start.offset, end.end_offset, watermark.offset
         return found
 
-    def _check_quiet(self, question: Question, end: _TargetEnd, findings: dict[TopicPartition, Finding]) -> None:
-        """A request of ours may be on its way to a target that does not hold our id, or may drop it any moment: wait
-        until nothing moves."""
+    def _check_quiet(self, question: Question, end: _TargetEnd, findings: dict[TopicPartition, Finding]) -> bool:
+        """Whether the log end has stood still for long enough; where it must and has not, the finding says so."""
         tp = question.partition
         guarded = end.last_sequence is not None and self._network.wall_ms() < end.last_timestamp_ms + self._guarded_ms
-        if not question.quiet or guarded:
-            return
+        if question.quiet is Quiet.NEEDLESS or (question.quiet is Quiet.UNLESS_GUARDED and guarded):
+            return False
         now = self._network.monotonic_seconds()
         seen_end, since = self._quiet.get(tp, (None, now))
         if seen_end != end.end:
@@ -219,6 +221,7 @@ class Inquiry:
         self._quiet[tp] = end.end, since
         if now - since < QUIET_SECONDS:
             findings[tp] = Unclear(f"the target's log end must stand still for {QUIET_SECONDS:g} s first", "")
+        return now - since >= QUIET_SECONDS
 
     def _look_again(self, tails: Mapping[TopicPartition, Tail], findings: dict[TopicPartition, Finding]) -> None:
         """A difference is believed only when it was read twice: bytes may have been damaged on their way here."""
@@ -277,6 +280,9 @@ class Inquiry:
             error = target_tail.error or (source_tail.error if source_tail else 0)
             if error:
                 findings[tp] = _trouble("target" if target_tail.error else "source", error)
+                continue
+            if not target_tail.batches or target_tail.batches[-1][0].next_offset < stretch.target_end:
+                findings[tp] = Unclear("the target's last records cannot be read", "")
                 continue
             batches = source_tail.batches if source_tail else []
             yield tp, compare_tails(batches, target_tail.batches, stretch.source_start, self._producer_id)

@@ -566,5 +566,5 @@ def _question(copier: Copier) -> Question:
         target_topic_id=order.target_topic_id,
         source_epoch=order.source_epoch,
         target_epoch=order.target_epoch,
-        quiet=copier.wants_quiet,
+        quiet=copier.quiet,
     )

@@ -6,6 +6,7 @@ both logs are compared, and `decide_standing` says whether copying goes on, and 
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -39,8 +40,22 @@ class Tail(NamedTuple):
 EMPTY_TAIL = Tail(0, None, None, None, False, UNKNOWN_EPOCH, None)
 
 
+class Quiet(enum.Enum):
+    """Whether the target's log end must stand still first, because a request of ours may still be on its way."""
+
+    NEEDLESS = "needless"
+    """Nothing can be on its way."""
+    UNLESS_GUARDED = "unless guarded"
+    """Quick where the target certainly keeps our id: then the sequence refuses what comes late."""
+    NEEDED = "needed"
+    """Slow and sure: what is sent next may make the target forget our id."""
+
+
 class Standing(NamedTuple):
-    """One partition on both clusters: log starts, true log ends, our last sequence there (None: id not listed)."""
+    """One partition on both clusters: log starts, true log ends, our last sequence there (None: id not listed).
+
+    `quiet` says that the target's log end stood still for so long that nothing of ours can be on its way any more.
+    """
 
     source_start: Offset
     source_end: Offset
@@ -48,6 +63,7 @@ class Standing(NamedTuple):
     target_end: Offset
     last_sequence: int | None
     tail: Tail
+    quiet: bool
 
 
 class GoOn(NamedTuple):

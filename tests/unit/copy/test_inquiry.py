@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from kmigrate.copy.inquiry import FIRST_WINDOW, QUIET_SECONDS, Denied, Finding, Inquiry, Question, Unclear
-from kmigrate.copy.standing import Standing, decide_standing
+from kmigrate.copy.standing import Quiet, Standing, decide_standing
 from kmigrate.copy.states import Stop, StopKind
 from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, ProducerId, Side, TopicId, TopicName, TopicPartition
 from tests.simulation.batches import Record, make_batch
@@ -77,7 +77,7 @@ class Pair:
         records = [Record(stored.newest_ms, None, stored.data[-4:-1])] * stored.count
         return make_batch(records, producer_id=OURS, producer_epoch=0, base_sequence=base)
 
-    def ask(self, *, quiet: bool = False) -> Finding:
+    def ask(self, quiet: Quiet = Quiet.NEEDLESS) -> Finding:
         question = Question(
             partition=TP,
             source_topic_id=TopicId(SOURCE_ID),
@@ -98,13 +98,13 @@ class Pair:
                 return decision.kind, decision.offset
         pytest.fail(f"never clear: {finding}")
 
-    def standing(self, *, quiet: bool = False) -> Standing:
-        finding = self.ask(quiet=quiet)
+    def standing(self, quiet: Quiet = Quiet.NEEDLESS) -> Standing:
+        finding = self.ask(quiet)
         assert isinstance(finding, Standing), finding
         return finding
 
-    def unclear(self, *, quiet: bool = False) -> str:
-        finding = self.ask(quiet=quiet)
+    def unclear(self, quiet: Quiet = Quiet.NEEDLESS) -> str:
+        finding = self.ask(quiet)
         assert isinstance(finding, Unclear), finding
         return finding.reason
 
@@ -203,7 +203,7 @@ def test_one_partitions_trouble_is_not_anothers() -> None:
     pair.source_link.logs = {TP: pair.source, OTHER: pair.source}
     pair.target_link.logs = {TP: pair.target, OTHER: pair.target}
     pair.target_link.errors["DescribeProducers", OTHER] = 6
-    question = Question(TP, TopicId(SOURCE_ID), TopicId(TARGET_ID), LeaderEpoch(0), LeaderEpoch(0), False)
+    question = Question(TP, TopicId(SOURCE_ID), TopicId(TARGET_ID), LeaderEpoch(0), LeaderEpoch(0), Quiet.NEEDLESS)
     findings = pair.inquiry.ask(pair.source_link, pair.target_link, [question, question._replace(partition=OTHER)])
     assert isinstance(findings[TP], Standing)
     assert isinstance(findings[OTHER], Unclear)
@@ -287,11 +287,11 @@ def test_two_different_differences_are_not_the_same_seen_twice() -> None:
 def test_nothing_under_way_needs_no_quiet() -> None:
     pair = Pair(age_ms=30 * DAY_MS)
     pair.target.expire(NOW_MS)
-    assert pair.standing(quiet=False).last_sequence is None
+    assert pair.standing(Quiet.NEEDLESS).last_sequence is None
 
 
 def test_a_recent_listed_id_needs_no_quiet() -> None:
-    assert Pair().standing(quiet=True).last_sequence == 7
+    assert Pair().standing(Quiet.UNLESS_GUARDED).last_sequence == 7
 
 
 @pytest.mark.parametrize("listed", [True, False])
@@ -299,40 +299,62 @@ def test_an_old_or_unlisted_id_needs_a_quiet_log_end(listed: bool) -> None:
     pair = Pair(age_ms=30 * DAY_MS)
     if not listed:
         pair.target.expire(NOW_MS)
-    assert "stand still" in pair.unclear(quiet=True)
+    assert "stand still" in pair.unclear(Quiet.UNLESS_GUARDED)
     pair.clock.seconds += QUIET_SECONDS - 0.1
-    assert "stand still" in pair.unclear(quiet=True)
+    assert "stand still" in pair.unclear(Quiet.UNLESS_GUARDED)
     pair.clock.seconds += 0.1
-    pair.standing(quiet=True)
+    pair.standing(Quiet.UNLESS_GUARDED)
 
 
 def test_an_id_in_the_second_half_of_its_life_is_old() -> None:
     pair = Pair(age_ms=DAY_MS // 2)
-    assert "stand still" in pair.unclear(quiet=True)
+    assert "stand still" in pair.unclear(Quiet.UNLESS_GUARDED)
 
 
 def test_a_late_request_begins_the_quiet_period_anew() -> None:
     pair = Pair(age_ms=30 * DAY_MS)
-    pair.unclear(quiet=True)
+    pair.unclear(Quiet.UNLESS_GUARDED)
     pair.clock.seconds += QUIET_SECONDS - 0.5
     pair.copy(5)
     pair.clock.seconds += 0.5
-    assert "stand still" in pair.unclear(quiet=True)
+    assert "stand still" in pair.unclear(Quiet.UNLESS_GUARDED)
     pair.clock.seconds += QUIET_SECONDS
-    assert pair.standing(quiet=True).target_end == 10
+    assert pair.standing(Quiet.UNLESS_GUARDED).target_end == 10
+
+
+def test_where_quiet_is_needed_a_guarded_id_does_not_spare_it() -> None:
+    pair = Pair()
+    assert "stand still" in pair.unclear(Quiet.NEEDED)
+    pair.clock.seconds += QUIET_SECONDS
+    assert pair.standing(Quiet.NEEDED).quiet
+
+
+def test_a_standing_says_whether_the_log_end_stood_still() -> None:
+    assert not Pair().standing(Quiet.NEEDLESS).quiet
+    assert not Pair().standing(Quiet.UNLESS_GUARDED).quiet
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_a_target_whose_last_records_cannot_be_read_proves_nothing(cut: int) -> None:
+    pair = Pair()
+    place = len(pair.target.batches) - 1 - cut
+    stored = pair.target.batches[place]
+    pair.target.batches[place] = stored._replace(data=stored.data[:16] + b"\1" + stored.data[17:])
+    for _ in range(3):
+        assert "cannot be read" in pair.unclear()
 
 
 def test_each_doubt_has_a_quiet_period_of_its_own() -> None:
     pair = Pair(age_ms=30 * DAY_MS)
-    pair.unclear(quiet=True)
+    pair.unclear(Quiet.UNLESS_GUARDED)
     pair.clock.seconds += QUIET_SECONDS
-    pair.standing(quiet=True)
-    assert "stand still" in pair.unclear(quiet=True)
+    pair.standing(Quiet.UNLESS_GUARDED)
+    assert "stand still" in pair.unclear(Quiet.UNLESS_GUARDED)
 
 
 def test_a_partition_given_up_takes_its_quiet_period_with_it() -> None:
     pair = Pair(age_ms=30 * DAY_MS)
-    pair.unclear(quiet=True)
+    pair.unclear(Quiet.UNLESS_GUARDED)
     pair.inquiry.forget(TP)
     pair.clock.seconds += QUIET_SECONDS
-    assert "stand still" in pair.unclear(quiet=True)
+    assert "stand still" in pair.unclear(Quiet.UNLESS_GUARDED)

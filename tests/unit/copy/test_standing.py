@@ -14,7 +14,7 @@ from tests.simulation.batches import Record, make_batch
 
 OURS = ProducerId(2**62 + 5)
 EQUAL = Tail(2, None, None, None, True, LeaderEpoch(4), BatchSequence(60))
-AT_50 = Standing(Offset(0), Offset(90), Offset(0), Offset(50), 49, EQUAL)
+AT_50 = Standing(Offset(0), Offset(90), Offset(0), Offset(50), 49, EQUAL, False)
 
 
 def remembered(appended: int, epoch: int = 3) -> Remembered:
@@ -49,7 +49,7 @@ def test_without_a_listed_sequence_that_of_our_last_batch_is_followed(unlisted: 
 
 
 def test_an_empty_target_begins_at_zero_with_sequence_zero() -> None:
-    empty = Standing(Offset(0), Offset(90), Offset(0), Offset(0), None, EMPTY_TAIL)
+    empty = Standing(Offset(0), Offset(90), Offset(0), Offset(0), None, EMPTY_TAIL, False)
     assert go_on(empty) == GoOn(Offset(0), BatchSequence(0), LeaderEpoch(-1))
 
 
@@ -81,12 +81,12 @@ def test_a_source_trimmed_exactly_to_the_copied_end_lost_nothing() -> None:
 
 
 def test_a_source_that_never_began_at_zero_is_not_supported_yet() -> None:
-    standing = Standing(Offset(5), Offset(90), Offset(0), Offset(0), None, EMPTY_TAIL)
+    standing = Standing(Offset(5), Offset(90), Offset(0), Offset(0), None, EMPTY_TAIL, False)
     assert stop_of(standing, began=False) == (StopKind.UNSUPPORTED, 0)
 
 
 def test_a_source_seen_at_zero_and_trimmed_before_the_first_append_is_a_lost_gap() -> None:
-    standing = Standing(Offset(5), Offset(90), Offset(0), Offset(0), None, EMPTY_TAIL)
+    standing = Standing(Offset(5), Offset(90), Offset(0), Offset(0), None, EMPTY_TAIL, False)
     assert stop_of(standing, began=True) == (StopKind.GAP_LOST, 0)
 
 
