@@ -64,7 +64,11 @@ class Connection:
             raise self._unreachable(str(error)) from error
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        opened.settimeout(self._settings.request_timeout_ms / 1000)
+        # Blocking, with the kernel's own time-outs: one call takes or gives everything, without a poll before each part.
+        opened.settimeout(None)
+        seconds, milliseconds = divmod(self._settings.request_timeout_ms, 1000)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            opened.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", seconds, milliseconds * 1000))
         return opened
 
     def _unreachable(self, reason: str) -> Unreachable:
@@ -122,7 +126,7 @@ class Connection:
                 raise self._lost(f"an answer claims to be {size} bytes long")
             view = memoryview(into)[:size] if size <= len(into) else memoryview(bytearray(size))
             self._fill(view)
-        except TimeoutError as error:
+        except BlockingIOError as error:
             raise self._lost(f"no answer within {self._settings.request_timeout_ms} ms") from error
         except OSError as error:
             raise self._lost(str(error)) from error
@@ -131,7 +135,7 @@ class Connection:
     def _fill(self, view: memoryview) -> None:
         got = 0
         while got < len(view):
-            count = self._socket.recv_into(view[got:])
+            count = self._socket.recv_into(view[got:], 0, socket.MSG_WAITALL)
             if not count:
                 raise self._lost("the broker closed the connection")
             got += count
