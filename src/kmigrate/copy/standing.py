@@ -117,7 +117,8 @@ def decide_standing(standing: Standing, floor: Offset, remembered: Remembered | 
 
     `floor` is what the target is known to have acknowledged; `remembered` what an earlier run wrote down; `began`
     says that this copier has seen the partition start at 0. The rules are tried in this order: lost, foreign, trimmed,
-    truncated, different, nothing to compare, go on.
+    different, truncated, nothing to compare, go on. A source that ends below the copy and differs before that end is
+    told as different: that is where the logs part.
     """
     end, tail = standing.target_end, standing.tail
     if end < floor:
@@ -128,11 +129,11 @@ def decide_standing(standing: Standing, floor: Offset, remembered: Remembered | 
         return Stop(kind=StopKind.FOREIGN_WRITE, offset=tail.foreign_at, evidence=evidence)
     if standing.source_start > end:
         return _trimmed(standing, began or end > 0)
+    if tail.differs_at is not None and tail.differs_at < standing.source_end:
+        return _different(tail.differs_at, tail.equal_before, remembered)
     if standing.source_end < end:
         evidence = f"the source ends at {standing.source_end}, but records up to {end - 1} were copied from it"
         return Stop(kind=StopKind.SOURCE_TRUNCATED, offset=standing.source_end, evidence=evidence)
-    if tail.differs_at is not None:
-        return _different(tail.differs_at, tail.equal_before, remembered)
     if end > 0 and tail.compared == 0 and remembered is None:
         evidence = "the source holds none of the copied records any more, and nothing remembers which topic they were"
         return Stop(kind=StopKind.STATE_LOST, offset=end, evidence=evidence)

@@ -98,6 +98,13 @@ def test_a_source_that_ends_below_the_copy_was_truncated() -> None:
     assert stop_of(AT_50._replace(source_end=Offset(49))) == (StopKind.SOURCE_TRUNCATED, 49)
 
 
+def test_a_source_that_ends_below_the_copy_and_differs_before_parts_where_it_differs() -> None:
+    tail = EQUAL._replace(differs_at=Offset(40), equal_before=True)
+    assert stop_of(AT_50._replace(source_end=Offset(45), tail=tail)) == (StopKind.SOURCE_TRUNCATED, 40)
+    other_topic = tail._replace(differs_at=Offset(0), equal_before=False)
+    assert stop_of(AT_50._replace(source_end=Offset(45), tail=other_topic)) == (StopKind.SOURCE_REPLACED, 0)
+
+
 def test_a_source_that_ends_where_the_copy_ends_is_complete() -> None:
     assert go_on(AT_50._replace(source_end=Offset(50))).offset == 50
 
