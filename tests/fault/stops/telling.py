@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,12 @@ class Told(NamedTuple):
     offset: int
     evidence: str
     choices: tuple[str, ...]
+
+    @property
+    def landed(self) -> list[int]:
+        """The target's offsets where, by the evidence, records of ours landed that should not be there."""
+        found = re.findall(r"our batch of (\d+) to (\d+) landed at (\d+)", self.evidence)
+        return [int(at) + number for first, last, at in found for number in range(int(last) - int(first) + 1)]
 
 
 def ask_status(copy: Migration) -> Document:
