@@ -29,8 +29,9 @@ from kmigrate.wire.fetch import FetchedPartition
 from kmigrate.wire.produce import AppendAnswer
 from tests.simulation import log as broker
 from tests.simulation.batches import Record, make_batch, seal
+from tests.simulation.ledger import BrokenLawError, Ledger, agree
 from tests.simulation.links import LogLink
-from tests.simulation.log import DAY_MS, Appended, PartitionLog, Served, StoredBatch
+from tests.simulation.log import DAY_MS, Appended, PartitionLog, Served
 from tests.simulation.wire import FetchPart
 
 TP = TopicPartition(TopicName("orders"), Partition(0))
@@ -46,18 +47,6 @@ CALM_ROUNDS = 120
 
 VARIABLE = "KMIGRATE_SIM_SEED"
 """Set to a number, the simulations run that one seed only."""
-
-
-class BrokenLawError(AssertionError):
-    """A run showed something that the design forbids."""
-
-
-class Origin(NamedTuple):
-    """A batch as an application wrote it to the source; `parent` is the content before it in the log at that time."""
-
-    base: int
-    header: bytes
-    parent: bytes | None
 
 
 class Request(NamedTuple):
@@ -260,7 +249,7 @@ class Driver:
             request, answer, generation = self.link.answers.popleft()
             if not answer.error:
                 self.evidence = max(self.evidence, generation)
-            self.copier.on_appended(request.batch, answer, self.clock.wall_ms())
+            self.copier.on_appended(request.batch, answer)
 
     def fetch(self) -> None:
         """Asks the source, if nothing is asked and something is wanted; the answer is made later, or now."""
@@ -324,8 +313,7 @@ class World:
         self.age = chance.choice(["recent", "recent", "old", "mixed"])
         self.disaster = chance.choice([None] * 14 + list(DISASTERS))
         self.several = self.age == "recent" and chance.random() < 0.4
-        self.origins: dict[bytes, Origin] = {}
-        self.last_written: bytes | None = None
+        self.ledger = Ledger()
         self.drivers: list[Driver] = []
         self.arrivals: list[tuple[float, int, Request]] = []
         self.remembered: Remembered | None = None
@@ -451,12 +439,7 @@ class World:
         stored = self.source.write(
             make_batch(records, producer_id=chance.choice([-1, 7]), attributes=chance.choice([0, 0, 0x40]))
         )
-        self._note_origin(stored)
-
-    def _note_origin(self, stored: StoredBatch) -> None:
-        content = stored.data[61:]
-        self.origins[content] = Origin(stored.base, stored.data[23:43] + stored.data[57:61], self.last_written)
-        self.last_written = content
+        self.ledger.wrote(stored)
 
     def serve_fetch(self, driver: Driver, offset: int, last_epoch: int) -> Served:
         chance = self.chance
@@ -544,15 +527,9 @@ class World:
 
     def check_appended(self, request: Request) -> None:
         """The newest batch of the target is the source's, and follows there what it follows here."""
-        batches = self.target.batches
-        stored = batches[-1]
-        origin = self.origins.get(stored.data[61:])
-        if origin is None or stored.data[23:43] + stored.data[57:61] != origin.header:
-            raise BrokenLawError(f"offset {stored.base} holds what the source never held")
-        before = batches[-2].data[61:] if len(batches) > 1 else None
-        if stored.base == origin.base and before == origin.parent:
+        where = self.ledger.misplaced(self.target.batches)
+        if where is None:
             return
-        where = f"the source's batch of offset {origin.base} landed at {stored.base}"
         if request.evidence >= self.generation:
             raise BrokenLawError(f"{where}, sent by a copier that knew the target as it is")
         key = id(request.copier), self.generation
@@ -716,14 +693,14 @@ class World:
     def strike_source_unclean(self) -> None:
         ends = [self.source.log_start, *(batch.next for batch in self.source.batches)]
         self.source.elect(self.chance.choice(ends[-8:]), high_watermark=1 << 60, now_ms=self.wall_ms, drop_expired=True)
-        self.last_written = self.source.batches[-1].data[61:] if self.source.batches else None
+        self.ledger.cut(self.source.batches)
 
     def strike_source_trimmed(self) -> None:
         self.source.delete_records(self.chance.randrange(self.source.end + 1))
 
     def strike_source_recreated(self) -> None:
         self.source.recreate(self._topic_id())
-        self.last_written = None
+        self.ledger.cut([])
         for _ in range(self.chance.choice([0, 2, 10])):
             self.write()
 
@@ -752,17 +729,9 @@ class World:
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _agrees(self) -> bool:
-        """Whether the target is the source's log, as far as both hold it."""
-        here = {batch.base: batch.data[23:43] + batch.data[57:] for batch in self.source.batches}
-        return self.target.end <= self.source.end and all(
-            here.get(batch.base) == batch.data[23:43] + batch.data[57:]
-            for batch in self.target.batches
-            if batch.base >= self.source.log_start
-        )
-
     def judge_end(self) -> None:
-        agrees = self._agrees()
+        source, target = self.source, self.target
+        agrees = target.end <= source.end and agree(source.batches, target.batches, source.log_start)
         for driver in self.drivers:
             stop = driver.copier.stop
             self.seen["completed" if stop is None else stop.kind.value] += 1

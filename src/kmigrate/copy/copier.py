@@ -113,6 +113,7 @@ class Copier:
     def __init__(self, order: PartitionOrder, producer_id: ProducerId, guarded_ms: int) -> None:
         """`guarded_ms`: for how long after a record's timestamp the target certainly remembers our id."""
         self.partition: TopicPartition = order.partition
+        self.place = order.partition.topic.encode(), order.partition.partition
         self.order = order
         self.phase = Phase.DOUBT
         self.stop: Stop | None = None
@@ -311,15 +312,7 @@ class Copier:
             ):
                 self._refuse(buffer, at, end, wanted)
                 break
-            stamp(
-                buffer,
-                at,
-                size,
-                producer_id=producer_id,
-                producer_epoch=PRODUCER_EPOCH,
-                sequence=sequence,
-                attributes=attributes & CODEC_MASK,
-            )
+            stamp(buffer, at, size, producer_id, PRODUCER_EPOCH, sequence, attributes & CODEC_MASK)
             wanted = base + count
             pending.append(Batch(base, wanted, sequence, count, size, newest_ms, epoch, buffer[at : at + size]))
             sequence = (sequence + count) & 0x7FFFFFFF
@@ -401,10 +394,13 @@ class Copier:
             self._guarded_until_ms = batch.newest_ms + self._guarded_ms
         return batch
 
-    def on_appended(self, batch: Batch, answer: AppendAnswer, now_ms: int) -> None:
-        """What the target says about a batch; answers come in the order of sending."""
+    def on_appended(self, batch: Batch, answer: AppendAnswer) -> bool:
+        """What the target says about a batch; answers come in the order of sending.
+
+        Returns True where all went as usual: the position moved, and nothing else.
+        """
         if not self.in_flight or self.in_flight[0] is not batch:
-            return  # given up before: its outcome was treated as unknown
+            return False  # given up before: its outcome was treated as unknown
         self.in_flight.popleft()
         if answer.error:
             self._on_append_error(batch, answer)
@@ -419,12 +415,14 @@ class Copier:
             self._guarded_until_ms = batch.newest_ms + self._guarded_ms
             self.fruitless = self._refused = 0
             self.changed = True
-            if self._draining and not self.in_flight and not self.pending:
-                self._draining = False
             if self.position >= self._mark >= 0:
                 self.in_sync = True
+            if not self._draining:
+                return True
+            self._draining = bool(self.in_flight or self.pending)
         elif self.phase is Phase.DOUBT:
             self.floor = max(self.floor, batch.next)
+        return False
 
     def _on_append_error(self, batch: Batch, answer: AppendAnswer) -> None:
         if answer.error in _AFTER_THE_APPEND:

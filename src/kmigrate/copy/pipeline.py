@@ -30,6 +30,8 @@ ANSWER_MARGIN_BYTES = 64 << 10
 """What an answer needs besides the batches themselves."""
 SMALLEST_SHARE_BYTES = 64 << 10
 TURN_SECONDS = 0.5
+BUSY_SECONDS = 0.05
+"""How long a turn goes on while answers keep coming."""
 PATIENCE_SECONDS = 0.1
 """How long unsent batches may hold the buffer while nothing can be sent."""
 REPORT_SECONDS = 0.2
@@ -133,9 +135,9 @@ class Pipeline:
         try:
             self._ask_standings()
             self._walk_patrol()
-            self._send_appends()
-            self._send_fetch()
-            self._wait()
+            until = self._network.monotonic_seconds() + BUSY_SECONDS
+            while self._send_and_wait() and self._network.monotonic_seconds() < until:
+                pass  # answers come as fast as they are read: adopting and reporting have a moment
         except ClusterError as error:
             self._on_failure(error)
         return self._report()
@@ -331,10 +333,9 @@ class Pipeline:
                 if not copier.can_append(now_ms):
                     continue
                 batch = copier.take_append()
-                name, index = copier.partition
-                topic = name.encode()
+                topic, index = place = copier.place
                 batches.setdefault(topic, []).append((index, batch.view))
-                sent[topic, index] = copier, batch
+                sent[place] = copier, batch
                 size += batch.size
                 if not copier.pending:
                     del self._loaded[copier]
@@ -365,10 +366,13 @@ class Pipeline:
         if correlation_id != sent.correlation_id or answers.keys() != sent.batches.keys():
             self._sent.appendleft(sent)
             raise self._garbled(Side.TARGET, "a Produce answer is not that of the request")
-        now_ms = self._network.wall_ms()
         for place, (copier, batch) in sent.batches.items():
-            copier.on_appended(batch, answers[place], now_ms)
-            if self._copiers.get(copier.partition) is copier:
+            as_usual = copier.on_appended(batch, answers[place])
+            if self._copiers.get(copier.partition) is not copier:
+                continue  # given up meanwhile
+            if as_usual:
+                self._changed[copier] = None
+            else:
                 self._note(copier)
         self._back_off[Side.TARGET].succeeded()
 
@@ -473,8 +477,13 @@ class Pipeline:
 
     # ── waiting ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _wait(self) -> None:
-        """Waits for an answer that may be read now; an answer that does not come is a lost connection."""
+    def _send_and_wait(self) -> bool:
+        """Sends what may be sent, and waits for an answer that may be read now; returns whether one came.
+
+        An answer that does not come in time is a lost connection.
+        """
+        self._send_appends()
+        self._send_fetch()
         now = self._network.monotonic_seconds()
         self._check_answers_due(now)
         links = []
@@ -494,6 +503,7 @@ class Pipeline:
             for copier in list(self._loaded):
                 copier.release()
                 self._note(copier)
+        return bool(ready)
 
     def _wait_seconds(self, now: float) -> float:
         wait = TURN_SECONDS

@@ -22,6 +22,7 @@ HEADER_BYTES = 61
 LENGTH_OVERHEAD = 12
 """batchLength does not count baseOffset and itself."""
 MAGIC_OFFSET = 16
+MAGIC = 2
 CRC_START = 21
 SEQUENCES = 1 << 31
 
@@ -35,9 +36,8 @@ crc32c = fastcrc.crc32.iscsi
 
 HEADER = struct.Struct(">qiibIhiqqqhii")
 SIZE = struct.Struct(">qi")
+_STAMP_HEAD = struct.Struct(">qiibI")
 _STAMP_TAIL = struct.Struct(">qhi")
-_CRC = struct.Struct(">I")
-_BASE = struct.Struct(">qi")
 _ATTRIBUTES = struct.Struct(">h")
 
 
@@ -92,17 +92,15 @@ def iterate_batches(buffer: memoryview | bytes | bytearray) -> Iterator[tuple[He
 
 
 def stamp(
-    view: memoryview, at: int, size: int, *, producer_id: int, producer_epoch: int, sequence: int, attributes: int
+    view: memoryview, at: int, size: int, producer_id: int, producer_epoch: int, sequence: int, attributes: int
 ) -> None:
     """Makes the batch at `at` one of ours, in place: base offset 0, no leader epoch, our id and sequence, its CRC.
 
     `attributes` are the new ones; the records stay as they are.
     """
     _STAMP_TAIL.pack_into(view, at + 43, producer_id, producer_epoch, sequence)
-    _ATTRIBUTES.pack_into(view, at + 21, attributes)
-    _CRC.pack_into(view, at + 17, crc32c(view[at + CRC_START : at + size]))
-    _BASE.pack_into(view, at, 0, size - LENGTH_OVERHEAD)
-    view[at + 12 : at + 16] = b"\xff\xff\xff\xff"
+    _ATTRIBUTES.pack_into(view, at + CRC_START, attributes)
+    _STAMP_HEAD.pack_into(view, at, 0, size - LENGTH_OVERHEAD, -1, MAGIC, crc32c(view[at + CRC_START : at + size]))
 
 
 def same_content(one: tuple[Header, memoryview], other: tuple[Header, memoryview]) -> bool:

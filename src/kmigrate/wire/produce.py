@@ -18,6 +18,8 @@ _HEADER = struct.Struct(">ihhih")
 _BODY = struct.Struct(">hhii")
 _PARTITION = struct.Struct(">ii")
 _ANSWER = struct.Struct(">ihqqqi")
+_PLAIN_ANSWER = struct.Struct(">ihqqqih")
+"""An answer without errors in records and without a message: what is usual."""
 
 
 class AppendAnswer(NamedTuple):
@@ -73,7 +75,11 @@ def _parse(answer: memoryview) -> tuple[int, dict[tuple[bytes, int], AppendAnswe
         (parts,) = struct.unpack_from(">i", answer, at)
         at += 4
         for _ in range(parts):
-            index, error, base_offset, _time, _start, record_errors = _ANSWER.unpack_from(answer, at)
+            index, error, base_offset, _time, _start, record_errors, length = _PLAIN_ANSWER.unpack_from(answer, at)
+            if record_errors <= 0 and length < 0:
+                at += _PLAIN_ANSWER.size
+                found[topic, index] = AppendAnswer(error, base_offset, "")
+                continue
             at += _ANSWER.size
             words = []
             for _ in range(max(0, record_errors)):

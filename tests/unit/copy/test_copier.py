@@ -83,8 +83,8 @@ def send_all(copier: Copier, now_ms: int = NOW) -> list[Batch]:
     return sent
 
 
-def good(copier: Copier, sent: Batch, now_ms: int = NOW) -> None:
-    copier.on_appended(sent, AppendAnswer(0, sent.base, ""), now_ms)
+def good(copier: Copier, sent: Batch) -> None:
+    copier.on_appended(sent, AppendAnswer(0, sent.base, ""))
 
 
 def known(copier: Copier, base: int = 0) -> None:
@@ -95,7 +95,7 @@ def known(copier: Copier, base: int = 0) -> None:
 
 
 def bad(copier: Copier, sent: Batch, error: int, message: str = "") -> None:
-    copier.on_appended(sent, AppendAnswer(error, -1, message), NOW)
+    copier.on_appended(sent, AppendAnswer(error, -1, message))
 
 
 def stop_of(copier: Copier) -> tuple[StopKind, int]:
@@ -321,7 +321,7 @@ def test_an_answer_to_what_was_given_up_is_ignored() -> None:
     (sent,) = send_all(copier)
     copier.on_lost("connection reset")
     bad(copier, sent, ErrorCode.MESSAGE_TOO_LARGE)
-    copier.on_appended(sent, AppendAnswer(0, 99, ""), NOW)
+    copier.on_appended(sent, AppendAnswer(0, 99, ""))
     assert (copier.phase, copier.stop, copier.floor) == (Phase.DOUBT, None, 0)
 
 
@@ -423,9 +423,9 @@ def test_a_base_offset_above_the_expected_one_is_a_foreign_write_and_lists_what_
     known(copier)
     fetch(copier, batch(1), batch(3), batch(5), batch(7))
     first, second, third, _ = send_all(copier)
-    copier.on_appended(first, AppendAnswer(0, 4, ""), NOW)
+    copier.on_appended(first, AppendAnswer(0, 4, ""))
     assert stop_of(copier) == (StopKind.FOREIGN_WRITE, 1)
-    copier.on_appended(second, AppendAnswer(0, 6, ""), NOW)
+    copier.on_appended(second, AppendAnswer(0, 6, ""))
     bad(copier, third, ErrorCode.REQUEST_TIMED_OUT)
     copier.on_lost("connection reset")
     assert copier.stop is not None
@@ -440,7 +440,7 @@ def test_a_base_offset_above_the_expected_one_is_a_foreign_write_and_lists_what_
 def test_a_base_offset_below_the_expected_one_is_a_lost_target() -> None:
     copier = copying(10)
     fetch(copier, batch(10))
-    copier.on_appended(send_all(copier)[0], AppendAnswer(0, 4, ""), NOW)
+    copier.on_appended(send_all(copier)[0], AppendAnswer(0, 4, ""))
     assert stop_of(copier) == (StopKind.TARGET_LOST, 4)
 
 
@@ -449,7 +449,7 @@ def test_a_wrong_base_offset_stops_in_doubt_too() -> None:
     fetch(copier, batch(10))
     (sent,) = send_all(copier)
     copier.on_doubt("a leader changed")
-    copier.on_appended(sent, AppendAnswer(0, 12, ""), NOW)
+    copier.on_appended(sent, AppendAnswer(0, 12, ""))
     assert stop_of(copier) == (StopKind.FOREIGN_WRITE, 10)
 
 
