@@ -30,23 +30,23 @@ class FetchSession:
         self._id = 0
         self._epoch = 0
         self._wishes: dict[PartitionKey, Wish] = {}
-        self._changed: set[PartitionKey] = set()
-        self._forgotten: set[PartitionKey] = set()
+        self._changed: dict[PartitionKey, None] = {}  # in order: requests do not depend on the hash seed
+        self._forgotten: dict[PartitionKey, None] = {}
 
     def wish(self, topic: bytes, wish: Wish) -> None:
         """This partition is wanted from here on."""
         key = topic, wish.partition
         if self._wishes.get(key) != wish:
             self._wishes[key] = wish
-            self._changed.add(key)
-            self._forgotten.discard(key)
+            self._changed[key] = None
+            self._forgotten.pop(key, None)
 
     def forget(self, topic: bytes, partition: int) -> None:
         """This partition is not wanted for now."""
         key = topic, partition
         if self._wishes.pop(key, None) is not None:
-            self._changed.discard(key)
-            self._forgotten.add(key)
+            self._changed.pop(key, None)
+            self._forgotten[key] = None
 
     def asked(self, topic: bytes, partition: int) -> int:
         """The offset that was last asked for; -1 if the partition is not wanted."""
@@ -63,7 +63,7 @@ class FetchSession:
         if self._id == 0:
             chosen = list(self._wishes)
             chosen = chosen[self._epoch % max(1, len(chosen)) :] + chosen[: self._epoch % max(1, len(chosen))]
-            forgotten: set[PartitionKey] = set()
+            forgotten: dict[PartitionKey, None] = {}
             epoch = 0
             self._epoch += 1
         else:
@@ -74,8 +74,8 @@ class FetchSession:
         leaving: dict[bytes, list[int]] = {}
         for topic, partition in forgotten:
             leaving.setdefault(topic, []).append(partition)
-        self._changed = set()
-        self._forgotten = set()
+        self._changed = {}
+        self._forgotten = {}
         return Request(self._id, epoch, wishes, leaving)
 
     def on_answer(self, answer: FetchAnswer) -> None:
@@ -92,5 +92,5 @@ class FetchSession:
         """The broker knows nothing any more: the next request is a full one."""
         self._id = 0
         self._epoch = 0
-        self._forgotten = set()
-        self._changed = set(self._wishes)
+        self._forgotten = {}
+        self._changed = dict.fromkeys(self._wishes)
