@@ -378,13 +378,11 @@ class Copier:
         """
         if not self.pending:
             return False
-        if not self.in_flight:
-            return True
-        return (
-            len(self.in_flight) < WINDOW
-            and now_ms < self._guarded_until_ms
-            and now_ms < self.pending[0].newest_ms + self._guarded_ms
-        )
+        return not self.in_flight or (len(self.in_flight) < WINDOW and self.is_guarded(now_ms))
+
+    def is_guarded(self, now_ms: int) -> bool:
+        """Whether the target certainly holds our id, before and after the first pending batch."""
+        return now_ms < self._guarded_until_ms and now_ms < self.pending[0].newest_ms + self._guarded_ms
 
     def take_append(self) -> Batch:
         """The batch to send now; call only if `can_append`."""

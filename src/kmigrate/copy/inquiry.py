@@ -87,11 +87,15 @@ class _Stretch(NamedTuple):
 class Inquiry:
     """Asks over two errand links; keeps since when a log end has been quiet, and differences that were seen once."""
 
-    def __init__(self, network: Network, producer_id: ProducerId, guarded_ms: int) -> None:
-        """`guarded_ms`: for how long after its last record's timestamp the target certainly keeps our id."""
+    def __init__(self, network: Network, producer_id: ProducerId, guarded_ms: int, behind_seconds: float = 0.0) -> None:
+        """`guarded_ms`: for how long after its last record's timestamp the target certainly keeps our id.
+
+        `behind_seconds`: for how long a request may wait at the broker behind those before it on its connection.
+        """
         self._network = network
         self._producer_id = producer_id
         self._guarded_ms = guarded_ms
+        self._behind_seconds = behind_seconds
         self._quiet: dict[TopicPartition, tuple[Offset, float]] = {}
         self._seen_once: dict[TopicPartition, Tail] = {}
 
@@ -209,7 +213,10 @@ class Inquiry:
         return found
 
     def _check_quiet(self, question: Question, end: _TargetEnd, findings: dict[TopicPartition, Finding]) -> bool:
-        """Whether the log end has stood still for long enough; where it must and has not, the finding says so."""
+        """Whether the log end has stood still for long enough; where it must and has not, the finding says so.
+
+        Only behind a guarded batch can others have been sent before it was answered.
+        """
         tp = question.partition
         guarded = end.last_sequence is not None and self._network.wall_ms() < end.last_timestamp_ms + self._guarded_ms
         if question.quiet is Quiet.NEEDLESS or (question.quiet is Quiet.UNLESS_GUARDED and guarded):
@@ -219,9 +226,10 @@ class Inquiry:
         if seen_end != end.end:
             since = now
         self._quiet[tp] = end.end, since
-        if now - since < QUIET_SECONDS:
-            findings[tp] = Unclear(f"the target's log end must stand still for {QUIET_SECONDS:g} s first", "")
-        return now - since >= QUIET_SECONDS
+        wanted = QUIET_SECONDS + (self._behind_seconds if guarded else 0.0)
+        if now - since < wanted:
+            findings[tp] = Unclear(f"the target's log end must stand still for {wanted:g} s first", "")
+        return now - since >= wanted
 
     def _look_again(self, tails: Mapping[TopicPartition, Tail], findings: dict[TopicPartition, Finding]) -> None:
         """A difference is believed only when it was read twice: bytes may have been damaged on their way here."""
