@@ -238,10 +238,15 @@ class Migration:
         return wait_until(f"{self.name} is {' or '.join(states)}", look, seconds=seconds, evidence=self.evidence)
 
     def wait_in_sync(self, seconds: float = LIVENESS_SECONDS) -> None:
-        """Wait until the target's log ends are the source's, as clients see both, and `status` says IN_SYNC."""
+        """Wait until the target's log ends are the source's, as clients see both, and `status` says IN_SYNC.
+
+        Fails at once when a partition is stopped: it stays so.
+        """
 
         def look() -> bool:
             self._must_run()
+            state = self.status()["state"]
+            assert state != "STOPPED", f"{self.name} is stopped\n{self.evidence()}"
             return log_ends(self.source, self.topics) == log_ends(self.target, self.topics)
 
         wait_until("the target's log ends are the source's", look, seconds=seconds, evidence=self.evidence)

@@ -1,4 +1,9 @@
-"""A frozen follower hides appended records above the high watermark; a copier that resends them writes twice."""
+"""A frozen follower hides appended records above the high watermark; a copier that resends them writes twice.
+
+Two things were seen on 4.3.1 that make this harder than it looks. ListOffsets does not tell of the hidden records. And
+a broker reads a connection's next request only when the last one is answered, so that requests of a copier which was
+killed long ago are still appended, one after the other, each when the one before it has timed out.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +24,24 @@ from tests.kafka_tools import create_topic
 pytestmark = pytest.mark.broker
 
 PARTITIONS = 4
-HIDDEN_SECONDS = 5.0
+AGE_SECONDS = 30 * 24 * 3600
+HIDDEN_SECONDS = 4.0
 """How long a new copier is given to do the wrong thing; it asks several times a second."""
+
+LATE_REQUEST_TIMEOUT_MS = 13_000
+"""Two thirds of it pass until an append that waits for a follower times out and the request behind it is read."""
+LATE_SECONDS = 11.0
+"""Until then, and a bit: a new copier has appended after five quiet seconds, and its id is forgotten after one more."""
 
 
 @pytest.fixture(scope="module")
 def _patient_target(request: pytest.FixtureRequest) -> Iterator[EmbeddedCluster]:
-    """Two brokers that keep a frozen follower in the in-sync replicas for longer than the test freezes it.
-
-    The lease's group has one replica, so that its coordinator goes on without the follower.
-    """
+    """Two brokers that keep a frozen follower in the in-sync replicas for longer than the test freezes it."""
     failures = request.session.testsfailed
     properties = {
-        "broker.session.timeout.ms": "60000",
+        "broker.session.timeout.ms": "25000",
+        "producer.id.expiration.check.interval.ms": "1000",
         "replica.lag.time.max.ms": "60000",
-        "offsets.topic.replication.factor": "1",
     }
     cluster = EmbeddedCluster(TARGET_VERSION, brokers=2, properties=properties)
     try:
@@ -46,6 +54,52 @@ def _patient_target(request: pytest.FixtureRequest) -> Iterator[EmbeddedCluster]
 def patient_target(_patient_target: EmbeddedCluster) -> EmbeddedCluster:
     heal(_patient_target)
     return _patient_target
+
+
+@cells(long=6, sample=1)
+def test_old_records_that_come_late_are_not_written_twice(
+    cell: Cell,
+    source_cluster: EmbeddedCluster,
+    patient_target: EmbeddedCluster,
+    migration: Callable[..., Migration],
+) -> None:
+    """The late request of a dead copier meets a target that has forgotten the producer id of what it holds."""
+    target = patient_target
+    partitions = 24  # few records each, so that requests under way are about different ones
+    topic = create_topic(source_cluster.bootstrap, partitions=partitions, config={"retention.ms": "-1"})
+    copy = migration(
+        source_cluster,
+        target,
+        [topic],
+        name=topic,
+        spec={"replicationFactor": 2},
+        request_timeout_ms=LATE_REQUEST_TIMEOUT_MS,
+        lease=False,
+    )
+    leading, following = cell.pick([target.broker_ids, target.broker_ids[::-1]])
+    with Load(source_cluster.bootstrap, [topic], partitions=partitions, rate=400, age_seconds=AGE_SECONDS) as load:
+        copy.start()
+        copy.wait_for_growth()
+        load.wait_for(400)
+        target.freeze(following)
+        wait_until(
+            "the leader holds records above its high watermark",
+            lambda: _hidden(target, topic),
+            evidence=copy.evidence,
+        )
+        time.sleep(cell.chance.uniform(0.2, 1.0))
+        at_kill = _hidden(target, topic)
+        copy.kill_workers()
+        time.sleep(LATE_SECONDS)
+        target.thaw(following)
+        load.wait_for(200)
+        acknowledged = load.stop()
+    copy.wait_in_sync()
+    copy.stop()
+    assert at_kill, "nothing was hidden when the copier was killed"
+    cell.note("hidden_partitions", len(at_kill))
+    cell.note("leader", leading)
+    cell.note("records", Witness(source_cluster, target).compare(acknowledged, copy.evidence))
 
 
 @cells(long=12, sample=1)
@@ -65,10 +119,6 @@ def test_hidden_records_are_not_written_again(
         spec={"replicationFactor": 2, "workers": 2},
         request_timeout_ms=3_000,
     )
-
-    def hidden() -> dict[int, LeaderView]:
-        return {number: view for number, view in look(target, topic).items() if view.true_end > view.high_watermark}
-
     with Load(source_cluster.bootstrap, [topic], partitions=PARTITIONS) as load:
         copy.start()
         copy.wait_for_growth()
@@ -77,35 +127,34 @@ def test_hidden_records_are_not_written_again(
         target.freeze(following)
         wait_until(
             "the leader holds records above its high watermark",
-            lambda: 0 < sum(node == leading for node in leaders(target, topic).values()) == len(hidden()),
+            lambda: 0 < sum(node == leading for node in leaders(target, topic).values()) == len(_hidden(target, topic)),
             evidence=copy.evidence,
         )
-        time.sleep(cell.chance.uniform(0.0, 3.0))
+        time.sleep(cell.chance.uniform(0.0, 2.0))
         copy.kill_workers()
-        before = _settled(hidden)
+        before = _hidden(target, topic)
         time.sleep(HIDDEN_SECONDS)
-        after = hidden()
-        assert before, f"nothing is hidden any more\n{copy.evidence()}"
-        assert after == before, f"something was written behind hidden records: {before} became {after}"
+        after = _hidden(target, topic)
+        assert before, f"nothing was hidden when the copier was killed\n{copy.evidence()}"
+        assert after.keys() >= before.keys(), f"the follower did not hide for long enough\n{copy.evidence()}"
         target.thaw(following)
         wait_until(
             "what was hidden is visible",
             lambda: _shows_all(look(target, topic), before),
             evidence=copy.evidence,
         )
-        target.restart(cell.pick([leading, following]))
+        target.stop(cell.pick([leading, following]))  # the other one leads everything now
         load.wait_for(2_000)
         acknowledged = load.stop()
     copy.wait_in_sync()
     copy.stop()
     cell.note("hidden_records", sum(view.true_end - view.high_watermark for view in before.values()))
+    cell.note("came_late_records", sum(after[number].true_end - view.true_end for number, view in before.items()))
     cell.note("records", Witness(source_cluster, target).compare(acknowledged, copy.evidence))
 
 
-def _settled(hidden: Callable[[], dict[int, LeaderView]]) -> dict[int, LeaderView]:
-    """What is hidden, when the last requests of a killed copier have arrived."""
-    time.sleep(1.0)
-    return hidden()
+def _hidden(target: EmbeddedCluster, topic: str) -> dict[int, LeaderView]:
+    return {number: view for number, view in look(target, topic).items() if view.true_end > view.high_watermark}
 
 
 def _shows_all(now: Mapping[int, LeaderView], before: Mapping[int, LeaderView]) -> bool:
