@@ -10,7 +10,7 @@ Four links: fetch and produce carry data; the two errand links carry the questio
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from kmigrate.cluster.network import Link, Network
@@ -99,6 +99,7 @@ class Pipeline:
         self._changed: dict[Copier, None] = {}
         self._behind: set[Copier] = set()
         self._released: list[TopicPartition] = []
+        self._leaving: dict[Copier, None] = {}
         self._patrol: deque[Copier] = deque()
         self._patrol_at = 0.0
 
@@ -198,7 +199,17 @@ class Pipeline:
         for known in (self._touched, self._loaded, self._doubting, self._changed):
             known.pop(copier, None)
         self._behind.discard(copier)
-        self._released.append(partition)
+        if copier.in_flight:
+            copier.on_doubt("given up")
+            self._leaving[copier] = None
+        else:
+            self._released.append(partition)
+
+    def _let_go(self, copier: Copier) -> None:
+        """Reports a partition released once nothing of it is in flight here: its next holder cannot wait for that."""
+        if not copier.in_flight and self._leaving.pop(copier, self) is None:
+            self._released.append(copier.partition)
+            self._urgent = True
 
     def _move(self, side: Side, address: BrokerAddress) -> None:
         if address != self._addresses[side]:
@@ -214,8 +225,16 @@ class Pipeline:
             self._links[side, purpose] = link
             if (side, purpose) == (Side.SOURCE, "data"):
                 by_id = link.highest_version(fetch.API_KEY) >= fetch.BY_ID
-                self._fetch_version = fetch.BY_ID if by_id else fetch.BY_NAME
+                self._speak(fetch.BY_ID if by_id else fetch.BY_NAME)
         return link
+
+    def _speak(self, version: int) -> None:
+        """Another version names topics otherwise: what was wished for is said anew."""
+        if version != self._fetch_version:
+            self._fetch_version = version
+            self._session = FetchSession()
+            self._fetched_as.clear()
+            self._touch_all()
 
     def _reachable(self, side: Side) -> bool:
         return self._network.monotonic_seconds() >= self._back_off[side].until
@@ -238,6 +257,9 @@ class Pipeline:
         for copier in self._copiers.values():
             copier.on_lost(reason)
             self._note(copier)
+        for copier in list(self._leaving):
+            copier.on_lost(reason)
+            self._let_go(copier)
 
     # ── doubt and standings ───────────────────────────────────────────────────────────────────────────────────
 
@@ -376,7 +398,8 @@ class Pipeline:
         for place, (copier, batch) in sent.batches.items():
             as_usual = copier.on_appended(batch, answers[place])
             if self._copiers.get(copier.partition) is not copier:
-                continue  # given up meanwhile
+                self._let_go(copier)
+                continue
             if as_usual:
                 self._changed[copier] = None
             else:
@@ -492,7 +515,6 @@ class Pipeline:
         self._send_appends()
         self._send_fetch()
         now = self._network.monotonic_seconds()
-        self._check_answers_due(now)
         links = []
         produce_link = self._links.get((Side.TARGET, "data"))
         if self._sent and produce_link is not None:
@@ -501,6 +523,7 @@ class Pipeline:
         if self._fetching is not None and fetch_link is not None and not self._loaded:
             links.append(fetch_link)
         ready = self._network.wait(links, self._wait_seconds(now))
+        self._check_answers_due(ready)
         if produce_link is not None and produce_link in ready:
             self._read_appended()
         if fetch_link is not None and fetch_link in ready:
@@ -524,15 +547,22 @@ class Pipeline:
                 wait = min(wait, back_off.until - now)
         return max(wait, 0.0)
 
-    def _check_answers_due(self, now: float) -> None:
+    def _check_answers_due(self, ready: Sequence[Link]) -> None:
+        """An answer that does not come is a lost connection; one that lay there while nobody looked is not."""
+        now = self._network.monotonic_seconds()
         patience = self._settings.request_timeout_ms / 1000
         if (
             self._fetching is not None
             and not self._loaded
+            and self._links.get((Side.SOURCE, "data")) not in ready
             and now - self._fetching[1] > patience + FETCH_WAIT_MS / 1000
         ):
             raise self._garbled(Side.SOURCE, f"no answer to a Fetch within {patience:g} s")
-        if self._sent and now - self._sent[0].sent_at > patience:
+        if (
+            self._sent
+            and self._links.get((Side.TARGET, "data")) not in ready
+            and now - self._sent[0].sent_at > patience
+        ):
             raise self._garbled(Side.TARGET, f"no answer to a Produce within {patience:g} s")
 
     # ── reports ───────────────────────────────────────────────────────────────────────────────────────────────
