@@ -341,6 +341,10 @@ class Copier:
             if end < 0:
                 self.on_doubt("the source does not know the epoch of the last copied record")
                 return
+            if self._suspect != self.fetch_offset:
+                self._suspect = self.fetch_offset  # no CRC covers the epoch of a batch: it may have come damaged
+                self.on_doubt(f"the source's log seems to part from what was fetched at offset {end}")
+                return
             evidence = f"the source's log parts from what was copied at offset {end} (leader epoch {epoch})"
             self._stop(StopKind.SOURCE_TRUNCATED, Offset(end), evidence)
         elif fetched.error in _DENIED:

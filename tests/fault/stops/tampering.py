@@ -22,6 +22,7 @@ from tests.tcp_proxy import FETCH, Flip, Request, TcpProxy
 
 BASE_OFFSET = 0
 LENGTH = 8
+EPOCH = 12
 MAGIC = 16
 CRC = 17
 RECORDS = 61

@@ -8,13 +8,14 @@ from typing import NamedTuple
 import pytest
 
 from kmigrate.demo.embedded import EmbeddedCluster
+from tests.conftest import SOURCE_VERSION
 from tests.fault.harness import Migration, wait_until
 from tests.fault.stops.conftest import ProxiedSource
 from tests.fault.stops.content import assert_copied, target_end, wait_for_end
-from tests.fault.stops.tampering import BASE_OFFSET, CRC, LENGTH, MAGIC, RECORDS, Change, flip
+from tests.fault.stops.tampering import BASE_OFFSET, CRC, EPOCH, LENGTH, MAGIC, RECORDS, Change, flip
 from tests.fault.stops.telling import BLOCKED, DONE, answer, ask_status, told, wait_for_stop
 from tests.fault.stops.topics import fill
-from tests.kafka_tools import create_topic
+from tests.kafka_tools import create_topic, dump_log
 
 pytestmark = pytest.mark.broker
 
@@ -134,3 +135,26 @@ def test_a_damaged_batch_that_waits_for_an_answer_is_not_fetched_again(
     assert harm.done == fetched
     assert told(ask_status(copy), topic) == stop
     assert target_end(copy, topic) == 5
+
+
+def test_a_leader_epoch_that_was_damaged_once_is_no_divergence(
+    proxied_source: ProxiedSource, target_cluster: EmbeddedCluster, migration: Callable[..., Migration]
+) -> None:
+    source, proxy = proxied_source
+    topic = create_topic(source.direct_bootstrap)
+    fill(source, topic, "first term", 5)
+    source.restart(1)
+    marker = _marker(topic, "second term", 0)
+    fill(source, topic, marker, 5)
+    epochs = [batch["partitionLeaderEpoch"] for batch in dump_log(SOURCE_VERSION, source.data_dir(1), topic)]
+    assert epochs[0] == 0 < epochs[-1], epochs
+    harm = proxy.tamper(marker.encode(), lambda batch: batch[:EPOCH] + bytes(4) + batch[MAGIC:], times=1)
+    copy = migration(source, target_cluster, [topic], name=topic)
+    copy.start()
+    copy.wait_in_sync()
+    assert harm.done == 1
+    fill(source, topic, "late", 5)
+    wait_for_end(copy, topic, 15)
+    copy.wait_for_state("IN_SYNC")
+    assert told(ask_status(copy), topic).kind == ""
+    assert_copied(copy, topic)

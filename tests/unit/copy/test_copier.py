@@ -545,8 +545,12 @@ def test_a_first_batch_that_is_cut_is_no_batch() -> None:
     assert stop_of(copier) == (StopKind.SOURCE_CORRUPT, 0)
 
 
-def test_a_diverging_epoch_is_a_truncated_source() -> None:
+def test_a_diverging_epoch_is_believed_the_second_time() -> None:
     copier = copying(10)
+    fetch(copier, diverging=(1, 7))
+    assert (copier.phase, copier.stop) == (Phase.DOUBT, None)
+    copier.wants_standing()
+    copier.on_standing(standing(10))
     fetch(copier, diverging=(1, 7))
     assert stop_of(copier) == (StopKind.SOURCE_TRUNCATED, 7)
 
