@@ -64,7 +64,7 @@ class Connection:
             raise self._unreachable(str(error)) from error
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        # Blocking, with the kernel's own time-outs: one call takes or gives everything, without a poll before each part.
+        # Blocking, with the kernel's own time-outs: one call takes or gives everything, no poll before each part.
         opened.settimeout(None)
         seconds, milliseconds = divmod(self._settings.request_timeout_ms, 1000)
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):

@@ -1,4 +1,4 @@
-"""A pipeline takes turns: what it sends, what it leaves alone, how it tells of trouble; network and clock are simulated."""
+"""A pipeline takes turns: what it sends, what it leaves alone, how it tells of trouble; network and clock simulated."""
 
 from __future__ import annotations
 
