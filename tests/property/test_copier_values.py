@@ -27,6 +27,7 @@ REACHED = (
     "late appends",
     "misplaced in flight",
     "refused sequences",
+    "very late appends",
     "waits for a quiet end",
     *(kind.value for kind in StopKind if kind not in UNREACHED),
 )

@@ -10,7 +10,6 @@ copier which could not know of it yet; every other misplaced batch breaks a law.
 
 from __future__ import annotations
 
-import heapq
 import random
 import traceback
 from collections import Counter, deque
@@ -41,7 +40,7 @@ GUARDED_MS = EXPIRATION_MS // 2
 START_MS = 1_760_000_000_000
 APPEND_TIMEOUT_SECONDS = 20.0
 LATEST_ARRIVAL_SECONDS = QUIET_SECONDS * 0.99
-"""How long after the end of its connection a request may still reach the broker."""
+"""How long after the end of its connection a request may still be handled, besides what it waits behind others."""
 CALM_ROUNDS = 120
 
 
@@ -68,13 +67,18 @@ class Answer(NamedTuple):
 
 
 class ProduceLink:
-    """A copier's connection to the target: the broker handles one request at a time, in order."""
+    """A copier's connection to the target: the broker handles one request at a time, in order.
+
+    `earliest` holds when each request of a connection that ended can be handled at all.
+    """
 
     def __init__(self, broker_id: int) -> None:
         self.broker = broker_id
         self.queue: deque[Request] = deque()
         self.waiting: tuple[Request, Appended, int, int, float] | None = None
         self.answers: deque[Answer] = deque()
+        self.earliest: deque[float] = deque()
+        self.waited = False
 
     @property
     def unanswered(self) -> int:
@@ -144,7 +148,7 @@ class Driver:
         self.order = self._order(0)
         self.copier = Copier(self.order, OURS, GUARDED_MS)
         self.clock = _Clock(world, world.chance.randrange(-3_600_000, 3_600_000))
-        self.inquiry = Inquiry(self.clock, OURS, GUARDED_MS)
+        self.inquiry = Inquiry(self.clock, OURS, GUARDED_MS, (WINDOW - 1) * APPEND_TIMEOUT_SECONDS)
         self.link = ProduceLink(self.target_broker)
         self.fetching: tuple[int, Served | None] | None = None
         self.buffer = bytearray(1 << 16)
@@ -315,7 +319,7 @@ class World:
         self.several = self.age == "recent" and chance.random() < 0.4
         self.ledger = Ledger()
         self.drivers: list[Driver] = []
-        self.arrivals: list[tuple[float, int, Request]] = []
+        self.orphans: list[ProduceLink] = []
         self.remembered: Remembered | None = None
         self.generation = 0
         self.flips: Counter[int] = Counter()
@@ -323,6 +327,7 @@ class World:
         self.inside = False
         self.sends = self.written = 0
         self.struck = False
+        self.must_stop: Copier | None = None
         self.tolerated: Counter[tuple[int, int]] = Counter()
         self.seen: Counter[str] = Counter()
 
@@ -404,8 +409,8 @@ class World:
                     self.serve(driver.link)
                 while driver.link.answers:
                     driver.believe()
-            self.advance(1.0)
-            if not self.arrivals and all(self._settled(driver) for driver in self.drivers):
+            self.advance(2.0)
+            if not self.orphans and all(self._settled(driver) for driver in self.drivers):
                 return
         states = [(d.copier.phase, d.copier.reason, d.copier.position, d.copier.stop) for d in self.drivers]
         raise BrokenLawError(f"not finished: {states}, source ends at {self.source.end}, target at {self.target.end}")
@@ -464,8 +469,8 @@ class World:
             starts.append(place)
             place += 12 + int.from_bytes(served.data[place + 8 : place + 12], "big")
         start = max(each for each in starts if each <= at)
-        if 12 <= at - start < 16:
-            return served  # a leader epoch has no check of its own
+        if 12 <= at - start < 16 and tail:
+            return served  # the epoch of a compared batch is taken as it comes
         data = bytearray(served.data)
         data[at] ^= 1 << chance.randrange(8)
         if not tail:
@@ -539,29 +544,46 @@ class World:
         self.seen["misplaced in flight"] += 1
 
     def cut(self, link: ProduceLink) -> None:
-        """The connection ends: requests are gone, or reach the broker later, in their order."""
+        """The connection ends: what lies in the broker's queue is gone, or handled later, one after the other."""
         chance = self.chance
-        times = sorted(self.now + chance.random() * LATEST_ARRIVAL_SECONDS for _ in link.queue)
-        for at, request in zip(times, link.queue, strict=True):
-            if chance.random() < 0.7:
-                heapq.heappush(self.arrivals, (at, self.sends * 1000 + len(self.arrivals), request))
-        link.queue.clear()
+        kept = [request for request in link.queue if chance.random() < 0.7]
+        link.queue = deque(kept)
+        link.earliest = deque(sorted(self.now + chance.random() * LATEST_ARRIVAL_SECONDS for _ in kept))
         link.answers.clear()
-        link.waiting = None
+        self.orphans.append(link)
 
     def advance(self, seconds: float) -> None:
-        """Time passes; what is due to reach the target does."""
+        """Time passes; what connections left behind is handled when its turn comes."""
         until = self.now + seconds
-        while self.arrivals and self.arrivals[0][0] <= until:
-            at, _, request = heapq.heappop(self.arrivals)
+        while True:
+            self.orphans = [link for link in self.orphans if link.queue]
+            due = [(at, place) for place, link in enumerate(self.orphans) if (at := self._next_step(link)) <= until]
+            if not due:
+                break
+            at, place = min(due)
             self.now = max(self.now, at)
-            before = self.target.end
-            self.handle(request)
-            self.seen["late requests"] += 1
-            self.seen["late appends"] += self.target.end > before
+            link, before = self.orphans[place], self.target.end
+            handles = link.waiting is None
+            self.serve(link)
+            link.answers.clear()
+            if handles:
+                link.earliest.popleft()
+                self.seen["late requests"] += 1
+                self.seen["late appends"] += self.target.end > before
+                self.seen["very late appends"] += self.target.end > before and link.waited
             if self.chance.random() < 0.2:
                 self.target.expire(self.wall_ms)
         self.now = until
+
+    def _next_step(self, link: ProduceLink) -> float:
+        """When a connection without a client takes its next step."""
+        if link.waiting is None:
+            return link.earliest[0]
+        _, appended, epoch, _, deadline = link.waiting
+        link.waited = True
+        if epoch != self.target.leader_epoch or self.target.high_watermark >= appended.next:
+            return self.now
+        return deadline
 
     # ── faults that must not stop anything ────────────────────────────────────────────────────────────────────
 
@@ -661,8 +683,7 @@ class World:
             if driver.target_broker == self.target_broker and not driver.asking:
                 driver.link.queue.clear()
                 driver.lose_target("the broker restarted")
-        self.arrivals = [each for each in self.arrivals if each[2].broker != self.target_broker]
-        heapq.heapify(self.arrivals)
+        self.orphans = [link for link in self.orphans if link.broker != self.target_broker]
         self.target.restart(self.wall_ms, batches_each=self.chance.choice([1, 2, 5]))
         self.target.thaw()
 
@@ -684,11 +705,18 @@ class World:
     def strike_target_unclean(self) -> None:
         ends = [self.target.log_start, *(batch.next for batch in self.target.batches)]
         self.target.elect(self.chance.choice(ends[-8:]), high_watermark=1 << 60, now_ms=self.wall_ms, drop_expired=True)
-        self.generation += 1
+        self._lost_acknowledged()
 
     def strike_target_recreated(self) -> None:
         self.target.recreate(self._topic_id())
+        self._lost_acknowledged()
+
+    def _lost_acknowledged(self) -> None:
+        """A copier that lives on and is alone must see that what was acknowledged to it is gone."""
         self.generation += 1
+        copier = self.drivers[0].copier
+        if not self.several and not self.orphans and not copier.in_flight and copier.floor > self.target.end:
+            self.must_stop = copier
 
     def strike_source_unclean(self) -> None:
         ends = [self.source.log_start, *(batch.next for batch in self.source.batches)]
@@ -736,6 +764,8 @@ class World:
             stop = driver.copier.stop
             self.seen["completed" if stop is None else stop.kind.value] += 1
             if stop is None:
+                if driver.copier is self.must_stop:
+                    raise BrokenLawError("nobody noticed that acknowledged records are gone")
                 if not agrees or self.target.end != self.source.end:
                     raise BrokenLawError("a copier believes in a log that is not the source's")
                 if self.struck and self.disaster in BAD_BATCHES:

@@ -1,0 +1,471 @@
+"""Whole pipelines in the bytes simulation: owners who order, copiers who copy, clusters that misbehave.
+
+One `PipelineWorld` is one run: a few partitions on two brokers a side, one or two owners, each with a real `Handover`
+and real `Pipeline`s that take their turns. After every append to the target the ledger of the partition is asked.
+"""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+
+from kmigrate.copy.assign import Handover, Leaders, assign
+from kmigrate.copy.copier import WINDOW
+from kmigrate.copy.orders import LeaseGrant, PartitionOrder, PipelineKey, PipelineOrder, Remembered, WorkerSettings
+from kmigrate.copy.pipeline import Pipeline
+from kmigrate.copy.progress import PartitionProgress
+from kmigrate.copy.states import PartitionState, StopKind
+from kmigrate.copy.throttle import Throttle
+from kmigrate.kafka_types import BrokerId, LeaderEpoch, Partition, ProducerId, Side, Term, TopicId, TopicName
+from kmigrate.kafka_types import TopicPartition as Place
+from tests.simulation.batches import Record, make_batch, seal
+from tests.simulation.ledger import BrokenLawError, Ledger, agree
+from tests.simulation.log import DAY_MS, PartitionLog
+from tests.simulation.network import START_MS, Clock, Cluster, SimulatedNetwork, Weather
+
+OURS = ProducerId((1 << 62) + 999)
+CALM_ROUNDS = 800
+STORM = {
+    "cut": 0.01,
+    "late": 0.8,
+    "error": 0.02,
+    "flip": 0.01,
+    "slow": 0.02,
+    "throttle": 0.01,
+    "no_session": 0.2,
+    "evict": 0.05,
+}
+DISASTERS: dict[str, frozenset[StopKind]] = {
+    "foreign_write": frozenset({StopKind.FOREIGN_WRITE}),
+    "target_unclean": frozenset({StopKind.TARGET_LOST, StopKind.SOURCE_TRUNCATED, StopKind.SOURCE_REPLACED}),
+    "source_unclean": frozenset({StopKind.SOURCE_TRUNCATED, StopKind.SOURCE_REPLACED}),
+    "source_recreated": frozenset({StopKind.SOURCE_REPLACED, StopKind.SOURCE_TRUNCATED}),
+    "source_trimmed": frozenset({StopKind.GAP_LOST, StopKind.STATE_LOST, StopKind.UNSUPPORTED}),
+    "source_corrupt": frozenset({StopKind.SOURCE_CORRUPT}),
+    "source_special": frozenset({StopKind.UNSUPPORTED}),
+}
+"""What may strike one partition of a run, and the stops that may follow."""
+
+
+class Owner:
+    """Orders partitions to pipelines, hears what they report, and lets them take turns."""
+
+    def __init__(self, world: PipelineWorld, *, first: bool, remembered: dict[Place, Remembered]) -> None:
+        self.world = world
+        self.first = first
+        self.remembered = dict(remembered)
+        self.handover = Handover()
+        self.previous: dict[Place, PipelineKey] = {}
+        self.pasts: dict[Place, tuple[int, bool, Remembered | None]] = {}
+        self.number = 0
+        self.orders: dict[PipelineKey, PipelineOrder] = {}
+        self.unseen: dict[PipelineKey, set[Place]] = {}
+        self.holding: dict[PipelineKey, set[Place]] = {}
+        self.pipelines: dict[PipelineKey, Pipeline] = {}
+        self.given: dict[PipelineKey, tuple[bool, LeaseGrant]] = {}
+        self.progress: dict[Place, PartitionProgress] = {}
+        self.paused = False
+        self.grant = LeaseGrant(term=Term(1), deadline_seconds=world.clock.now + 8.0)
+        self.throttle = Throttle()
+        self.turning = False
+        self.behind: set[PipelineKey] = set()
+        self.lanes = world.chance.choice([1, 1, 2])
+        self.settings = WorkerSettings(
+            worker=0,
+            client_id="simulated",
+            request_timeout_ms=world.chance.choice([3_000, 9_000]),
+            producer_id=OURS,
+            memory_bytes=1 << 20,
+            expiration_ms=DAY_MS,
+        )
+        self.learn()
+
+    def learn(self) -> None:
+        """Looks at the clusters and orders anew."""
+        world = self.world
+        leaders = {
+            place: Leaders(self._leader(world.source, place), self._leader(world.target, place))
+            for place in world.places
+        }
+        self.previous = assign(leaders, self.previous, workers=1, lanes=self.lanes)
+        self.number += 1
+        allowed = self.handover.decide(self.previous, self.number)
+        by_key: dict[PipelineKey, list[PartitionOrder]] = {}
+        for place, key in sorted(allowed.items()):
+            by_key.setdefault(key, []).append(self._order(place))
+        for key, order in self.orders.items():
+            self.unseen.setdefault(key, set()).update(part.partition for part in order.partitions)
+        self.orders = {
+            key: PipelineOrder(
+                key=key,
+                source=world.source.address(key.source),
+                target=world.target.address(key.target),
+                partitions=tuple(parts),
+            )
+            for key, parts in by_key.items()
+        }
+        for key in self.orders:
+            if key not in self.pipelines:
+                self.pipelines[key] = self._pipeline(key)
+
+    def _leader(self, cluster: Cluster, place: Place) -> BrokerId | None:
+        number = cluster.leaders[place]
+        return BrokerId(number) if cluster.brokers[number].up else None
+
+    def _order(self, place: Place) -> PartitionOrder:
+        world, given_at = self.world, self.handover.given_at(place)
+        if self.pasts.get(place, (-1,))[0] != given_at:
+            fresh = self.first and self.handover.is_first(place)
+            self.pasts[place] = given_at, fresh, self.remembered.get(place)
+        _, fresh, remembered = self.pasts[place]
+        return PartitionOrder(
+            partition=place,
+            source_topic_id=TopicId(world.source.logs[place].topic_id),
+            source_epoch=LeaderEpoch(world.source.logs[place].leader_epoch),
+            target_topic_id=TopicId(world.target.logs[place].topic_id),
+            target_epoch=LeaderEpoch(world.target.logs[place].leader_epoch),
+            remembered=remembered,
+            fresh=fresh,
+            revision=0,
+        )
+
+    def _pipeline(self, key: PipelineKey) -> Pipeline:
+        def before_send(framed: bytes) -> None:
+            paused, grant = self.given[key]
+            if paused or self.world.clock.now >= grant.deadline_seconds:
+                raise BrokenLawError(f"sent while {'paused' if paused else 'the lease had ended'}")
+
+        world = self.world
+        network = SimulatedNetwork(
+            {Side.SOURCE: world.source, Side.TARGET: world.target},
+            timeout_seconds=self.settings.request_timeout_ms / 1000,
+            before_send=before_send,
+            meanwhile=lambda: world.meanwhile(self, key),
+        )
+        source, target = world.source.address(key.source), world.target.address(key.target)
+        buffer_bytes = world.chance.choice([2_000, 20_000, 200_000])
+        return Pipeline(key, self.settings, network, source, target, buffer_bytes, self.throttle)
+
+    def renew(self) -> None:
+        """The lease is good for some seconds more."""
+        lapsed = self.world.clock.now >= self.grant.deadline_seconds
+        self.grant = LeaseGrant(
+            term=Term(self.grant.term + lapsed), deadline_seconds=self.world.clock.now + self.world.chance.random() * 8
+        )
+
+    def turn(self, key: PipelineKey) -> None:
+        """One pipeline takes its turn, under the newest orders or, now and then, those before."""
+        if key in self.behind:
+            return
+        self.behind.add(key)
+        self.given[key] = self.paused, self.grant
+        order, number = self.orders.get(key), self.number
+        wanted = {part.partition for part in order.partitions} if order is not None else set()
+        holding = self.holding.setdefault(key, set())
+        skipped = self.unseen.pop(key, set()) - wanted - holding  # as a worker tells: ordered, but never begun
+        report = self.pipelines[key].turn(order, number, self.paused, self.grant)
+        self.behind.discard(key)
+        self.holding[key] = wanted
+        if skipped and self.handover.on_released(key, number, skipped):
+            self.learn()
+        if report is None:
+            return
+        for each in report.partitions:
+            self._heard(each)
+        if report.released and self.handover.on_released(key, report.orders, report.released):
+            self.learn()
+        if (report.source_trouble or report.target_trouble) and self.world.chance.random() < 0.5:
+            self.learn()
+
+    def _heard(self, each: PartitionProgress) -> None:
+        self.progress[each.partition] = each
+        if each.position >= 0 and each.stop is None:
+            world, place = self.world, each.partition
+            self.remembered[place] = Remembered(
+                TopicId(world.source.logs[place].topic_id),
+                TopicId(world.target.logs[place].topic_id),
+                each.source_epoch,
+                each.position,
+            )
+        beyond = each.position > self.world.source.logs[each.partition].end
+        if beyond and each.state is PartitionState.IN_SYNC and self.world.disaster is None:
+            raise BrokenLawError("in sync beyond the source's end")
+
+    def die(self) -> None:
+        """The process is killed: connections end, whatever they carried."""
+        for pipeline in self.pipelines.values():
+            pipeline.close()
+
+
+class PipelineWorld:
+    """One run."""
+
+    def __init__(self, seed: int) -> None:
+        chance = self.chance = random.Random(seed)
+        self.clock = Clock()
+        self.weather = Weather(**{name: value * chance.choice([0, 1, 1, 3]) for name, value in STORM.items()})
+        self.source = Cluster(Side.SOURCE, self.clock, chance, self.weather, chance.choice([12, 13, 17]))
+        self.target = Cluster(Side.TARGET, self.clock, chance, self.weather, chance.choice([12, 13, 17]))
+        self.target.appended = self.on_appended
+        self.places = [
+            Place(TopicName(name), Partition(index))
+            for name in chance.choice([["orders"], ["orders", "payments"]])
+            for index in range(chance.choice([1, 2, 4]))
+        ]
+        ids = {(side, place.topic): f"{chance.getrandbits(128):032x}" for place in self.places for side in Side}
+        for cluster in (self.source, self.target):
+            for place in self.places:
+                cluster.logs[place] = PartitionLog(ids[cluster.side, place.topic])
+                cluster.leaders[place] = chance.choice([1, 2])
+        self.ledgers = {place: Ledger() for place in self.places}
+        self.age = chance.choice(["recent", "recent", "old", "mixed"])
+        self.several = self.age == "recent" and chance.random() < 0.4
+        self.disaster = chance.choice([None, None, *DISASTERS])
+        self.struck: Place | None = None
+        self.bad_offset = -1
+        self.misplaced = 0
+        self.faults = True
+        self.nested = 0
+        self.written = 0
+        self.seen: Counter[str] = Counter()
+        self.owners = [Owner(self, first=True, remembered={})]
+
+    @property
+    def wall_ms(self) -> int:
+        return START_MS + int(self.clock.now * 1000)
+
+    # ── a run ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self) -> None:
+        chance = self.chance
+        for _ in range(chance.choice([0, 5, 60])):
+            self.write()
+        steps = chance.randrange(40, 160)
+        strike_at = chance.randrange(steps) if self.disaster else -1
+        for step in range(steps):
+            if step == strike_at:
+                self.strike()
+            if chance.random() < 0.35:
+                self.write()
+            if chance.random() < 0.15:
+                self.fault()
+            for owner in self.owners:
+                if chance.random() < 0.4:
+                    owner.renew()
+            owner = chance.choice(self.owners)
+            if owner.pipelines:
+                owner.turn(chance.choice(list(owner.pipelines)))
+        self.calm()
+        self.judge_end()
+
+    def meanwhile(self, owner: Owner, key: PipelineKey) -> None:
+        """While one pipeline waits for the network, others go on, and so does the world."""
+        if self.nested >= 2 or not self.faults:
+            return
+        self.nested += 1
+        if self.chance.random() < 0.1:
+            other = self.chance.choice(self.owners)
+            keys = [each for each in other.pipelines if (other, each) != (owner, key)]
+            if keys:
+                other.turn(self.chance.choice(keys))
+        if self.chance.random() < 0.05:
+            self.write()
+        self.nested -= 1
+
+    def calm(self) -> None:
+        """Nothing goes wrong any more: all partitions come to their end in a bounded number of rounds."""
+        self.faults = False
+        for name in STORM:
+            setattr(self.weather, name, 0.0)
+        for cluster in (self.source, self.target):
+            for broker in cluster.brokers.values():
+                broker.up = True
+            for log in cluster.logs.values():
+                log.thaw()
+            cluster.poke()
+        for owner in self.owners:
+            owner.paused = False
+            owner.throttle.set_rate(None)
+            owner.renew()
+            owner.learn()
+        for _ in range(CALM_ROUNDS):
+            for owner in self.owners:
+                owner.grant = LeaseGrant(term=owner.grant.term, deadline_seconds=self.clock.now + 60.0)
+                for key in list(owner.pipelines):
+                    owner.turn(key)
+            if all(self._settled(owner, place) for owner in self.owners for place in self.places):
+                return
+        states = [owner.progress.get(place) for owner in self.owners for place in self.places]
+        ends = [(self.source.logs[place].end, self.target.logs[place].end) for place in self.places]
+        raise BrokenLawError(f"not finished: {states}, source and target end at {ends}")
+
+    def _settled(self, owner: Owner, place: Place) -> bool:
+        seen = owner.progress.get(place)
+        if seen is None:
+            return False
+        end = self.source.logs[place].end
+        in_sync = seen.state is PartitionState.IN_SYNC and seen.position == end == self.target.logs[place].end
+        return seen.stop is not None or (in_sync and seen.source_end == end)
+
+    # ── applications ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _timestamp(self) -> int:
+        age = self.chance.choice(["recent", "old"]) if self.age == "mixed" else self.age
+        return self.wall_ms - (30 * DAY_MS if age == "old" else 0) + self.chance.randrange(-60_000, 60_000)
+
+    def write(self) -> None:
+        """A batch of content of its own, of some codec and size, on some partition."""
+        chance = self.chance
+        place = chance.choice(self.places)
+        self.written += 1
+        size = chance.choice([4, 4, 50, 300, 3_000, 30_000])
+        value = self.written.to_bytes(4, "big") + chance.randbytes(size)
+        records = [Record(self._timestamp(), None, value)] * chance.choice([1, 2, 5])
+        batch = make_batch(records, codec=chance.choice([0, 0, 1, 2, 3, 4]), attributes=chance.choice([0, 0x40]))
+        self.ledgers[place].wrote(self.source.logs[place].write(batch))
+        self.source.poke()
+
+    def on_appended(self, place: Place) -> None:
+        why = self.ledgers[place].misplaced(self.target.logs[place].batches)
+        if why is None:
+            return
+        self.misplaced += 1
+        disrupted = place == self.struck and self.disaster in ("foreign_write", "target_unclean")
+        if not disrupted or self.misplaced > WINDOW * 2 * len(self.owners):
+            raise BrokenLawError(f"{place}: {why}")
+
+    # ── what goes wrong ───────────────────────────────────────────────────────────────────────────────────────
+
+    def fault(self) -> None:
+        chance = self.chance
+        owner = chance.choice(self.owners)
+        place = chance.choice(self.places)
+        pick = chance.randrange(13)
+        if pick == 0:
+            self.elect(self.source, place)
+        elif pick in (1, 2):
+            self.elect(self.target, place)
+        elif pick == 3:
+            self.bounce(chance.choice([self.source, self.target]), chance.choice([1, 2]))
+        elif pick == 4:
+            chance.choice([self.source, self.target]).logs[place].freeze()
+        elif pick == 5:
+            for cluster in (self.source, self.target):
+                cluster.logs[place].thaw()
+                cluster.poke()
+        elif pick == 6:
+            owner.paused = not owner.paused
+        elif pick == 7:
+            owner.throttle.set_rate(chance.choice([None, 20_000, 2_000_000]))
+        elif pick == 8 and not owner.behind:
+            owner.die()
+            survivors = owner.remembered if chance.random() < 0.5 else {}
+            self.owners[self.owners.index(owner)] = Owner(self, first=False, remembered=survivors)
+        elif pick == 9 and self.several and len(self.owners) < 2:
+            self.owners.append(Owner(self, first=False, remembered={}))
+        elif pick == 10:
+            self.target.logs[place].expire(self.wall_ms)
+        else:
+            owner.learn()
+
+    def elect(self, cluster: Cluster, place: Place) -> None:
+        """Another broker leads, or the same in a new epoch; what followers had not copied may be lost."""
+        chance, log = self.chance, cluster.logs[place]
+        ends = [log.committed, *(batch.next for batch in log.batches if batch.next > log.committed)]
+        end = chance.choice(ends) if cluster is self.target else log.end
+        log.elect(end, high_watermark=log.high_watermark, now_ms=self.wall_ms, drop_expired=chance.random() < 0.7)
+        log.thaw()
+        if chance.random() < 0.7:
+            cluster.leaders[place] = 3 - cluster.leaders[place]
+        cluster.poke()
+
+    def bounce(self, cluster: Cluster, number: int) -> None:
+        """A broker restarts; its partitions wait for it or move."""
+        chance, broker = self.chance, cluster.brokers[number]
+        broker.stop()
+        moves = chance.random() < 0.5
+        for place, leader in cluster.leaders.items():
+            if leader == number and moves:
+                self.elect(cluster, place)
+                cluster.leaders[place] = 3 - number
+            elif leader == number:
+                cluster.logs[place].restart(self.wall_ms, batches_each=chance.choice([1, 5]))
+                cluster.logs[place].thaw()
+
+        def back() -> None:
+            broker.up = True
+
+        self.clock.at(self.clock.now + chance.random() * 3, back)
+        cluster.poke()
+
+    # ── disasters ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def strike(self) -> None:
+        place = self.struck = self.chance.choice(self.places)
+        source, target, ledger = self.source.logs[place], self.target.logs[place], self.ledgers[place]
+        cuts = {"source_unclean": source, "target_unclean": target}
+        match self.disaster:
+            case "foreign_write":
+                target.write(make_batch([Record(self.wall_ms, None, b"foreign")], producer_id=5))
+            case "source_unclean" | "target_unclean":
+                log = cuts[self.disaster]
+                ends = [0, *(batch.next for batch in log.batches)]
+                log.elect(self.chance.choice(ends), high_watermark=1 << 60, now_ms=self.wall_ms, drop_expired=True)
+                ledger.cut(source.batches)
+            case "source_recreated":
+                source.recreate(f"{self.chance.getrandbits(128):032x}")
+                ledger.cut([])
+            case "source_trimmed":
+                source.delete_records(self.chance.randrange(source.end + 1))
+            case "source_corrupt":
+                stored = source.write(make_batch([Record(self.wall_ms, None, b"corrupt")]))
+                source.batches[-1] = stored._replace(data=stored.data[:-2] + b"??")
+                self.bad_offset = stored.base
+            case "source_special":
+                attributes = self.chance.choice([0x30, 0x10, 0x08])
+                stored = source.write(seal(b"special", attributes=attributes, last_offset_delta=0, record_count=1))
+                self.bad_offset = stored.base
+        self.source.poke()
+        self.target.poke()
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def judge_end(self) -> None:
+        for place in self.places:
+            source, target = self.source.logs[place], self.target.logs[place]
+            right = target.end <= source.end and agree(source.batches, target.batches, source.log_start)
+            for owner in self.owners:
+                stop = owner.progress[place].stop
+                self.seen["completed" if stop is None else stop.kind.value] += 1
+                if stop is None:
+                    if not right or target.end != source.end:
+                        raise BrokenLawError(f"{place}: a copier believes in a log that is not the source's")
+                    continue
+                struck = place == self.struck and self.disaster is not None
+                bad = struck and stop.offset == self.bad_offset
+                flipped = self.source.flips[place, stop.offset] + bad >= 2
+                if struck and stop.kind in DISASTERS[self.disaster or ""]:
+                    if self.bad_offset >= 0 and not flipped and not (bad and target.end == stop.offset):
+                        raise BrokenLawError(f"{place}: {stop}, but the bad batch lies at {self.bad_offset}")
+                    continue
+                if flipped and stop.kind in (StopKind.SOURCE_CORRUPT, StopKind.UNSUPPORTED):
+                    continue
+                raise BrokenLawError(f"{place}: no reason for {stop}")
+        for cluster in (self.source, self.target):
+            self.seen += cluster.seen
+
+
+def run_pipeline_seeds(seeds: Sequence[int]) -> tuple[Counter[str], tuple[int, str] | None]:
+    """Runs worlds; what was seen in all of them, and the first seed that broke a law, with what it broke."""
+    seen: Counter[str] = Counter()
+    for seed in seeds:
+        world = PipelineWorld(seed)
+        try:
+            world.run()
+        except Exception:  # noqa: BLE001 - whatever a run raises is what the seed must be told for
+            return seen, (seed, traceback.format_exc(limit=-8))
+        seen += world.seen
+        seen["runs"] += 1
+    return seen, None
