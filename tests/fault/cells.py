@@ -40,6 +40,8 @@ class Cell:
 
     test: str
     number: int
+    whole_row: bool
+    """Whether all cells are run: then there is time to be strict about time."""
     chance: random.Random
     _note: Callable[[str, object], None] = field(repr=False)
 
@@ -54,12 +56,17 @@ class Cell:
 
 def make_cell(seed: int, test: str, number: int, note: Callable[[str, object], None]) -> Cell:
     """The cell of a test; everything it does by chance follows from the seed and its place."""
-    return Cell(test=test, number=number, chance=random.Random(f"{seed}/{test}/{number}"), _note=note)
+    chance = random.Random(f"{seed}/{test}/{number}")
+    return Cell(test=test, number=number, whole_row=_is_whole_row(), chance=chance, _note=note)
 
 
 def choose_numbers(seed: int, test: str, *, long: int, sample: int) -> list[int]:
     """Which cells are run: all, or a sample of neighbours."""
-    if os.environ.get(CELLS_VARIABLE) == "all":
+    if _is_whole_row():
         return list(range(long))
     first = random.Random(f"{seed}/{test}").randrange(long)
     return sorted((first + step) % long for step in range(min(sample, long)))
+
+
+def _is_whole_row() -> bool:
+    return os.environ.get(CELLS_VARIABLE) == "all"

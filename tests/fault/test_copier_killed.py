@@ -20,6 +20,8 @@ PARTITIONS = 6
 CODECS = ["none", "lz4", "zstd", "gzip", "snappy"]
 ENDED_SECONDS = 10.0
 """Within which a worker without its owner must be gone; it takes one second."""
+RESUMED_SECONDS = 10.0
+"""Within which a killed owner that is started again must have copied something new: before its old session ends."""
 
 
 @cells(long=30, sample=3)
@@ -36,17 +38,21 @@ def test_a_killed_copier_loses_repeats_and_reorders_nothing(
         copy.start()
         time.sleep(cell.chance.uniform(0.0, 6.0))
         victim = cell.pick(["owner", "worker", "owner and worker"])
+        copied_before = copy.copied()
         if victim != "owner":
             copy.kill_worker()
         if victim != "worker":
             copy.kill_owner()
-            cell.note("resumed_after_seconds", round(copy.restart_killed(), 1))
+            resumed_after_seconds = copy.restart_killed()
+            cell.note("resumed_after_seconds", round(resumed_after_seconds, 1))
+            assert not (cell.whole_row and copied_before) or resumed_after_seconds < RESUMED_SECONDS, copy.evidence()
         load.wait_for(6_000)
         acknowledged = load.stop()
         cell.note("records_per_second", round(load.rate))
     copy.wait_in_sync()
     copy.stop()
     cell.note("victim", victim)
+    cell.note("copied_before", copied_before)
     cell.note("records", Witness(source_cluster, target_cluster).compare(acknowledged, copy.evidence))
 
 
@@ -118,5 +124,6 @@ def test_without_its_state_the_copy_resumes_from_the_target_and_says_so(
     copy.wait_in_sync()
     document = copy.status()
     assert document["stateLost"], f"the status does not say that state was lost\n{copy.evidence()}"
+    assert document["stateLost"] in copy.messages()
     copy.stop()
     cell.note("records", Witness(source_cluster, target_cluster).compare(acknowledged, copy.evidence))
