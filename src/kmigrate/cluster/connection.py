@@ -24,6 +24,9 @@ T = TypeVar("T")
 _SENDMSG_LIMIT = 1000  # the kernel takes at most 1,024 buffers a call
 _CALL_BUFFER_BYTES = 64 * 1024
 _MAX_ANSWER_BYTES = 1 << 30
+_NO_LINGER = struct.pack("ii", 1, 0)
+"""What is not sent yet when a connection ends, or its process is killed, is dropped: the kernel would go on sending it
+for minutes, long after the quiet period of whoever copies next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,7 @@ class Connection:
             raise self._unreachable(str(error)) from error
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         # Blocking, with the kernel's own time-outs: one call takes or gives everything, no poll before each part.
         opened.settimeout(None)
         seconds, milliseconds = divmod(self._settings.request_timeout_ms, 1000)
