@@ -1,17 +1,19 @@
 """Reads stretches of partitions from one broker, whole batches at a time, for looking and comparing; never for copying.
 
-Bounded: an answer is at most ANSWER_BYTES (or one batch, if that is larger), and batches are copied out of it.
+Bounded: an answer is at most ANSWER_BYTES (or one batch, if that is larger), and batches are copied out of it, or only
+their fingerprints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from kmigrate.cluster.network import Link
 from kmigrate.errors import ProtocolError
 from kmigrate.kafka_types import Offset, Side, TopicId, TopicPartition
-from kmigrate.records.batch import Header, iterate_batches
+from kmigrate.records.batch import HEADER_BYTES, Header, iterate_batches
 from kmigrate.wire import fetch
 from kmigrate.wire.error_codes import ErrorCode
 
@@ -30,6 +32,16 @@ class ReadStretch(NamedTuple):
     batches: list[tuple[Header, memoryview]]
 
 
+def copied(batch: memoryview) -> memoryview:
+    """The batch in memory of its own."""
+    return memoryview(bytes(batch))
+
+
+def fingerprint(batch: memoryview) -> memoryview:
+    """The header, and a digest in place of the records: enough to tell whether two batches hold the same."""
+    return memoryview(bytes(batch[:HEADER_BYTES]) + hashlib.blake2b(batch[HEADER_BYTES:], digest_size=32).digest())
+
+
 class TailReader:
     """Reads over a link that nobody else uses meanwhile."""
 
@@ -39,9 +51,11 @@ class TailReader:
         self._client_id = client_id.encode()
 
     def read(
-        self, wanted: Mapping[TopicPartition, tuple[TopicId, Offset, Offset]]
+        self,
+        wanted: Mapping[TopicPartition, tuple[TopicId, Offset, Offset]],
+        keep: Callable[[memoryview], memoryview] = copied,
     ) -> dict[TopicPartition, ReadStretch]:
-        """For each partition (topic id, from, to): all batches that hold offsets from ≤ o < to.
+        """For each partition (topic id, from, to): all batches that hold offsets from ≤ o < to, as `keep` leaves them.
 
         What is not a batch of format v2 (older formats, impossible lengths) ends the stretch with what was read so far.
         """
@@ -58,7 +72,7 @@ class TailReader:
                 end = wanted[tp][2]
                 for header, view in batches:
                     if header.base_offset < end and header.next_offset > at[tp]:
-                        found[tp].batches.append((header, view))
+                        found[tp].batches.append((header, keep(view)))
                         at[tp] = Offset(header.next_offset)
                         progressed = True
                 if at[tp] >= end or cut_off:
@@ -98,17 +112,17 @@ class TailReader:
         except ValueError as error:
             raise ProtocolError(str(error), side=self._side) from error
         return [
-            (names[part.topic, part.partition], part.error or parsed.error, *_copied(answer[part.start : part.end]))
+            (names[part.topic, part.partition], part.error or parsed.error, *_whole(answer[part.start : part.end]))
             for part in parsed.partitions
             if (part.topic, part.partition) in names
         ]
 
 
-def _copied(records: memoryview) -> tuple[list[tuple[Header, memoryview]], bool]:
-    """The whole batches, in memory of their own, and whether something that is no batch follows them."""
+def _whole(records: memoryview) -> tuple[list[tuple[Header, memoryview]], bool]:
+    """The whole batches where they lie, and whether something that is no batch follows them."""
     batches: list[tuple[Header, memoryview]] = []
     try:
-        batches.extend((header, memoryview(bytes(view))) for header, view in iterate_batches(records))
+        batches.extend(iterate_batches(records))
     except ValueError:
         return batches, True
     return batches, False

@@ -10,11 +10,11 @@ An answer is a `Standing`, or `Unclear` with the reason: ask again later; or `De
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from kmigrate.cluster.network import Link, Network
-from kmigrate.cluster.reader import TailReader
+from kmigrate.cluster.reader import TailReader, fingerprint
 from kmigrate.copy.standing import EMPTY_TAIL, Quiet, Standing, Tail, compare_tails
 from kmigrate.kafka_types import LeaderEpoch, Offset, ProducerId, Side, TopicId, TopicPartition
 from kmigrate.wire import calls
@@ -26,7 +26,9 @@ QUIET_SECONDS = 5.0
 FIRST_WINDOW = 64
 """Offsets before the end that are compared at first; where they differ, ever more until something is equal."""
 WIDER = 16
-WIDEST_WINDOW = FIRST_WINDOW * WIDER**4
+WIDEST_WINDOW = FIRST_WINDOW * WIDER**3
+WIDEST_BYTES = 64 << 20
+"""What may be read of one partition's target to find where it parts from its source."""
 
 _LEADER_ERRORS = frozenset(
     {
@@ -234,7 +236,7 @@ class Inquiry:
     def _look_again(self, tails: Mapping[TopicPartition, Tail], findings: dict[TopicPartition, Finding]) -> None:
         """A difference is believed only when it was read twice: bytes may have been damaged on their way here."""
         for tp, tail in tails.items():
-            if (tail.differs_at is not None or tail.foreign_at is not None) and self._seen_once.get(tp) != tail:
+            if _is_suspicious(tail) and self._seen_once.get(tp) != tail:
                 self._seen_once[tp] = tail
                 findings.setdefault(tp, Unclear("the logs differ: their last records are read once more", ""))
 
@@ -246,18 +248,17 @@ class Inquiry:
         findings: dict[TopicPartition, Finding],
     ) -> dict[TopicPartition, Tail]:
         tails = {tp: EMPTY_TAIL for tp, stretch in wanted.items() if stretch.target_end <= stretch.target_start}
-        window = FIRST_WINDOW
         left = {tp: stretch for tp, stretch in wanted.items() if tp not in tails}
-        while left:
-            wider = {}
-            for tp, tail in self._compare(source, target, left, window, findings):
-                tails[tp] = tail
-                suspicious = tail.differs_at is not None or tail.foreign_at is not None
-                reaches_further = left[tp].target_end - window > max(left[tp].source_start, left[tp].target_start)
-                if suspicious and not tail.equal_before and reaches_further and window < WIDEST_WINDOW:
-                    wider[tp] = left[tp]
-            left, window = wider, window * WIDER
-        return tails
+        compared = self._compare(source, target, left, FIRST_WINDOW, findings)
+        for tp in list(compared):  # one at a time: each may be long
+            window = FIRST_WINDOW
+            while _is_worth_a_wider_look(left[tp], *compared[tp], window):
+                window *= WIDER
+                wider = self._compare(source, target, {tp: left[tp]}, window, findings)
+                if tp not in wider:
+                    break
+                compared |= wider
+        return tails | {tp: tail for tp, (tail, _) in compared.items()}
 
     def _compare(
         self,
@@ -266,14 +267,18 @@ class Inquiry:
         wanted: Mapping[TopicPartition, _Stretch],
         window: int,
         findings: dict[TopicPartition, Finding],
-    ) -> Iterator[tuple[TopicPartition, Tail]]:
-        """Reads the last `window` offsets of the target, and what the source has of them, and compares them."""
+    ) -> dict[TopicPartition, tuple[Tail, int]]:
+        """Reads the last `window` offsets of the target, and what the source has of them, and compares them.
+
+        With each tail comes how many bytes of the target it took.
+        """
         starts = {tp: max(stretch.target_start, stretch.target_end - window) for tp, stretch in wanted.items()}
         on_target = TailReader(Side.TARGET, target).read(
             {
                 tp: (stretch.question.target_topic_id, Offset(starts[tp]), stretch.target_end)
                 for tp, stretch in wanted.items()
-            }
+            },
+            fingerprint,
         )
         on_source = TailReader(Side.SOURCE, source).read(
             {
@@ -281,8 +286,10 @@ class Inquiry:
                 for tp, stretch in wanted.items()
                 if (start := max(starts[tp], stretch.source_start))
                 < (end := min(stretch.source_end, stretch.target_end))
-            }
+            },
+            fingerprint,
         )
+        compared = {}
         for tp, stretch in wanted.items():
             target_tail, source_tail = on_target[tp], on_source.get(tp)
             error = target_tail.error or (source_tail.error if source_tail else 0)
@@ -293,7 +300,24 @@ class Inquiry:
                 findings[tp] = Unclear("the target's last records cannot be read", "")
                 continue
             batches = source_tail.batches if source_tail else []
-            yield tp, compare_tails(batches, target_tail.batches, stretch.source_start, self._producer_id)
+            tail = compare_tails(batches, target_tail.batches, stretch.source_start, self._producer_id)
+            compared[tp] = tail, sum(header.size for header, _ in target_tail.batches)
+        return compared
+
+
+def _is_suspicious(tail: Tail) -> bool:
+    return tail.differs_at is not None or tail.foreign_at is not None
+
+
+def _is_worth_a_wider_look(stretch: _Stretch, tail: Tail, read_bytes: int, window: int) -> bool:
+    """Where nothing was the same before the first difference, the logs part further back."""
+    return (
+        _is_suspicious(tail)
+        and not tail.equal_before
+        and stretch.target_end - window > max(stretch.source_start, stretch.target_start)
+        and window < WIDEST_WINDOW
+        and read_bytes * WIDER <= WIDEST_BYTES
+    )
 
 
 def _trouble(side: str, error: int) -> Unclear | Denied:

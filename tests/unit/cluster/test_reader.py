@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from kmigrate.cluster import reader
-from kmigrate.cluster.reader import TailReader
+from kmigrate.cluster.reader import TailReader, fingerprint
 from kmigrate.kafka_types import Offset, Partition, Side, TopicId, TopicName, TopicPartition
 from kmigrate.wire.error_codes import ErrorCode
 from tests.simulation.batches import Record, make_batch, seal
@@ -62,6 +62,17 @@ def test_a_batch_is_copied_out_of_the_answer() -> None:
     log = filled(3)
     found = TailReader(Side.SOURCE, Link({ONE: log})).read({ONE: (TOPIC, Offset(0), Offset(3))})
     assert [bytes(view) for _, view in found[ONE].batches] == [log.batches[0].data]
+
+
+def test_a_fingerprint_tells_batches_apart_and_takes_no_room() -> None:
+    log = filled(1, 1, 1, size=50_000)
+    same, other = log.batches[0].data, log.batches[1].data
+    assert fingerprint(memoryview(same)) == fingerprint(memoryview(bytearray(same)))
+    assert fingerprint(memoryview(same))[61:] != fingerprint(memoryview(other))[61:]
+    found = TailReader(Side.SOURCE, Link({ONE: log})).read({ONE: (TOPIC, Offset(0), Offset(3))}, fingerprint)
+    assert [(bytes(view[:61]), len(view)) for _, view in found[ONE].batches] == [
+        (batch.data[:61], 93) for batch in log.batches
+    ]
 
 
 def test_an_empty_stretch_asks_nothing() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from kmigrate.copy import inquiry
 from kmigrate.copy.inquiry import FIRST_WINDOW, QUIET_SECONDS, Denied, Finding, Inquiry, Question, Unclear
 from kmigrate.copy.standing import Quiet, Standing, decide_standing
 from kmigrate.copy.states import Stop, StopKind
@@ -244,6 +245,17 @@ def test_the_window_widens_until_something_is_equal() -> None:
         stored = pair.target.batches[place]
         pair.target.batches[place] = stored._replace(data=stored.data[:-2] + b"?" + stored.data[-1:])
     assert pair.stop() == (StopKind.SOURCE_TRUNCATED, 100)
+
+
+def test_a_partition_of_large_records_is_not_read_far_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pair(batches=200, copied=200, count=1)
+    pair.target.batches = [each._replace(data=each.data[:-2] + b"?" + each.data[-1:]) for each in pair.target.batches]
+    pair.ask()
+    fetched = pair.target_link.asked.count("Fetch")
+    monkeypatch.setattr(inquiry, "WIDEST_BYTES", FIRST_WINDOW * 50)
+    pair.target_link.asked.clear()
+    pair.ask()
+    assert pair.target_link.asked.count("Fetch") < fetched
 
 
 # ── what is seen once is looked at again ──────────────────────────────────────────────────────────────────────
