@@ -41,7 +41,7 @@ START_MS = 1_760_000_000_000
 APPEND_TIMEOUT_SECONDS = 20.0
 LATEST_ARRIVAL_SECONDS = QUIET_SECONDS * 0.99
 """How long after the end of its connection a request may still be handled, besides what it waits behind others."""
-CALM_ROUNDS = 120
+CALM_ROUNDS = 300
 
 
 VARIABLE = "KMIGRATE_SIM_SEED"
