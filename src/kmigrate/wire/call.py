@@ -13,7 +13,10 @@ from typing import Any, Generic, TypeVar
 from kafka.errors import for_code
 from kafka.protocol.metadata.api_versions import ApiVersionsRequest, ApiVersionsResponse
 
+from kmigrate.wire.error_codes import ErrorCode
+
 T = TypeVar("T")
+_NAMES = {code.value: code.name for code in ErrorCode}
 
 VersionRanges = Mapping[int, tuple[int, int]]
 """What a broker offers: api key → (lowest, highest) version."""
@@ -74,7 +77,7 @@ def api_versions() -> Call[tuple[int, VersionRanges]]:
 
 
 def error_name(code: int) -> str:
-    """Kafka's name for a numeric error code, as protocol documents spell it."""
-    if code == 0:
-        return "NONE"
+    """Kafka's name for a numeric error code, as Kafka's own Errors.java spells it where we decide on it."""
+    if code in _NAMES:
+        return _NAMES[code]
     return str(getattr(for_code(code), "message", None) or f"ERROR_{code}")
