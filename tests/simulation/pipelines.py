@@ -26,7 +26,7 @@ from tests.simulation.log import DAY_MS, PartitionLog
 from tests.simulation.network import START_MS, Clock, Cluster, SimulatedNetwork, Weather
 
 OURS = ProducerId((1 << 62) + 999)
-CALM_ROUNDS = 800
+CALM_ROUNDS = 1500
 STORM = {
     "cut": 0.01,
     "late": 0.8,
@@ -75,7 +75,7 @@ class Owner:
         self.settings = WorkerSettings(
             worker=0,
             client_id="simulated",
-            request_timeout_ms=world.chance.choice([3_000, 9_000]),
+            request_timeout_ms=world.chance.choice([3_000, 9_000, 30_000]),
             producer_id=OURS,
             memory_bytes=1 << 20,
             expiration_ms=DAY_MS,
@@ -315,10 +315,10 @@ class PipelineWorld:
         age = self.chance.choice(["recent", "old"]) if self.age == "mixed" else self.age
         return self.wall_ms - (30 * DAY_MS if age == "old" else 0) + self.chance.randrange(-60_000, 60_000)
 
-    def write(self) -> None:
+    def write(self, place: Place | None = None) -> None:
         """A batch of content of its own, of some codec and size, on some partition."""
         chance = self.chance
-        place = chance.choice(self.places)
+        place = place or chance.choice(self.places)
         self.written += 1
         size = chance.choice([4, 4, 50, 300, 3_000, 30_000])
         value = self.written.to_bytes(4, "big") + chance.randbytes(size)
@@ -342,7 +342,7 @@ class PipelineWorld:
         chance = self.chance
         owner = chance.choice(self.owners)
         place = chance.choice(self.places)
-        pick = chance.randrange(13)
+        pick = chance.randrange(14)
         if pick == 0:
             self.elect(self.source, place)
         elif pick in (1, 2):
@@ -360,15 +360,37 @@ class PipelineWorld:
         elif pick == 7:
             owner.throttle.set_rate(chance.choice([None, 20_000, 2_000_000]))
         elif pick == 8 and not owner.behind:
-            owner.die()
-            survivors = owner.remembered if chance.random() < 0.5 else {}
-            self.owners[self.owners.index(owner)] = Owner(self, first=False, remembered=survivors)
+            self.kill(owner)
         elif pick == 9 and self.several and len(self.owners) < 2:
             self.owners.append(Owner(self, first=False, remembered={}))
         elif pick == 10:
             self.target.logs[place].expire(self.wall_ms)
+        elif pick == 11 and not owner.behind and not owner.paused:
+            self.kill_behind_a_frozen_follower(owner, place)
         else:
             owner.learn()
+
+    def kill(self, owner: Owner) -> None:
+        """The owner and its copiers die; another begins, with or without what the first one wrote down."""
+        owner.die()
+        survivors = owner.remembered if self.chance.random() < 0.5 else {}
+        self.owners[self.owners.index(owner)] = Owner(self, first=False, remembered=survivors)
+
+    def kill_behind_a_frozen_follower(self, owner: Owner, place: Place) -> None:
+        """What a dead copier sent behind an append that waits for followers is handled when that one is answered."""
+        self.target.logs[place].freeze()
+        for _ in range(3):
+            for each in self.places:
+                self.write(each)
+            for key in list(owner.pipelines):
+                owner.turn(key)
+        self.kill(owner)
+        for seconds in (6.0, 12.0, 20.0):
+            self.clock.at(self.clock.now + seconds, self._expire_all)
+
+    def _expire_all(self) -> None:
+        for log in self.target.logs.values():
+            log.expire(self.wall_ms)
 
     def elect(self, cluster: Cluster, place: Place) -> None:
         """Another broker leads, or the same in a new epoch; what followers had not copied may be lost."""
