@@ -55,7 +55,7 @@ class Request(NamedTuple):
     data: bytes
     broker: int
     evidence: int
-    copier: Driver
+    link: ProduceLink
 
 
 class Answer(NamedTuple):
@@ -208,7 +208,7 @@ class Driver:
             quiet=copier.quiet,
         )
         self.asking = True
-        self.may_flip, self.flipped = not self.flipped, False  # never twice in a row: then it would be believed
+        self.may_flip = not self.flipped  # never twice in a row: then it would be believed
         world.seen["standings asked"] += 1
         try:
             finding = self.inquiry.ask(
@@ -223,6 +223,7 @@ class Driver:
             return
         finally:
             self.asking = False
+        self.flipped = self.flipped and self.may_flip
         if isinstance(finding, Unclear):
             world.seen["waits for a quiet end"] += "stand still" in finding.reason
             copier.on_unclear(finding.reason)
@@ -243,7 +244,7 @@ class Driver:
                 raise BrokenLawError(f"sent although stopped ({stopped}) or beyond the window")
             self.sent_under[self.evidence] += 1
             world.sends += 1
-            self.link.queue.append(Request(batch, bytes(batch.view), self.link.broker, self.evidence, self))
+            self.link.queue.append(Request(batch, bytes(batch.view), self.link.broker, self.evidence, self.link))
             if world.chance.random() < 0.2:
                 break
 
@@ -328,7 +329,7 @@ class World:
         self.sends = self.written = 0
         self.struck = False
         self.must_stop: Copier | None = None
-        self.tolerated: Counter[tuple[int, int]] = Counter()
+        self.tolerated: Counter[tuple[ProduceLink, int]] = Counter()
         self.seen: Counter[str] = Counter()
 
     def _topic_id(self) -> str:
@@ -537,10 +538,10 @@ class World:
             return
         if request.evidence >= self.generation:
             raise BrokenLawError(f"{where}, sent by a copier that knew the target as it is")
-        key = id(request.copier), self.generation
+        key = request.link, self.generation
         self.tolerated[key] += 1
         if self.tolerated[key] > WINDOW:
-            raise BrokenLawError(f"{where}: more than one window after a disruption")
+            raise BrokenLawError(f"{where}: more than one window of a connection after a disruption")
         self.seen["misplaced in flight"] += 1
 
     def cut(self, link: ProduceLink) -> None:
