@@ -198,12 +198,8 @@ class Copier:
         """The connection to the target is gone: what was in flight may still arrive, or never."""
         if self.in_flight:
             self._late = True
-            if self.stop is not None:
-                unknown = (
-                    f"our batches of {self.in_flight[0].base} to {self.in_flight[-1].next - 1} may have landed too"
-                )
-                self.stop = replace(self.stop, evidence=f"{self.stop.evidence}; {unknown}")
-                self.changed = True
+            first, last = self.in_flight[0].base, self.in_flight[-1].next - 1
+            self._add_evidence(f"our batches of {first} to {last} may have landed too")
             self.in_flight.clear()
         self.on_doubt(reason)
 

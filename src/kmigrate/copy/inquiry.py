@@ -111,7 +111,7 @@ class Inquiry:
         findings: dict[TopicPartition, Finding] = {}
         asked = {question.partition: question for question in questions}
         target_ends = self._target_ends(target, asked, findings)
-        target_starts = self._bounds(target, asked, findings, "target", target_ends)
+        target_starts = self._target_starts(target, asked, findings, target_ends)
         source_bounds = self._source_bounds(source, asked, findings)
         stood_still: dict[TopicPartition, bool] = {}
         open_questions = [question for tp, question in asked.items() if tp not in findings]
@@ -164,12 +164,11 @@ class Inquiry:
                 found[tp] = _TargetEnd(sequence, timestamp_ms, end.end_offset)
         return found
 
-    def _bounds(
+    def _target_starts(
         self,
         target: Link,
         asked: Mapping[TopicPartition, Question],
         findings: dict[TopicPartition, Finding],
-        side: str,
         ends: Mapping[TopicPartition, _TargetEnd],
     ) -> dict[TopicPartition, Offset]:
         """Log starts, and the high watermarks that must have reached the true log ends."""
@@ -182,12 +181,12 @@ class Inquiry:
         for tp in wanted:
             start, watermark = starts.get(tp), watermarks.get(tp)
             if start is None or watermark is None:
-                findings[tp] = Unclear(f"the {side} did not answer for this partition", side)
+                findings[tp] = Unclear("the target did not answer for this partition", "target")
             elif start.error or watermark.error:
-                findings[tp] = _trouble(side, start.error or watermark.error)
+                findings[tp] = _trouble("target", start.error or watermark.error)
             elif watermark.offset != ends[tp].end:
                 findings[tp] = Unclear(
-                    f"the {side} holds records above its high watermark {watermark.offset}: followers are behind", ""
+                    f"the target holds records above its high watermark {watermark.offset}: followers are behind", ""
                 )
             else:
                 found[tp] = start.offset

@@ -35,7 +35,6 @@ DELETE_HORIZON = 0x40
 crc32c = fastcrc.crc32.iscsi
 
 HEADER = struct.Struct(">qiibIhiqqqhii")
-SIZE = struct.Struct(">qi")
 _STAMP_HEAD = struct.Struct(">qiibI")
 _STAMP_TAIL = struct.Struct(">qhi")
 _ATTRIBUTES = struct.Struct(">h")
