@@ -107,6 +107,10 @@ class ConnectionLost(ClusterError):
     """The connection broke or an answer did not come in time; the outcome of what was sent is unknown."""
 
 
+class NoAnswer(ConnectionLost):
+    """An answer did not come within the request time-out, so that the connection was given up."""
+
+
 class BrokerRefused(ClusterError):
     """A broker answered a request with an error code.
 

@@ -52,6 +52,10 @@ class Weather:
         self.evict = chances.get("evict", 0.0)
         self.tails_flipped: set[TopicPartition] = set()
 
+    def quota(self, chance: random.Random) -> int:
+        """For how many milliseconds a broker reads nothing more from a connection."""
+        return chance.randrange(200, 3000) if chance.random() < self.throttle else 0
+
 
 class Clock:
     """Virtual time: what is due happens when it is waited for."""
@@ -214,7 +218,7 @@ class Broker:
                             return None
                         code = codes.REQUEST_TIMED_OUT
                 answers.setdefault(topic, []).append((index, code, -1 if code else base))
-            return _produce_answer(correlation_id, answers)
+            return _produce_answer(correlation_id, self.cluster.weather.quota(self.cluster.chance), answers)
 
         ready = look(False)
         if ready is not None:
@@ -294,7 +298,7 @@ class Broker:
                     if served.data:
                         del parts[topic, index]  # what had data comes last next time
                     parts[topic, index] = (part, served.high_watermark, served.log_start)
-            throttle_ms = chance.randrange(200, 3000) if chance.random() < cluster.weather.throttle else 0
+            throttle_ms = cluster.weather.quota(chance)
             return fetch_answer(
                 request.version,
                 request.correlation_id,
@@ -427,12 +431,12 @@ def _encoded(message: Any, correlation_id: int) -> bytes:
     return bytes(message.encode(header=True))
 
 
-def _produce_answer(correlation_id: int, answers: dict[bytes, list[tuple[int, int, int]]]) -> bytes:
+def _produce_answer(correlation_id: int, throttle_ms: int, answers: dict[bytes, list[tuple[int, int, int]]]) -> bytes:
     out = [struct.pack(">ii", correlation_id, len(answers))]
     for topic, parts in answers.items():
         out.append(struct.pack(">h", len(topic)) + topic + struct.pack(">i", len(parts)))
         out.extend(struct.pack(">ihqqqih", index, error, base, -1, 0, 0, -1) for index, error, base in parts)
-    return b"".join(out) + struct.pack(">i", 0)
+    return b"".join(out) + struct.pack(">i", throttle_ms)
 
 
 class Connection:
@@ -474,8 +478,13 @@ class Connection:
 
     def _answered(self, answer: bytes) -> None:
         cluster = self.broker.cluster
-        muted = struct.unpack_from(">i", answer, 5)[0] / 1000 if self._is_fetch(answer) else 0.0
-        self.clock.at(self.clock.now + muted, self._next)
+        muted_ms = 0
+        if self.link.producing:
+            (muted_ms,) = struct.unpack_from(">i", answer, len(answer) - 4)
+        elif self._is_fetch(answer):
+            (muted_ms,) = struct.unpack_from(">i", answer, 5)
+        cluster.seen["quotas"] += muted_ms > 0
+        self.clock.at(self.clock.now + muted_ms / 1000, self._next)
         if self.orphaned:
             return
         if cluster.chance.random() < cluster.weather.cut:
@@ -524,7 +533,7 @@ class SimulatedLink:
         self._correlation_id = 0
         self._failure: str | None = None
         self._address = cluster.address(broker.number)
-        self.fetching = False
+        self.fetching = self.producing = False
         self.connection = Connection(broker, self)
 
     # ── what the broker's end calls ───────────────────────────────────────────────────────────────────────────
@@ -553,7 +562,7 @@ class SimulatedLink:
         self._check()
         framed = b"".join(buffers)
         key = int.from_bytes(framed[4:6], "big")
-        self.fetching = key == FETCH
+        self.fetching, self.producing = key == FETCH, key == PRODUCE
         if key == PRODUCE:
             self._network.sends(framed)
         chance, weather = self._cluster.chance, self._cluster.weather

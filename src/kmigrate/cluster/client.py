@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from kmigrate.cluster.connection import Connection, ConnectionSettings
-from kmigrate.errors import ClusterError, ConnectionLost, Unreachable
+from kmigrate.errors import ClusterError, ConnectionLost, NoAnswer, Unreachable
 from kmigrate.kafka_types import BrokerAddress, BrokerId, Side, TopicName
 from kmigrate.wire import calls
 from kmigrate.wire.call import Call
@@ -30,7 +30,7 @@ class ClusterClient:
         self._connections: dict[BrokerAddress, Connection] = {}
         self._brokers: dict[BrokerId, BrokerAddress] = {}
         self._controller = _BOOTSTRAP
-        self._answered_last: BrokerAddress | None = None
+        self._preferred: BrokerAddress | None = None
 
     def metadata(self, topics: Sequence[TopicName] | None) -> ClusterMetadata:
         """Brokers and topics (None: all); the addresses it brings are used from now on."""
@@ -40,19 +40,26 @@ class ClusterClient:
         return found
 
     def any(self, call: Call[T]) -> T:
-        """Asks whichever broker answers, first the one that did last time; raises the last failure if none does."""
+        """Asks whichever broker answers, first the one that did last time; raises the last failure if none does.
+
+        A broker that was silent for a whole request time-out is not asked once more on a new connection.
+        """
         failure: ClusterError | None = None
         known = [*self._brokers.values(), *self._bootstrap]
-        for address in sorted(known, key=lambda address: address != self._answered_last):
+        for address in sorted(known, key=lambda address: address != self._preferred):
             try:
                 answer = self._ask(address, call)
             except (Unreachable, ConnectionLost) as error:
                 failure = error
             else:
-                self._answered_last = address
+                self._preferred = address
                 return answer
         assert failure is not None, "a cluster has at least one bootstrap address"
         raise failure
+
+    def prefer(self, address: BrokerAddress) -> None:
+        """From now on `any` asks this broker first, until it does not answer."""
+        self._preferred = address
 
     def broker(self, broker: BrokerId, call: Call[T]) -> T:
         """Asks the given broker and no other."""
@@ -75,6 +82,8 @@ class ClusterClient:
         if connection is not None:
             try:
                 answer = connection.call(call)
+            except NoAnswer:
+                raise
             except ConnectionLost:
                 connection.close()  # perhaps only idle for too long: once more on a new one
             else:

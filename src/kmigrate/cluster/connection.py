@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 
 from kmigrate.cluster.clock import steady_seconds
 from kmigrate.cluster.network import Buffer, Link
-from kmigrate.errors import BrokerRefused, ConnectionLost, ProtocolError, Unreachable
+from kmigrate.errors import BrokerRefused, ConnectionLost, NoAnswer, ProtocolError, Unreachable
 from kmigrate.kafka_types import BrokerAddress, Side
 from kmigrate.wire.call import Call, VersionRanges, api_versions, error_name
 
@@ -131,7 +131,8 @@ class Connection:
             view = memoryview(into)[:size] if size <= len(into) else memoryview(bytearray(size))
             self._fill(view)
         except BlockingIOError as error:
-            raise self._lost(f"no answer within {self._settings.request_timeout_ms} ms") from error
+            self._lost(reason := f"no answer within {self._settings.request_timeout_ms} ms")
+            raise NoAnswer(reason, side=self.side, broker=str(self.address)) from error
         except OSError as error:
             raise self._lost(str(error)) from error
         return view

@@ -85,6 +85,11 @@ _DENIED = frozenset(
 )
 
 
+THROTTLED = "throttled"
+HELD_BY_QUOTA = "held by a quota of the target cluster"
+_THROTTLES = frozenset({THROTTLED, HELD_BY_QUOTA})
+
+
 class Phase(enum.Enum):
     """Where the copier is in its life."""
 
@@ -489,7 +494,7 @@ class Copier:
             state = PartitionState.STOPPED
         elif paused:
             state = PartitionState.PAUSED
-        elif self.phase is not Phase.COPYING or (hindrance and hindrance != "throttled"):
+        elif self.phase is not Phase.COPYING or (hindrance and hindrance not in _THROTTLES):
             state = PartitionState.WAITING
         elif self.in_sync:
             state = PartitionState.IN_SYNC

@@ -205,13 +205,15 @@ class Engine:
         self._stopping = threading.Event()
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {}
+        self._started: list[Event] = []
         self._pause_seconds = dict.fromkeys(self._settings, _FIRST_PAUSE_SECONDS)
         self._grant: LeaseGrant | None = None
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Starts all workers; `poll` tells of each."""
+        """Starts all workers, which need a moment before they can be of use; `poll` tells of each."""
         self._due = dict.fromkeys(self._settings, float("-inf"))
+        self._started = self._start_due()
 
     def pids(self) -> dict[int, int | None]:
         """The process of every worker; None while there is none."""
@@ -236,7 +238,8 @@ class Engine:
 
     def poll(self, timeout_seconds: float) -> list[Event]:
         """What happened since, in order for each worker; waits for the first event. Replaces dead workers."""
-        events = self._start_due()
+        started, self._started = self._started, []
+        events = started + self._start_due()
         if not events:
             now = time.monotonic()
             waits = [timeout_seconds, *(due - now for due in self._due.values())]

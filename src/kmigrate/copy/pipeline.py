@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from kmigrate.cluster.network import Link, Network
-from kmigrate.copy.copier import Batch, Copier, Phase
+from kmigrate.copy.copier import HELD_BY_QUOTA, THROTTLED, Batch, Copier, Phase
 from kmigrate.copy.fetch_session import FetchSession
 from kmigrate.copy.inquiry import Denied, Inquiry, Question, Unclear
 from kmigrate.copy.orders import LeaseGrant, PartitionOrder, PipelineKey, PipelineOrder, WorkerSettings
@@ -110,6 +110,7 @@ class Pipeline:
         self._sent: deque[_Sent] = deque()
         self._back_off = {Side.SOURCE: _BackOff(), Side.TARGET: _BackOff()}
         self._trouble = {Side.SOURCE: "", Side.TARGET: ""}
+        self._quota_until = {Side.SOURCE: 0.0, Side.TARGET: 0.0}
         self._hindrance = ""
         self._told_hindrance = ""
         self._share_bytes = buffer_bytes
@@ -340,7 +341,8 @@ class Pipeline:
 
         A broker reads a connection's next request only when the last one is answered, and one that waits for followers
         waits long: what was sent behind it arrives late, even when we are dead. Where the sequence guards that does no
-        harm; a batch that is not guarded is sent with nothing before it.
+        harm; a batch that is not guarded is sent with nothing before it. Neither does it read while a quota is
+        exceeded: that time is waited out here.
         """
         self._hindrance = ""
         while self._loaded and len(self._sent) < MAX_REQUESTS_IN_FLIGHT:
@@ -349,7 +351,10 @@ class Pipeline:
                 self._hindrance = "waiting for the lease on the target"
                 return
             if self._meter.delay_seconds(now) > 0:
-                self._hindrance = "throttled"
+                self._hindrance = THROTTLED
+                return
+            if now < self._quota_until[Side.TARGET]:
+                self._hindrance = HELD_BY_QUOTA
                 return
             if not self._reachable(Side.TARGET):
                 return
@@ -388,7 +393,7 @@ class Pipeline:
         link = self._link(Side.TARGET, "data")
         answer = link.receive(self._answer_buffer)
         try:
-            correlation_id, answers = produce.parse_produce(answer)
+            correlation_id, throttle_ms, answers = produce.parse_produce(answer)
         except ValueError as error:
             raise self._garbled(Side.TARGET, str(error)) from error
         sent = self._sent.popleft()
@@ -405,6 +410,11 @@ class Pipeline:
             else:
                 self._note(copier)
         self._back_off[Side.TARGET].succeeded()
+        self._wait_for_quota(Side.TARGET, throttle_ms)
+
+    def _wait_for_quota(self, side: Side, throttle_ms: int) -> None:
+        if throttle_ms > 0:
+            self._quota_until[side] = self._network.monotonic_seconds() + throttle_ms / 1000
 
     def _garbled(self, side: Side, what: str) -> ClusterError:
         return ClusterError(what, side=side, broker=str(self._addresses[side]))
@@ -427,6 +437,8 @@ class Pipeline:
 
     def _send_fetch(self) -> None:
         if self._fetching is not None or not self._reachable(Side.SOURCE):
+            return
+        if self._network.monotonic_seconds() < self._quota_until[Side.SOURCE]:
             return
         if self._touched or not self._session.empty:
             self._link(Side.SOURCE, "data")  # the broker's version decides how topics are named
@@ -476,6 +488,7 @@ class Pipeline:
         if fetched.correlation_id != self._fetching[0]:
             raise self._garbled(Side.SOURCE, "a Fetch answer is not that of the request")
         self._fetching = None
+        self._wait_for_quota(Side.SOURCE, fetched.throttle_ms)
         self._session.on_answer(fetched)
         now_ms = self._network.wall_ms()
         for part in fetched.partitions:
@@ -537,14 +550,14 @@ class Pipeline:
 
     def _wait_seconds(self, now: float) -> float:
         wait = TURN_SECONDS
-        if self._hindrance == "throttled":
+        if self._hindrance == THROTTLED:
             wait = min(wait, self._meter.delay_seconds(now))
         elif self._loaded:
             wait = min(wait, PATIENCE_SECONDS)
         wait = min([wait, *(at - now for at in self._doubting.values() if at > now)])
-        for back_off in self._back_off.values():
-            if back_off.until > now:
-                wait = min(wait, back_off.until - now)
+        for until in (*(back_off.until for back_off in self._back_off.values()), *self._quota_until.values()):
+            if until > now:
+                wait = min(wait, until - now)
         return max(wait, 0.0)
 
     def _check_answers_due(self, ready: Sequence[Link]) -> None:
@@ -555,13 +568,13 @@ class Pipeline:
             self._fetching is not None
             and not self._loaded
             and self._links.get((Side.SOURCE, "data")) not in ready
-            and now - self._fetching[1] > patience + FETCH_WAIT_MS / 1000
+            and now - max(self._fetching[1], self._quota_until[Side.SOURCE]) > patience + FETCH_WAIT_MS / 1000
         ):
             raise self._garbled(Side.SOURCE, f"no answer to a Fetch within {patience:g} s")
         if (
             self._sent
             and self._links.get((Side.TARGET, "data")) not in ready
-            and now - self._sent[0].sent_at > patience
+            and now - max(self._sent[0].sent_at, self._quota_until[Side.TARGET]) > patience
         ):
             raise self._garbled(Side.TARGET, f"no answer to a Produce within {patience:g} s")
 

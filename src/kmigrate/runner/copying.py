@@ -7,6 +7,7 @@ for certain (a topic that may be gone, a leader that nobody names) leaves things
 from __future__ import annotations
 
 import logging
+import math
 import queue
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -79,6 +80,9 @@ class Copying:
         self._first_term = first_term
         self._dispatcher = Dispatcher(workers=manifest.workers, lanes=manifest.lanes, past=self._past)
         self._decisions = Decisions()
+        self._answers = desk.decisions().answers
+        self._answered_at = -math.inf
+        self._seen_of = dict.fromkeys(Side, -math.inf)
         self._moving: dict[TopicName, set[TopicPartition]] = {}
         self._ignored: set[TopicPartition] = set()
         self._cleared = set(cleared)
@@ -124,12 +128,13 @@ class Copying:
         trouble = ""
         while True:
             try:
-                side, metadata, at_seconds, reason = self._looks.get_nowait()
+                side, metadata, asked_at, at_seconds, reason = self._looks.get_nowait()
             except queue.Empty:
                 break
             trouble = reason or trouble
             if metadata is not None:
                 self._check_cluster(side, metadata.cluster_id)
+                self._seen_of[side] = asked_at
                 if self._views[side].adopt(metadata, at_seconds):
                     self.on_view_changed()
         for side, view in self._views.items():
@@ -222,7 +227,8 @@ class Copying:
         """Decides and tells what is to be done; waits for nothing."""
         decisions = self._desk.decisions()
         if decisions is not self._decisions:
-            self._adopt_decisions(decisions, now_ms)
+            self._adopt_decisions(decisions, now, now_ms)
+        self._adopt_answers()
         self._provision(now)
         if self._undispatched:
             wanted = dict(self._wanted())
@@ -241,12 +247,25 @@ class Copying:
                 number = self._dispatcher.number
                 self.positions.on_ordered(partition, each.source.topic_id, each.target.topic_id, number)
 
-    def _adopt_decisions(self, decisions: Decisions, now_ms: int) -> None:
+    def _adopt_decisions(self, decisions: Decisions, now: float, now_ms: int) -> None:
+        if decisions.answers != self._decisions.answers and decisions.answers != self._answers:
+            self._answered_at = now
         self._decisions = decisions
         ignored = {tp for tp, answer in decisions.answers.items() if answer.choice is Choice.IGNORE}
         self.board.update([self._waived(tp) for tp in ignored - self._ignored], now_ms)
         self._ignored = ignored
         self._touch()
+
+    def _adopt_answers(self) -> None:
+        """Hands answers on once both clusters were looked at again: what the operator mended counts."""
+        if self._answers is self._decisions.answers:
+            return
+        late = [side for side in Side if self._seen_of[side] < self._answered_at]
+        for side in late:
+            self._watches[side].poke()
+        if not late:
+            self._answers = self._decisions.answers
+            self._touch()
 
     def _waived(self, partition: TopicPartition) -> PartitionProgress:
         progress = self._last_word(partition)
@@ -285,7 +304,7 @@ class Copying:
                     continue
                 source, target = self._end(Side.SOURCE, partition), self._end(Side.TARGET, partition)
                 if source is not None and target is not None:
-                    answer = self._decisions.answers.get(partition)
+                    answer = self._answers.get(partition)
                     yield partition, Wanted(source, target, 0 if answer is None else answer.revision)
 
     def _may_copy_into(self, name: TopicName) -> bool:

@@ -382,7 +382,7 @@ class _CoordinatorLink:
         self._connection: Connection | None = None
 
     def find(self) -> Coordinator:
-        """Asks who the coordinator is; with an error in the answer it stays unknown."""
+        """Asks who the coordinator is, the last one first; with an error in the answer it stays unknown."""
         self._client.metadata([])  # all brokers' addresses: the bootstrap's may be the one that is down
         found = self._client.any(group_calls.find_coordinator(self._group_id))
         self.address = None if found.error else found.address
@@ -413,7 +413,9 @@ class _CoordinatorLink:
 
     def forget(self) -> None:
         """Drops connection and address: the coordinator is looked for anew."""
-        self.address = None
+        if self.address is not None:
+            self._client.prefer(self.address)
+            self.address = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None

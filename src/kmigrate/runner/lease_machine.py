@@ -12,6 +12,12 @@ the lease meanwhile: the group is Empty (DescribeGroups), and the next JoinGroup
 an empty one by one more. The generation alone is no proof: somebody who joined before our session was over and then
 died leads to + 2 as well, but without an Empty group in between. A group that is gone (emptied, without commits, and
 cleaned up) proves nothing. Whatever is not proven is `Superseded`, even if it was only our own join cut in the middle.
+Who leads that generation has proven it, since nobody else can assign in it: from then on its new member id keeps the
+claim, however many generations it takes until a SyncGroup succeeds (a coordinator that cannot replicate refuses each
+after 5 s).
+
+Such a coordinator (4.x) also holds heartbeats back behind a commit that waits for a follower. They keep us a member
+all the same, so they go on being sent, though nothing is granted without their answers.
 
 Sources: KIP-394 (member ids), KIP-848 (the newer coordinator keeps classic groups too); GroupCoordinator.scala,
 GroupMetadataManager.java.
@@ -205,6 +211,7 @@ class LeaseMachine:
         self._assignments: Mapping[str, bytes] = {}
         self._term: Term | None = None
         self._dropped = False
+        self._readmitted = False
         self._coordinator_known = False
         self._beat_due_seconds = 0.0
         self._not_before_seconds = 0.0
@@ -218,7 +225,7 @@ class LeaseMachine:
     @property
     def membership(self) -> tuple[int, str] | None:
         """Generation and member id that fence a commit; None while we do not hold the lease."""
-        if self._term is None or self._dropped or self._state in (_State.LEAVING, _State.ENDED):
+        if self._term is None or self._dropped or self._readmitted or self._state in (_State.LEAVING, _State.ENDED):
             return None
         return self._term, self._member_id
 
@@ -305,6 +312,8 @@ class LeaseMachine:
             self._generation = joined.generation
             leads = joined.leader == joined.member_id
             self._assignments = decide_assignments(joined.members, joined.leader) if leads else {}
+            if self._dropped and leads and self._nobody_came():
+                self._dropped, self._readmitted = False, True
             self._answered(_State.SYNCING)
 
     def on_synced(self, synced: Synced, sent_at: float, now: float) -> None:
@@ -344,14 +353,17 @@ class LeaseMachine:
         self._pause_seconds = _FIRST_PAUSE_SECONDS
 
     def _hold(self, sent_at: float) -> None:
-        if self._dropped:
-            assert self._term is not None, "only a holder can have been dropped"
-            if self._generation != self._term + 2:
-                self._supersede(f"another owner held the lease between term {self._term} and term {self._generation}")
-                return
-        self._dropped = False
+        if self._dropped and not self._nobody_came():
+            self._supersede(f"another owner held the lease between term {self._term} and term {self._generation}")
+            return
+        self._dropped = self._readmitted = False
         self._term = Term(self._generation)
         self._renew(sent_at)
+
+    def _nobody_came(self) -> bool:
+        """Whether the generation shows that the group was empty, and ours is the first join since."""
+        assert self._term is not None, "only a holder can have been dropped"
+        return self._generation == self._term + 2
 
     def _renew(self, sent_at: float) -> None:
         assert self._term is not None, "only a holder's grant is renewed"
@@ -368,7 +380,7 @@ class LeaseMachine:
             self._not_before_seconds = now + self._pause_seconds
             return
         self.grant = LeaseGrant(term=self._term, deadline_seconds=_PAST)
-        self._dropped = True
+        self._dropped, self._readmitted = True, False
         self._answered(_State.DESCRIBING)
 
     def _other_holds(self, owner: str) -> None:

@@ -154,10 +154,11 @@ def repeated(call: Call[T]) -> RepeatedCall[T]:
 
 
 class Looked(NamedTuple):
-    """An answer and when it came, or why there is none."""
+    """An answer, when it was asked for and when it came, or why there is none."""
 
     side: Side
     metadata: ClusterMetadata | None
+    asked_at_seconds: float
     at_seconds: float
     trouble: str
 
@@ -197,6 +198,7 @@ class Watch:
 
     def look(self) -> Looked:
         """Asks once."""
+        asked_at = time.monotonic()
         try:
             found = self._client.any(self._call)
             if found is not self._last:
@@ -207,8 +209,8 @@ class Watch:
                 by_name = self._client.any(calls.metadata(missing)).topics
                 found = replace(found, topics={**found.topics, **by_name})
         except ClusterError as error:
-            return Looked(self._client.side, None, time.monotonic(), str(error))
-        return Looked(self._client.side, found, time.monotonic(), "")
+            return Looked(self._client.side, None, asked_at, time.monotonic(), str(error))
+        return Looked(self._client.side, found, asked_at, time.monotonic(), "")
 
     def _run(self) -> None:
         while not self._ending.is_set():
@@ -216,7 +218,8 @@ class Watch:
                 looked = self.look()
             except Exception as error:
                 log.exception("watching the %s cluster failed", self._client.side)
-                looked = Looked(self._client.side, None, time.monotonic(), f"{type(error).__name__}: {error}")
+                now = time.monotonic()
+                looked = Looked(self._client.side, None, now, now, f"{type(error).__name__}: {error}")
             self._looks.put(looked)
             if not self._ending.wait(NEXT_LOOK_SECONDS):
                 self._poked.wait(self._every_seconds - NEXT_LOOK_SECONDS)

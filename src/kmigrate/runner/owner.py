@@ -102,6 +102,7 @@ class Owner:
             },
         )
         self._engine = self._make_engine(beginning)
+        self._engine.start()  # without orders and without a grant they only get ready
         grant = self._open_lease().acquire(LEASE_SECONDS)
         self._store.put(TERM, str(grant.term))
         self._engine.grant(grant)
@@ -116,7 +117,6 @@ class Owner:
             notices=beginning.notices,
             state_lost=beginning.state_lost,
         )
-        self._engine.start()
         for watch in self._watches:
             watch.start()
 

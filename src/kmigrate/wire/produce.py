@@ -30,6 +30,17 @@ class AppendAnswer(NamedTuple):
     message: str
 
 
+class ProduceAnswer(NamedTuple):
+    """A whole answer: `throttle_ms` is for how long the broker reads nothing more from this connection.
+
+    `partitions` are keyed by topic name and partition.
+    """
+
+    correlation_id: int
+    throttle_ms: int
+    partitions: dict[tuple[bytes, int], AppendAnswer]
+
+
 def serialize_produce(
     *,
     correlation_id: int,
@@ -58,15 +69,15 @@ def serialize_produce(
     return buffers
 
 
-def parse_produce(answer: memoryview) -> tuple[int, dict[tuple[bytes, int], AppendAnswer]]:
-    """(correlation id, topic name and partition → answer); raises ValueError if it is not one."""
+def parse_produce(answer: memoryview) -> ProduceAnswer:
+    """The decoded answer; raises ValueError if it is not one."""
     try:
         return _parse(answer)
     except (struct.error, IndexError) as error:
         raise ValueError(f"the Produce answer ends early: {error}") from error
 
 
-def _parse(answer: memoryview) -> tuple[int, dict[tuple[bytes, int], AppendAnswer]]:
+def _parse(answer: memoryview) -> ProduceAnswer:
     correlation_id, topics = struct.unpack_from(">ii", answer, 0)
     at = 8
     found: dict[tuple[bytes, int], AppendAnswer] = {}
@@ -88,7 +99,8 @@ def _parse(answer: memoryview) -> tuple[int, dict[tuple[bytes, int], AppendAnswe
             text, at = _string(answer, at)
             message = "; ".join(part.decode(errors="replace") for part in [text, *words] if part)
             found[topic, index] = AppendAnswer(error, base_offset, message)
-    return correlation_id, found
+    (throttle_ms,) = struct.unpack_from(">i", answer, at)
+    return ProduceAnswer(correlation_id, throttle_ms, found)
 
 
 def _string(buffer: memoryview, at: int) -> tuple[bytes, int]:

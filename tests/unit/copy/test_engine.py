@@ -65,7 +65,7 @@ def is_gone(pid: int) -> bool:
 
 
 def test_orders_go_down_and_progress_comes_up(engine: Engine) -> None:
-    assert not engine.order(0, make_orders(1, {}))
+    assert not engine.order(7, make_orders(1, {})), "there is no such worker"
     hear(engine, lambda event: isinstance(event, WorkerStarted) and event.worker == 1)
     engine.grant(LeaseGrant(term=Term(9), deadline_seconds=1e9))
     assert engine.order(0, make_orders(1, {KEY: [partition("a")]}))

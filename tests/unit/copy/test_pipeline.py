@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -235,6 +236,23 @@ def test_a_rate_far_below_the_buffer_is_kept_without_taking_links_for_lost() -> 
     assert bench.copied(bench.places[0])
     assert bench.troubles() == []
     assert bench.clock.now - 1000.0 > 20, "the rate was kept"
+
+
+def test_nothing_is_sent_while_a_quota_of_the_target_is_exceeded() -> None:
+    """The broker would read it when the quota lets it: perhaps long after our end."""
+    bench = Bench(timeout_ms=1_000)
+    bench.target.weather = Weather(throttle=1.0)
+    for _ in range(10):
+        bench.write(bench.places[0])
+        bench.pass_time(0.05)
+    bench.pass_time(30)
+    assert bench.copied(bench.places[0])
+    assert bench.troubles() == []
+    gaps = [after - before for before, after in itertools.pairwise(bench.sends)]
+    assert gaps, "it took more than one request"
+    assert min(gaps) >= 0.2, "the shortest time that the simulated broker reads nothing"
+    words = {(each.state, each.reason) for report in bench.reports for each in report.partitions}
+    assert (PartitionState.THROTTLED, "held by a quota of the target cluster") in words
 
 
 # ── giving partitions up ──────────────────────────────────────────────────────────────────────────────────────

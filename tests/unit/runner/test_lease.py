@@ -335,6 +335,58 @@ def test_any_other_generation_supersedes(generation: int) -> None:
     assert machine.next_step(121.0) == Leave(member_id="m2")
 
 
+NEWCOMER = GroupMember("n", Claim(owner="there:2").serialize())
+
+
+@pytest.mark.parametrize("others", [(), (NEWCOMER,)])
+def test_who_leads_on_coming_back_keeps_the_claim_through_failing_syncs(others: tuple[GroupMember, ...]) -> None:
+    machine = dropped(5)
+    machine.on_described(describe("Empty"), 120.0)
+    machine.on_joined(join_error(79, "m2"), 121.0)
+    machine.on_member_id_saved()
+    machine.on_joined(joined(7, *others, me="m2"), 121.0)
+    for generation in (8, 9):
+        machine.on_synced(Synced(15, b""), 121.0, 126.0)
+        assert machine.membership is None
+        machine.on_coordinator(FOUND, 126.5)
+        machine.on_synced(Synced(27, b""), 126.5, 126.5)
+        assert machine.next_step(127.0) == Join(
+            member_id="m2", metadata=Claim(owner="here:1", term=Term(5)).serialize()
+        )
+        machine.on_joined(joined(generation, *others, me="m2", term=5), 127.0)
+    assert machine.grant == LeaseGrant(term=Term(5), deadline_seconds=0.0)
+    machine.on_synced(Synced(0, b"holder"), 128.0, 128.0)
+    assert machine.grant == LeaseGrant(term=Term(9), deadline_seconds=128.0 + 0.6 * SESSION)
+    assert machine.membership == (9, "m2")
+
+
+def test_who_comes_back_behind_another_leader_must_get_the_lease_at_once() -> None:
+    machine = dropped(5)
+    machine.on_described(describe("Empty"), 120.0)
+    machine.on_joined(join_error(79, "m2"), 121.0)
+    machine.on_member_id_saved()
+    machine.on_joined(joined(7, me="m2", leader="n"), 121.0)
+    machine.on_synced(Synced(27, b""), 121.0, 121.0)
+    step = machine.next_step(121.0)
+    assert step == Join(member_id="m2", metadata=Claim(owner="here:1").serialize())
+    machine.on_joined(joined(8, me="m2"), 122.0)
+    machine.on_synced(Synced(0, b"holder"), 122.0, 122.0)
+    assert isinstance(machine.error, Superseded)
+
+
+def test_who_came_back_and_is_dropped_again_needs_the_proof_anew() -> None:
+    machine = dropped(5)
+    machine.on_described(describe("Empty"), 120.0)
+    machine.on_joined(join_error(79, "m2"), 121.0)
+    machine.on_member_id_saved()
+    machine.on_joined(joined(7, me="m2"), 121.0)
+    machine.on_synced(Synced(25, b""), 121.0, 121.0)
+    assert machine.next_step(121.0) == Describe()
+    machine.on_described(describe("Empty"), 122.0)
+    rejoin(machine, 9)
+    assert isinstance(machine.error, Superseded)
+
+
 @pytest.mark.parametrize("state", ["Stable", "PreparingRebalance", "CompletingRebalance"])
 def test_a_group_in_use_supersedes(state: str) -> None:
     machine = dropped()
@@ -393,11 +445,29 @@ class FakeMember:
     sync_answer: Answer | None = None
 
 
+@dataclass(frozen=True)
+class FakeGroup:
+    """A group as it lies in the coordinator's log; `metadata` of each member."""
+
+    state: str
+    generation: int
+    leader: str
+    metadata: Mapping[str, bytes]
+    assignments: Mapping[str, bytes]
+
+
 @dataclass
 class FakeCoordinator:
-    """The classic protocol as brokers keep it: sessions, rebalances, generations; the leader may change."""
+    """The classic protocol as brokers keep it: sessions, rebalances, generations; the leader may change.
+
+    While `stalled` nothing is replicated: a SyncGroup is refused after 5 s, a heartbeat counts without an answer. What
+    was replicated last is what another coordinator takes over.
+    """
 
     chance: random.Random
+    later: Callable[[float, Callable[[], None]], None]
+    stalled: bool = False
+    replicated: FakeGroup | None = None
     state: str = "Empty"
     generation: int = 0
     leader: str = ""
@@ -423,7 +493,33 @@ class FakeCoordinator:
             case Sync():
                 self._sync(step, now, answer)
             case Beat():
-                answer(self._beat(step, now))
+                error = self._beat(step, now)
+                if error or not self.stalled:
+                    answer(error)
+
+    def settle(self) -> None:
+        """What is known in memory now is replicated, if it can be."""
+        if not self.stalled and self.state in ("Stable", "Empty"):
+            metadata = {name: member.metadata for name, member in self.members.items()}
+            self.replicated = FakeGroup(self.state, self.generation, self.leader, metadata, self.assignments)
+
+    def recover(self, now: float, *, elsewhere: bool) -> None:
+        """Replication works again; or another coordinator takes over what was replicated, and answers no old call."""
+        self.stalled = False
+        if elsewhere:
+            group = self.replicated or FakeGroup("Empty", 0, "", {}, {})
+            self.state, self.generation, self.leader = group.state, group.generation, group.leader
+            self.members = {name: FakeMember(said, now + SESSION) for name, said in group.metadata.items()}
+            self.assignments, self.pending, self.rebalance_ends = group.assignments, set(), math.inf
+        self.settle()
+
+    def _refuse_sync(self, generation: int, now: float) -> None:
+        if self.generation == generation and self.state == "CompletingRebalance":
+            for member in self.members.values():
+                if member.sync_answer:
+                    member.sync_answer(Synced(15, b""))
+                    member.sync_answer = None
+            self._prepare(now)
 
     def expire(self, now: float) -> None:
         gone = [name for name, m in self.members.items() if m.expires <= now and m.join_answer is None]
@@ -466,6 +562,7 @@ class FakeCoordinator:
         self.rebalance_ends = math.inf
         if not self.members:
             self.state = "Empty"
+            self.settle()
             return
         self.state = "CompletingRebalance"
         if self.leader not in self.members or self.chance.random() < 0.2:
@@ -490,7 +587,11 @@ class FakeCoordinator:
         else:
             member.expires, member.sync_answer = now + SESSION, answer
             if step.member_id == self.leader and self.state == "CompletingRebalance":
+                if self.stalled:
+                    self.later(5.0, lambda: self._refuse_sync(step.generation, now + 5.0))
+                    return
                 self.state, self.assignments = "Stable", step.assignments
+                self.settle()
             if self.state == "Stable":
                 for name, each in self.members.items():
                     if each.sync_answer:
@@ -516,8 +617,8 @@ class Simulation:
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
-        self.coordinator = FakeCoordinator(chance)
         self.now = 1000.0
+        self.coordinator = FakeCoordinator(chance, self.at)
         self.events: list[tuple[float, int, Callable[[], None]]] = []
         self.order = itertools.count()
         self.history: list[str] = []
@@ -645,7 +746,12 @@ def simulate(chance: random.Random) -> Simulation:
     def disturb() -> None:
         world.at(chance.uniform(0.5, 12), disturb)
         victim = chance.choice(owners) if owners else None
-        match chance.choice(["come", "come", "freeze", "cut", "cut", "die"]):
+        match chance.choice(["come", "come", "freeze", "cut", "cut", "die", "stall", "stall"]):
+            case "stall" if not world.coordinator.stalled:
+                world.coordinator.stalled = True
+                elsewhere = chance.random() < 0.3
+                seconds = chance.uniform(1, 5 * SESSION)
+                world.at(seconds, lambda: world.coordinator.recover(world.now, elsewhere=elsewhere))
             case "freeze" if victim:
                 victim.asleep_until = world.now + chance.uniform(1, 3 * SESSION)
             case "cut" if victim:

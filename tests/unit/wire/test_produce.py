@@ -56,12 +56,12 @@ def test_a_request_is_read_by_the_library_as_it_was_meant(
 PART = st.tuples(INT16, INT64, st.lists(st.none() | st.text(max_size=9), max_size=3), st.none() | st.text(max_size=9))
 
 
-def answer_bytes(correlation_id: int, topics: dict[str, dict[int, tuple]]) -> bytes:
+def answer_bytes(correlation_id: int, topics: dict[str, dict[int, tuple]], throttle_ms: int = 0) -> bytes:
     topic_class = ProduceResponse.TopicProduceResponse
     part_class = topic_class.PartitionProduceResponse
     answer = ProduceResponse(
         version=VERSION,
-        throttle_time_ms=0,
+        throttle_time_ms=throttle_ms,
         responses=[
             topic_class(
                 name=name,
@@ -92,8 +92,8 @@ def answer_bytes(correlation_id: int, topics: dict[str, dict[int, tuple]]) -> by
 def test_an_answer_of_the_library_is_read_as_it_was_meant(
     correlation_id: int, topics: dict[str, dict[int, tuple]]
 ) -> None:
-    found_id, found = parse_produce(memoryview(answer_bytes(correlation_id, topics)))
-    assert found_id == correlation_id
+    found_id, throttle_ms, found = parse_produce(memoryview(answer_bytes(correlation_id, topics, throttle_ms=250)))
+    assert (found_id, throttle_ms) == (correlation_id, 250)
     assert found == {
         (name.encode(), index): AppendAnswer(error, base, "; ".join(text for text in [message, *words] if text))
         for name, parts in topics.items()
@@ -102,9 +102,8 @@ def test_an_answer_of_the_library_is_read_as_it_was_meant(
 
 
 def test_an_answer_that_ends_early_is_refused_at_every_length() -> None:
-    answer = answer_bytes(5, {"orders": {0: (87, -1, ["no key"], "invalid"), 7: (0, 33, [], None)}})
-    whole = answer[:-4]  # what comes last, the throttle time, is not read
-    assert len(parse_produce(memoryview(whole))[1]) == 2
+    whole = answer_bytes(5, {"orders": {0: (87, -1, ["no key"], "invalid"), 7: (0, 33, [], None)}})
+    assert len(parse_produce(memoryview(whole)).partitions) == 2
     for length in range(len(whole)):
         with pytest.raises(ValueError, match="early"):
             parse_produce(memoryview(whole)[:length])

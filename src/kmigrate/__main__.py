@@ -1,0 +1,5 @@
+"""`python -m kmigrate`."""
+
+from kmigrate.cli import main
+
+main()
