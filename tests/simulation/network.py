@@ -448,10 +448,12 @@ class Connection:
         self.clock = broker.cluster.clock
         self.queue: deque[tuple[float, bytes]] = deque()
         self.busy = self.orphaned = False
+        self.deaf_until = 0.0
         broker.connections[self] = None
 
     def travel(self, framed: bytes, seconds: float) -> None:
         """A request is on its way; requests arrive in the order in which they were sent."""
+        self.broker.cluster.seen["sent into a quota"] += self.clock.now < self.deaf_until
         at = max(self.clock.now + seconds, self.queue[-1][0] if self.queue else 0.0)
         self.queue.append((at, framed))
         self.clock.at(at, self._pump)
@@ -484,7 +486,8 @@ class Connection:
         elif self._is_fetch(answer):
             (muted_ms,) = struct.unpack_from(">i", answer, 5)
         cluster.seen["quotas"] += muted_ms > 0
-        self.clock.at(self.clock.now + muted_ms / 1000, self._next)
+        self.deaf_until = self.clock.now + muted_ms / 1000
+        self.clock.at(self.deaf_until, self._next)
         if self.orphaned:
             return
         if cluster.chance.random() < cluster.weather.cut:
