@@ -109,6 +109,7 @@ class Cluster:
         self.parked: list[Parked] = []
         self.appended: Callable[[TopicPartition], None] = lambda partition: None
         self.seen: Counter[str] = Counter()
+        self.largest_fetch = 0
         self.flips: Counter[tuple[TopicPartition, int]] = Counter()
 
     def address(self, broker: int) -> BrokerAddress:
@@ -253,6 +254,7 @@ class Broker:
     def _fetch(self, request: FetchRequest, answer: Callable[[bytes], None]) -> None:
         cluster, chance = self.cluster, self.cluster.chance
         cluster.seen["fetch requests"] += 1
+        cluster.largest_fetch = max(cluster.largest_fetch, request.max_bytes)
         cluster.seen["wishes"] += len(request.parts)
         session: _Session | None = None
         wanted = {(part.topic, part.partition): (part, -1, -1) for part in request.parts}
@@ -604,6 +606,10 @@ class SimulatedLink:
         assert int.from_bytes(answer[:4], "big") == correlation_id
         return call.decode(call.newest, answer)
 
+    @property
+    def opened_in_seconds(self) -> float:
+        return 0.001 if self._network.near else 0.1
+
     def highest_version(self, api_key: int) -> int:
         return self._cluster.fetch_version if api_key == FETCH else 12
 
@@ -632,6 +638,7 @@ class SimulatedNetwork:
     ) -> None:
         self._clusters = clusters
         self._clock = clusters[Side.SOURCE].clock
+        self.near = True
         self.timeout_seconds = timeout_seconds
         self.sends = before_send
         self.meanwhile = meanwhile

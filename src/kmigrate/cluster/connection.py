@@ -49,7 +49,9 @@ class Connection:
         self._buffer = bytearray(_CALL_BUFFER_BYTES)
         self._length = bytearray(4)
         self._failure: str | None = None
+        began = steady_seconds()
         self._socket = self._open()
+        self.opened_in_seconds = steady_seconds() - began
         self._offered: VersionRanges = {}
         self._offered = self._ask_versions()
 

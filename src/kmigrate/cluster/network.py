@@ -18,6 +18,10 @@ T = TypeVar("T")
 class Link(Protocol):
     """One connection to one broker. Every method may raise ConnectionLost; the link is of no use afterwards."""
 
+    @property
+    def opened_in_seconds(self) -> float:
+        """How long opening it took: about one round trip to the broker."""
+
     def send(self, buffers: Sequence[Buffer]) -> None:
         """Sends the buffers, in order, completely."""
 

@@ -28,6 +28,10 @@ MAX_REQUESTS_IN_FLIGHT = 5
 FETCH_WAIT_MS = 500
 ANSWER_MARGIN_BYTES = 64 << 10
 """What an answer needs besides the batches themselves."""
+NEAR_SECONDS = 0.01
+"""A source broker within this is near: waiting for its answers costs little …"""
+NEAR_FETCH_BYTES = 3 << 20
+"""… and answers of this size stay in the processor's cache until they are sent. Measured; see docs/performance.md."""
 SMALLEST_SHARE_BYTES = 64 << 10
 TURN_SECONDS = 0.5
 BUSY_SECONDS = 0.05
@@ -86,7 +90,7 @@ class Pipeline:
         self._client_id = settings.client_id.encode()
         self._buffer = bytearray(buffer_bytes + ANSWER_MARGIN_BYTES)
         self._answer_buffer = bytearray(64 << 10)
-        self._max_bytes = buffer_bytes
+        self._buffer_bytes = self._max_bytes = buffer_bytes
         self._append_timeout_ms = max(1_000, settings.request_timeout_ms * 2 // 3)
         behind_seconds = (MAX_REQUESTS_IN_FLIGHT - 1) * self._append_timeout_ms / 1000
         self._inquiry = Inquiry(network, settings.producer_id, settings.expiration_ms // 2, behind_seconds)
@@ -227,6 +231,9 @@ class Pipeline:
             if (side, purpose) == (Side.SOURCE, "data"):
                 by_id = link.highest_version(fetch.API_KEY) >= fetch.BY_ID
                 self._speak(fetch.BY_ID if by_id else fetch.BY_NAME)
+                near = link.opened_in_seconds < NEAR_SECONDS
+                self._max_bytes = min(self._buffer_bytes, NEAR_FETCH_BYTES) if near else self._buffer_bytes
+                self._set_share()
         return link
 
     def _speak(self, version: int) -> None:

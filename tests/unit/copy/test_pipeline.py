@@ -162,6 +162,20 @@ def test_a_batch_larger_than_the_buffer_is_copied() -> None:
     assert all(bench.copied(place) for place in bench.places)
 
 
+@pytest.mark.parametrize(
+    ("near", "buffer_bytes", "largest"),
+    [(True, 16 << 20, 3 << 20), (False, 16 << 20, 16 << 20), (True, 1 << 20, 1 << 20)],
+)
+def test_only_a_far_source_is_asked_for_the_whole_buffer(near: bool, buffer_bytes: int, largest: int) -> None:
+    bench = Bench(2, buffer_bytes=buffer_bytes)
+    bench.network.near = near
+    for place in bench.places:
+        bench.write(place, 3)
+    bench.pass_time(3)
+    assert all(bench.copied(place) for place in bench.places)
+    assert bench.source.largest_fetch == largest
+
+
 def test_many_idle_partitions_are_named_once() -> None:
     bench = Bench(300)
     bench.pass_time(10)
