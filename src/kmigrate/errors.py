@@ -12,6 +12,7 @@
     └── ClusterError              exit 1   talking to a cluster went wrong; names the cluster and the broker
         ├── Unreachable                    no connection: DNS, refused, time-out; retried while running
         ├── ConnectionLost                 the connection broke: what was under way has an unknown outcome
+        │   └── NoAnswer                   an answer did not come within the request time-out
         ├── BrokerRefused                  the broker answered with an error code
         └── ProtocolError                  an answer that cannot be what was asked for
 

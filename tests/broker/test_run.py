@@ -249,6 +249,7 @@ def test_a_deleted_target_topic_stops_and_is_created_anew_only_when_told(
     assert topic not in admin.list_topics(timeout=30).topics
     answered = migration.command("resume", "-t", topic, "--recreate", "--yes")
     assert answered.returncode == 0, answered.stderr
+    wait_until("the answer was taken up", lambda: migration.status()["state"] != "STOPPED", evidence=migration.evidence)
     migration.wait_in_sync()
     assert_equal(source_cluster, target_cluster, topic)
     migration.stop()

@@ -15,6 +15,9 @@ from tests.simulation.wire import FetchPart, fetch_answer, read_fetch_request
 class LogLink:
     """One errand link to the leader of some partitions; override the hooks to make things happen."""
 
+    client_id = b"simulated"
+    opened_in_seconds = 0.001
+
     def __init__(self, logs: Mapping[TopicPartition, PartitionLog]) -> None:
         self.logs = logs
         self.asked: list[str] = []

@@ -606,6 +606,8 @@ class SimulatedLink:
         assert int.from_bytes(answer[:4], "big") == correlation_id
         return call.decode(call.newest, answer)
 
+    client_id = b"simulated"
+
     @property
     def opened_in_seconds(self) -> float:
         return 0.001 if self._network.near else 0.1
@@ -657,7 +659,7 @@ class SimulatedNetwork:
         self._clock.wait(until, lambda: any(link.ready for link in simulated))
         return [link for link in simulated if link.ready]
 
-    def monotonic_seconds(self) -> float:
+    def steady_seconds(self) -> float:
         return self._clock.now
 
     def wall_ms(self) -> int:

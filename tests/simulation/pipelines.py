@@ -13,7 +13,15 @@ from collections.abc import Sequence
 
 from kmigrate.copy.assign import Handover, Leaders, assign
 from kmigrate.copy.copier import WINDOW
-from kmigrate.copy.orders import LeaseGrant, PartitionOrder, PipelineKey, PipelineOrder, Remembered, WorkerSettings
+from kmigrate.copy.orders import (
+    LeaseGrant,
+    LinkSettings,
+    PartitionOrder,
+    PipelineKey,
+    PipelineOrder,
+    Remembered,
+    WorkerSettings,
+)
 from kmigrate.copy.pipeline import Pipeline
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import PartitionState, StopKind
@@ -74,8 +82,10 @@ class Owner:
         self.lanes = world.chance.choice([1, 1, 2])
         self.settings = WorkerSettings(
             worker=0,
-            client_id="simulated",
-            request_timeout_ms=world.chance.choice([3_000, 9_000, 30_000]),
+            links=dict.fromkeys(
+                Side,
+                LinkSettings(client_id="simulated", request_timeout_ms=world.chance.choice([3_000, 9_000, 30_000])),
+            ),
             producer_id=OURS,
             memory_bytes=1 << 20,
             expiration_ms=DAY_MS,
@@ -140,7 +150,7 @@ class Owner:
         world = self.world
         network = SimulatedNetwork(
             {Side.SOURCE: world.source, Side.TARGET: world.target},
-            timeout_seconds=self.settings.request_timeout_ms / 1000,
+            timeout_seconds=self.settings.links[Side.TARGET].request_timeout_ms / 1000,
             before_send=before_send,
             meanwhile=lambda: world.meanwhile(self, key),
         )

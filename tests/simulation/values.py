@@ -130,7 +130,7 @@ class _Clock:
     def wait(self, links: Sequence[Link], timeout_seconds: float) -> Sequence[Link]:
         raise NotImplementedError
 
-    def monotonic_seconds(self) -> float:
+    def steady_seconds(self) -> float:
         return self._world.now
 
     def wall_ms(self) -> int:

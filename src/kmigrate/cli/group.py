@@ -40,6 +40,9 @@ A first migration:
 What this version does: it creates the selected topics on the target, holds them (nothing expires there) and
 copies records with identical offsets, headers and timestamps, for as long as it runs.
 
+What it does not copy yet stops its partition as UNSUPPORTED, with the offset: a log that does not start at 0,
+gaps and transactions, formats v0 and v1, LogAppendTime. Both clusters must be Kafka 2.8 or newer.
+
 What does not exist yet: init, check, plan, apply; TLS and SASL; consumer groups and their offsets; message
 query and verify; ACLs, quotas and users; fences and the cutover. Topics stay under hold on the target until
 the cutover exists: restore their settings yourself before applications depend on them.

@@ -1,4 +1,7 @@
-"""The log of a migration: JSON, one object a line, in its folder; at most ten files of 50 MB."""
+"""The log of a migration: JSON, one object a line, in its folder; at most ten files of 50 MB.
+
+What a worker prints before it dies, a traceback, goes into the same file as it is.
+"""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def migration_options(command: F) -> F:
         "--state",
         metavar="DIR",
         type=click.Path(file_okay=False, path_type=Path),
-        help="Where migrations keep their folders.  [default: $XDG_STATE_HOME/kmigrate]",
+        help="Where migrations keep their folders.  [default: $XDG_STATE_HOME/kmigrate, or ~/.local/state/kmigrate]",
     )(command)
     return click.option(
         "-f",

@@ -37,14 +37,16 @@ NEXT_RUN = "kmigrate run -f FILE follows new records; the target's topics stay u
 EXAMPLES = """\b
 Examples:
   kmigrate run -f orders.yaml                    copy until Ctrl-C
-  kmigrate run -f orders.yaml --until in-sync    end when everything is copied
+  kmigrate run -f orders.yaml --until in-sync    end once it is in sync
 """
 
 
 @click.command(epilog=EXAMPLES)
 @migration_options
 @click.option(
-    "--until", type=click.Choice(["in-sync"]), help="End when everything is copied; exit 4 if a partition stopped."
+    "--until",
+    type=click.Choice(["in-sync"]),
+    help="End when everything that could be read at the start is copied; exit 4 if a partition stopped.",
 )
 @message_options
 @click.pass_context

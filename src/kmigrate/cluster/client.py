@@ -5,8 +5,7 @@ For everything outside the hot path. Not thread-safe: each thread has its own cl
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 from kmigrate.cluster.connection import Connection, ConnectionSettings
@@ -93,29 +92,6 @@ class ClusterClient:
         answer = connection.call(call)
         self._connections[address] = connection
         return answer
-
-    def unreachable_brokers(self) -> list[tuple[BrokerAddress, str]]:
-        """Every advertised broker that cannot be connected to from here, with the reason."""
-        failures = []
-        for address in self._brokers.values():
-            if address in self._connections:
-                continue
-            try:
-                self._connections[address] = Connection(self.side, address, self._settings)
-            except ClusterError as error:
-                failures.append((address, error.reason))
-        return failures
-
-    def retry(self, attempt: Callable[[], T], *, seconds: float, pause_seconds: float = 0.2) -> T:
-        """Repeats an attempt that fails for want of a connection, until the time is over."""
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                return attempt()
-            except (Unreachable, ConnectionLost):
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(pause_seconds)
 
     def close(self) -> None:
         for connection in self._connections.values():

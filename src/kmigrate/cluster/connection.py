@@ -44,6 +44,7 @@ class Connection:
     def __init__(self, side: Side, address: BrokerAddress, settings: ConnectionSettings) -> None:
         self.side = side
         self.address = address
+        self.client_id = settings.client_id.encode()
         self._settings = settings
         self._correlation_id = 0
         self._buffer = bytearray(_CALL_BUFFER_BYTES)
@@ -207,7 +208,7 @@ class RealNetwork:
             poller.register(number, select.POLLIN)
         return [connections[number] for number, _event in poller.poll(max(0.0, timeout_seconds) * 1000)]
 
-    def monotonic_seconds(self) -> float:
+    def steady_seconds(self) -> float:
         return steady_seconds()
 
     def wall_ms(self) -> int:

@@ -19,6 +19,10 @@ class Link(Protocol):
     """One connection to one broker. Every method may raise ConnectionLost; the link is of no use afterwards."""
 
     @property
+    def client_id(self) -> bytes:
+        """What requests laid out by hand carry as client id; quotas go by it."""
+
+    @property
     def opened_in_seconds(self) -> float:
         """How long opening it took: about one round trip to the broker."""
 
@@ -26,7 +30,7 @@ class Link(Protocol):
         """Sends the buffers, in order, completely."""
 
     def receive(self, into: bytearray) -> memoryview:
-        """Waits for one whole answer and returns it without its length; grows `into` only if it must.
+        """Waits for one whole answer and returns it without its length.
 
         The view lies in `into`, or in memory of its own if the answer is larger than that.
         """
@@ -53,7 +57,7 @@ class Network(Protocol):
     def wait(self, links: Sequence[Link], timeout_seconds: float) -> Sequence[Link]:
         """Waits until an answer can be read from one of the links, or the time is over; returns those that can."""
 
-    def monotonic_seconds(self) -> float:
+    def steady_seconds(self) -> float:
         """The monotonic clock, the same in every process of this machine."""
 
     def wall_ms(self) -> int:

@@ -45,10 +45,9 @@ def fingerprint(batch: memoryview) -> memoryview:
 class TailReader:
     """Reads over a link that nobody else uses meanwhile."""
 
-    def __init__(self, side: Side, link: Link, client_id: str = "kmigrate") -> None:
+    def __init__(self, side: Side, link: Link) -> None:
         self._side = side
         self._link = link
-        self._client_id = client_id.encode()
 
     def read(
         self,
@@ -96,7 +95,7 @@ class TailReader:
         request = fetch.serialize_fetch(
             version=version,
             correlation_id=self._link.next_correlation_id(),
-            client_id=self._client_id,
+            client_id=self._link.client_id,
             max_wait_ms=MAX_WAIT_MS,
             max_bytes=ANSWER_BYTES,
             isolation_level=0,

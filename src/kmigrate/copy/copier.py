@@ -40,7 +40,7 @@ PRODUCER_EPOCH = 0
 """Data batches always carry epoch 0: a higher one would restart their sequence."""
 IN_SYNC_PATIENCE_MS = 2_000
 """How long a mark on the source may stay uncopied before the partition no longer counts as in sync."""
-FRUITLESS_SEQUENCES = 5
+MOST_REFUSALS = 5
 """Refused sequences in a row, at an unmoved log end, before the target's refusal is final."""
 _OLDER_MAGIC_BYTES = MAGIC_OFFSET + 1
 
@@ -86,6 +86,7 @@ _DENIED = frozenset(
 
 
 THROTTLED = "throttled"
+WAITING_FOR_LEASE = "waiting for the lease on the target"
 HELD_BY_QUOTA = "held by a quota of the target cluster"
 _THROTTLES = frozenset({THROTTLED, HELD_BY_QUOTA})
 
@@ -438,7 +439,7 @@ class Copier:
             return
         self.fruitless += 1
         self._refused += answer.error in _COUNTED_DOUBTS
-        if answer.error in _UNKNOWN_OUTCOMES and self._refused < FRUITLESS_SEQUENCES:
+        if answer.error in _UNKNOWN_OUTCOMES and self._refused < MOST_REFUSALS:
             self.on_doubt(f"target: {name}")
             return
         evidence = f"{name} ({answer.error})" + (f": {answer.message}" if answer.message else "")

@@ -222,7 +222,7 @@ class Inquiry:
         guarded = end.last_sequence is not None and self._network.wall_ms() < end.last_timestamp_ms + self._guarded_ms
         if question.quiet is Quiet.NEEDLESS or (question.quiet is Quiet.UNLESS_GUARDED and guarded):
             return False
-        now = self._network.monotonic_seconds()
+        now = self._network.steady_seconds()
         seen_end, since = self._quiet.get(tp, (None, now))
         if seen_end != end.end:
             since = now

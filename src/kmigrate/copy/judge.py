@@ -1,7 +1,7 @@
-"""Sorts record batches: which go to the target as they are, and why the others do not.  (pure)
+"""Says of a record batch that cannot go to the target as it is why not, and how its partition stops.  (pure)
 
 The copier's loop handles *as it is* by itself; everything else comes here, and the first case of the table that holds
-decides. A refusal is believed only when the same bytes were refused twice, the second time freshly fetched.
+decides. A refusal is believed only the second time in a row at the same offset, freshly fetched.
 """
 
 from __future__ import annotations

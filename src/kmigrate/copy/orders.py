@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from kmigrate.kafka_types import (
     LeaderEpoch,
     Offset,
     ProducerId,
+    Side,
     Term,
     TopicId,
     TopicPartition,
@@ -88,12 +90,20 @@ class LeaseGrant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSettings:
+    """How a worker speaks to the brokers of one cluster."""
+
+    client_id: str
+    request_timeout_ms: int
+    connect_timeout_ms: int = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
     """What a worker is told once, at its start."""
 
     worker: int
-    client_id: str
-    request_timeout_ms: int
+    links: Mapping[Side, LinkSettings]
     producer_id: ProducerId
     memory_bytes: int
     expiration_ms: int

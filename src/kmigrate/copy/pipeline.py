@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from kmigrate.cluster.network import Link, Network
-from kmigrate.copy.copier import HELD_BY_QUOTA, THROTTLED, Batch, Copier, Phase
+from kmigrate.copy.copier import HELD_BY_QUOTA, THROTTLED, WAITING_FOR_LEASE, Batch, Copier, Phase
 from kmigrate.copy.fetch_session import FetchSession
 from kmigrate.copy.inquiry import Denied, Inquiry, Question, Unclear
 from kmigrate.copy.orders import LeaseGrant, PartitionOrder, PipelineKey, PipelineOrder, WorkerSettings
@@ -87,11 +87,11 @@ class Pipeline:
         self._network = network
         self._addresses = {Side.SOURCE: source, Side.TARGET: target}
         self._meter = meter
-        self._client_id = settings.client_id.encode()
+        self._patience_seconds = {side: link.request_timeout_ms / 1000 for side, link in settings.links.items()}
         self._buffer = bytearray(buffer_bytes + ANSWER_MARGIN_BYTES)
         self._answer_buffer = bytearray(64 << 10)
         self._buffer_bytes = self._max_bytes = buffer_bytes
-        self._append_timeout_ms = max(1_000, settings.request_timeout_ms * 2 // 3)
+        self._append_timeout_ms = max(1_000, settings.links[Side.TARGET].request_timeout_ms * 2 // 3)
         behind_seconds = (MAX_REQUESTS_IN_FLIGHT - 1) * self._append_timeout_ms / 1000
         self._inquiry = Inquiry(network, settings.producer_id, settings.expiration_ms // 2, behind_seconds)
 
@@ -142,8 +142,8 @@ class Pipeline:
         try:
             self._ask_standings()
             self._walk_patrol()
-            until = self._network.monotonic_seconds() + BUSY_SECONDS
-            while self._send_and_wait() and self._network.monotonic_seconds() < until:
+            until = self._network.steady_seconds() + BUSY_SECONDS
+            while self._send_and_wait() and self._network.steady_seconds() < until:
                 pass  # answers come as fast as they are read: adopting and reporting have a moment
         except ClusterError as error:
             self._on_failure(error)
@@ -159,7 +159,7 @@ class Pipeline:
 
     def _adopt(self, order: PipelineOrder | None, number: int, paused: bool, grant: LeaseGrant) -> None:
         if grant is not self._grant:
-            lapsed = self._grant.term >= 0 and self._network.monotonic_seconds() >= self._grant.deadline_seconds
+            lapsed = self._grant.term >= 0 and self._network.steady_seconds() >= self._grant.deadline_seconds
             self._grant = grant
             if lapsed:
                 self._doubt_all(self._copiers.values(), "the lease was lost and regained")
@@ -245,10 +245,10 @@ class Pipeline:
             self._touch_all()
 
     def _reachable(self, side: Side) -> bool:
-        return self._network.monotonic_seconds() >= self._back_off[side].until
+        return self._network.steady_seconds() >= self._back_off[side].until
 
     def _on_failure(self, error: ClusterError) -> None:
-        self._back_off[error.side].failed(self._network.monotonic_seconds())
+        self._back_off[error.side].failed(self._network.steady_seconds())
         self._trouble[error.side] = str(error)
         self._urgent = True
         self._drop_links(error.side, str(error))
@@ -284,7 +284,7 @@ class Pipeline:
         if copier.phase in (Phase.DOUBT, Phase.ASKING):
             if copier not in self._doubting:
                 wait = min(LAST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * copier.fruitless)
-                self._doubting[copier] = self._network.monotonic_seconds() + wait
+                self._doubting[copier] = self._network.steady_seconds() + wait
         else:
             self._doubting.pop(copier, None)
 
@@ -296,7 +296,7 @@ class Pipeline:
     def _ask_standings(self) -> None:
         if not self._doubting or not (self._reachable(Side.SOURCE) and self._reachable(Side.TARGET)):
             return
-        now = self._network.monotonic_seconds()
+        now = self._network.steady_seconds()
         due = [c for c, at in self._doubting.items() if at <= now and c.wants_standing()]
         if not due:
             return
@@ -320,7 +320,7 @@ class Pipeline:
 
     def _walk_patrol(self) -> None:
         """Looks at the log ends of some idle partitions: a foreign record there must not wait for our next batch."""
-        now = self._network.monotonic_seconds()
+        now = self._network.steady_seconds()
         if now < self._patrol_at or not self._reachable(Side.TARGET):
             return
         self._patrol_at = now + PATROL_SECONDS
@@ -353,9 +353,9 @@ class Pipeline:
         """
         self._hindrance = ""
         while self._loaded and len(self._sent) < MAX_REQUESTS_IN_FLIGHT:
-            now = self._network.monotonic_seconds()
+            now = self._network.steady_seconds()
             if now >= self._grant.deadline_seconds:
-                self._hindrance = "waiting for the lease on the target"
+                self._hindrance = WAITING_FOR_LEASE
                 return
             if self._meter.delay_seconds(now) > 0:
                 self._hindrance = THROTTLED
@@ -388,7 +388,7 @@ class Pipeline:
             link.send(
                 produce.serialize_produce(
                     correlation_id=correlation_id,
-                    client_id=self._client_id,
+                    client_id=link.client_id,
                     timeout_ms=self._append_timeout_ms,
                     batches=batches,
                 )
@@ -421,7 +421,7 @@ class Pipeline:
 
     def _wait_for_quota(self, side: Side, throttle_ms: int) -> None:
         if throttle_ms > 0:
-            self._quota_until[side] = self._network.monotonic_seconds() + throttle_ms / 1000
+            self._quota_until[side] = self._network.steady_seconds() + throttle_ms / 1000
 
     def _garbled(self, side: Side, what: str) -> ClusterError:
         return ClusterError(what, side=side, broker=str(self._addresses[side]))
@@ -445,7 +445,7 @@ class Pipeline:
     def _send_fetch(self) -> None:
         if self._fetching is not None or not self._reachable(Side.SOURCE):
             return
-        if self._network.monotonic_seconds() < self._quota_until[Side.SOURCE]:
+        if self._network.steady_seconds() < self._quota_until[Side.SOURCE]:
             return
         if self._touched or not self._session.empty:
             self._link(Side.SOURCE, "data")  # the broker's version decides how topics are named
@@ -467,13 +467,13 @@ class Pipeline:
         link = self._link(Side.SOURCE, "data")
         request = self._session.request()
         correlation_id = link.next_correlation_id()
-        self._fetching = correlation_id, self._network.monotonic_seconds()
+        self._fetching = correlation_id, self._network.steady_seconds()
         link.send(
             [
                 fetch.serialize_fetch(
                     version=self._fetch_version,
                     correlation_id=correlation_id,
-                    client_id=self._client_id,
+                    client_id=link.client_id,
                     max_wait_ms=FETCH_WAIT_MS,
                     max_bytes=self._max_bytes,
                     isolation_level=calls.READ_COMMITTED,
@@ -513,7 +513,7 @@ class Pipeline:
             self._note(copier)
         self._set_share()
         self._back_off[Side.SOURCE].succeeded()
-        self._last_sent_at = self._network.monotonic_seconds()
+        self._last_sent_at = self._network.steady_seconds()
 
     def _set_share(self) -> None:
         """An equal share of the answer for each partition that has data, in steps of two so that it rarely changes."""
@@ -534,7 +534,7 @@ class Pipeline:
         """
         self._send_appends()
         self._send_fetch()
-        now = self._network.monotonic_seconds()
+        now = self._network.steady_seconds()
         links = []
         produce_link = self._links.get((Side.TARGET, "data"))
         if self._sent and produce_link is not None:
@@ -569,21 +569,21 @@ class Pipeline:
 
     def _check_answers_due(self, ready: Sequence[Link]) -> None:
         """An answer that does not come is a lost connection; one that lay there while nobody looked is not."""
-        now = self._network.monotonic_seconds()
-        patience = self._settings.request_timeout_ms / 1000
+        now = self._network.steady_seconds()
+        source_patience, target_patience = (self._patience_seconds[side] for side in (Side.SOURCE, Side.TARGET))
         if (
             self._fetching is not None
             and not self._loaded
             and self._links.get((Side.SOURCE, "data")) not in ready
-            and now - max(self._fetching[1], self._quota_until[Side.SOURCE]) > patience + FETCH_WAIT_MS / 1000
+            and now - max(self._fetching[1], self._quota_until[Side.SOURCE]) > source_patience + FETCH_WAIT_MS / 1000
         ):
-            raise self._garbled(Side.SOURCE, f"no answer to a Fetch within {patience:g} s")
+            raise self._garbled(Side.SOURCE, f"no answer to a Fetch within {source_patience:g} s")
         if (
             self._sent
             and self._links.get((Side.TARGET, "data")) not in ready
-            and now - max(self._sent[0].sent_at, self._quota_until[Side.TARGET]) > patience
+            and now - max(self._sent[0].sent_at, self._quota_until[Side.TARGET]) > target_patience
         ):
-            raise self._garbled(Side.TARGET, f"no answer to a Produce within {patience:g} s")
+            raise self._garbled(Side.TARGET, f"no answer to a Produce within {target_patience:g} s")
 
     # ── reports ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -593,7 +593,7 @@ class Pipeline:
             self._changed[copier] = None
 
     def _report(self) -> PipelineProgress | None:
-        now = self._network.monotonic_seconds()
+        now = self._network.steady_seconds()
         told = self._told_orders == self._orders_number
         if now < self._report_at and not self._urgent and told:
             return None

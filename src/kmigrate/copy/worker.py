@@ -25,7 +25,7 @@ from kmigrate.cluster.network import Network
 from kmigrate.copy.orders import LeaseGrant, Orders, PipelineKey, PipelineOrder, WorkerSettings
 from kmigrate.copy.progress import PipelineProgress
 from kmigrate.copy.throttle import Throttle
-from kmigrate.kafka_types import BrokerAddress, Side, Term, TopicPartition
+from kmigrate.kafka_types import BrokerAddress, Term, TopicPartition
 
 NO_GRANT = LeaseGrant(term=Term(-1), deadline_seconds=float("-inf"))
 FAILED_EXIT_CODE = 70
@@ -239,7 +239,7 @@ class Worker:
             return True
 
     def _lend(self) -> int:
-        """A buffer's size: an equal share of the memory, and never more than is left of it."""
+        """A buffer's size: an equal share of the memory, no more than is left of it, but never less than 1 MB."""
         with self._lock:
             share = min(self._settings.memory_bytes // self._pipelines_ordered, _LARGEST_BUFFER_BYTES)
             left = self._settings.memory_bytes - self._lent_bytes
@@ -272,8 +272,16 @@ def main(arguments: Sequence[str], make_pipeline: MakePipeline) -> None:
         settings = connection.recv()
     except (EOFError, OSError):
         os._exit(0)
-    reach = ConnectionSettings(client_id=settings.client_id, request_timeout_ms=settings.request_timeout_ms)
-    network = RealNetwork({Side.SOURCE: reach, Side.TARGET: reach})
+    network = RealNetwork(
+        {
+            side: ConnectionSettings(
+                client_id=link.client_id,
+                request_timeout_ms=link.request_timeout_ms,
+                connect_timeout_ms=link.connect_timeout_ms,
+            )
+            for side, link in settings.links.items()
+        }
+    )
     try:
         Worker(settings, connection, network, make_pipeline, lambda: os._exit(FAILED_EXIT_CODE)).run()
     except Exception:  # noqa: BLE001 - the outermost edge of the process

@@ -19,7 +19,6 @@ from kmigrate.errors import Problem
 BOOTSTRAP_KEYS = ("bootstrap.servers", "metadata.broker.list")
 DEFAULT_REQUEST_TIMEOUT_MS = 30_000
 DEFAULT_CONNECTION_SETUP_TIMEOUT_MS = 10_000
-DEFAULT_RECONNECT_BACKOFF_MS = 50
 MAX_JAVA_INT = 2**31 - 1
 
 _SECRET_KEY = re.compile(r"passw|passphrase|secret|jaas|token|key|credential|user\.info", re.IGNORECASE)
@@ -98,7 +97,6 @@ class ClusterSettings:
     client_id: str | None = None
     request_timeout_ms: int = DEFAULT_REQUEST_TIMEOUT_MS
     connection_setup_timeout_ms: int = DEFAULT_CONNECTION_SETUP_TIMEOUT_MS
-    reconnect_backoff_ms: int = DEFAULT_RECONNECT_BACKOFF_MS
     raw: ClientProperties = NO_PROPERTIES
 
 
@@ -147,7 +145,6 @@ def interpret_properties(
         connection_setup_timeout_ms=whole_number(
             "socket.connection.setup.timeout.ms", DEFAULT_CONNECTION_SETUP_TIMEOUT_MS, 1
         ),
-        reconnect_backoff_ms=whole_number("reconnect.backoff.ms", DEFAULT_RECONNECT_BACKOFF_MS, 0),
         raw=ClientProperties.of(entries),
     )
     return Interpreted(settings=settings if bootstrap and not problems else None, problems=tuple(problems))

@@ -17,6 +17,7 @@ from kmigrate.copy.states import PartitionState
 from kmigrate.kafka_types import TopicPartition
 from kmigrate.runner.meter import Amounts, Left, Meter, Rates, decide_eta
 from kmigrate.runner.status import (
+    GOES_ON,
     Flow,
     MigrationState,
     PartitionStatus,
@@ -222,14 +223,14 @@ def decide_state(document: StatusDocument, *, paused: bool = False) -> Verdict:
     if paused:
         return Verdict(MigrationState.PAUSED, "an operator paused it", "kmigrate resume -f FILE")
     if not states:
-        return Verdict(MigrationState.WAITING, "no partition is known yet", "nothing to do; it goes on by itself")
+        return Verdict(MigrationState.WAITING, "no partition is known yet", GOES_ON)
     stopped, waived = states[PartitionState.STOPPED], states[PartitionState.IGNORED]
     answer = "answer the stops listed here" if stopped else ""
     stops = f"; {_count(stopped, 'partition')} stopped" if stopped else ""
     moving = states.total() - stopped - waived
     if states[PartitionState.CATCHING_UP] or states[PartitionState.THROTTLED]:
         held = states[PartitionState.THROTTLED] and not states[PartitionState.CATCHING_UP]
-        reason = "copying, held back by the limit" if held else "copying"
+        reason = "copying, held back by the limit or by a quota" if held else "copying"
         return Verdict(MigrationState.RUNNING, reason + stops, answer or "wait until it is in sync")
     if states[PartitionState.IN_SYNC] == moving:
         if stopped:
@@ -243,7 +244,7 @@ def decide_state(document: StatusDocument, *, paused: bool = False) -> Verdict:
         )
     reasons = Counter(each.reason for each in document.partitions if each.state is PartitionState.WAITING)
     why = next((reason for reason, _ in reasons.most_common() if reason), "partitions are not ready")
-    return Verdict(MigrationState.WAITING, why + stops, answer or "nothing to do; it goes on by itself")
+    return Verdict(MigrationState.WAITING, why + stops, answer or GOES_ON)
 
 
 def _count(number: int, noun: str) -> str:

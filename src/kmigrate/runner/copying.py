@@ -37,6 +37,7 @@ from kmigrate.topics.create import Created, Enlarged, Outcome, Present
 from kmigrate.topics.select import Selected, select_topics
 
 log = logging.getLogger(__name__)
+_NOTHING_DECIDED = Decisions()
 
 
 class Observation(NamedTuple):
@@ -79,9 +80,10 @@ class Copying:
         self._cluster_ids = cluster_ids
         self._first_term = first_term
         self._dispatcher = Dispatcher(workers=manifest.workers, lanes=manifest.lanes, past=self._past)
-        self._decisions = Decisions()
+        self._decisions = _NOTHING_DECIDED
         self._answers = desk.decisions().answers
         self._answered_at = -math.inf
+        self._answered: dict[TopicPartition, int | None] = {}
         self._seen_of = dict.fromkeys(Side, -math.inf)
         self._moving: dict[TopicName, set[TopicPartition]] = {}
         self._ignored: set[TopicPartition] = set()
@@ -111,7 +113,7 @@ class Copying:
     def is_stopped(self, partition: TopicPartition) -> bool:
         """Whether it stopped, also if that was waived, or cannot begin because the target refuses its topic."""
         progress = self.latest.get(partition)
-        stopped = progress is not None and progress.stop is not None
+        stopped = progress is not None and progress.stop is not None and partition not in self._answered
         return stopped or partition in self._ignored or self.is_refused(partition)
 
     def is_refused(self, partition: TopicPartition) -> bool:
@@ -202,6 +204,9 @@ class Copying:
                         continue  # the last word of one that was taken away
                     self._log_stop(self.latest.get(partition), each)
                     self.latest[partition] = each
+                    answered_by = self._answered.get(partition)
+                    if answered_by is not None and progress.orders >= answered_by:
+                        del self._answered[partition]
                     self._told_waiting.pop(partition, None)
                     self.positions.on_progress(each, progress.orders)
                     words.append(each)
@@ -246,11 +251,16 @@ class Copying:
             for partition, each in wanted.items():
                 number = self._dispatcher.number
                 self.positions.on_ordered(partition, each.source.topic_id, each.target.topic_id, number)
+                if self._answers is self._decisions.answers and self._answered.get(partition, number) is None:
+                    self._answered[partition] = number
 
     def _adopt_decisions(self, decisions: Decisions, now: float, now_ms: int) -> None:
-        if decisions.answers != self._decisions.answers and decisions.answers != self._answers:
+        before = self._answers if self._decisions is _NOTHING_DECIDED else self._decisions.answers
+        new = {tp for tp, answer in decisions.answers.items() if answer != before.get(tp)}
+        if new:
             self._answered_at = now
         self._decisions = decisions
+        self._answered |= dict.fromkeys(new)
         ignored = {tp for tp, answer in decisions.answers.items() if answer.choice is Choice.IGNORE}
         self.board.update([self._waived(tp) for tp in ignored - self._ignored], now_ms)
         self._ignored = ignored
@@ -432,6 +442,7 @@ class Copying:
         self.board.drop(name)
         for partition in self._moving.get(name, ()):
             self.latest.pop(partition, None)
+            self._answered.pop(partition, None)
             self._told_waiting.pop(partition, None)
             self._fresh.discard(partition)
         self._cleared.discard(name)

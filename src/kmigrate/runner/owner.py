@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from kmigrate.cluster.clock import steady_seconds
+from kmigrate.copy.copier import WAITING_FOR_LEASE
 from kmigrate.copy.engine import Engine
-from kmigrate.copy.orders import LeaseGrant, WorkerSettings
+from kmigrate.copy.orders import LeaseGrant, LinkSettings, WorkerSettings
 from kmigrate.errors import Superseded
 from kmigrate.kafka_types import Side, TopicPartition
 from kmigrate.manifest import Manifest
@@ -121,12 +122,18 @@ class Owner:
             watch.start()
 
     def _make_engine(self, beginning: Beginning) -> Engine:
-        reach = [each.settings for each in self._reach.values()]
+        links = {
+            side: LinkSettings(
+                client_id=reach.settings.client_id,
+                request_timeout_ms=reach.settings.request_timeout_ms,
+                connect_timeout_ms=reach.settings.connect_timeout_ms,
+            )
+            for side, reach in self._reach.items()
+        }
         settings = [
             WorkerSettings(
                 worker=number,
-                client_id=f"kmigrate-{self._manifest.name}",
-                request_timeout_ms=max(each.request_timeout_ms for each in reach),
+                links=links,
                 producer_id=beginning.producer_id,
                 memory_bytes=WORKER_MEMORY_BYTES,
                 expiration_ms=beginning.expiration_ms,
@@ -158,6 +165,7 @@ class Owner:
                 self._reach[Side.TARGET].client(),
                 beginning.traits,
                 lambda names: inspect_topics(self._manifest, self._reach, beginning.producer_id, tuple(names)),
+                self._is_granted,
             ),
             Positions(beginning.memories),
             cleared=beginning.cleared,
@@ -201,6 +209,10 @@ class Owner:
     def _on_grant(self, grant: LeaseGrant) -> None:
         if self._engine is not None:
             self._engine.grant(grant)
+
+    def _is_granted(self) -> bool:
+        assert self._lease is not None
+        return self._lease.grant().deadline_seconds > steady_seconds()
 
     def _on_superseded(self, error: Superseded) -> None:
         self._superseded = error
@@ -277,6 +289,8 @@ class Owner:
             ),
         )
         state, reason, next_step = decide_state(document, paused=decisions.paused)
+        if state is MigrationState.WAITING and left <= 0 and self._lease.trouble:
+            reason = f"{WAITING_FOR_LEASE}: {self._lease.trouble}"
         document = replace(document, state=state, reason=reason, next_step=next_step)
         copying.changed = False
         self._shown_at, self._next_show = now, now + SHOW_SECONDS

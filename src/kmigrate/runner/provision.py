@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kmigrate.cluster.client import ClusterClient
+from kmigrate.copy.copier import WAITING_FOR_LEASE
 from kmigrate.errors import ClusterError
 from kmigrate.kafka_types import TopicName
 from kmigrate.manifest import ReplicationFactor
@@ -122,9 +123,14 @@ class Provisioner:
         target: ClusterClient,
         traits: TargetTraits,
         inspect: Callable[[Sequence[TopicName]], Mapping[TopicName, str]],
+        may_write: Callable[[], bool],
     ) -> None:
-        """`inspect` says of existing target topics why they cannot be copied into; nothing of those that can."""
+        """`inspect` says of existing target topics why they cannot be copied into; nothing of those that can.
+
+        `may_write` says whether the lease is granted now; it is asked before everything that changes the target.
+        """
         self._inspect = inspect
+        self._may_write = may_write
         self._source = source
         self._target = target
         self._traits = traits
@@ -163,7 +169,7 @@ class Provisioner:
         self._under_way = None
         try:
             outcomes = errand.result()
-        except ClusterError as error:
+        except (ClusterError, _NotGranted) as error:
             outcomes = dict.fromkeys(provision.topics, Later(str(error)))
         for name, outcome in outcomes.items():
             (self.refused.add if isinstance(outcome, Failed) else self.refused.discard)(name)
@@ -182,6 +188,7 @@ class Provisioner:
     def _perform(self, provision: Provision) -> dict[TopicName, Outcome]:
         outcomes: dict[TopicName, Outcome] = {}
         if provision.delete:
+            self._check_grant()
             outcomes.update(delete_topics(self._target, provision.delete))
         if provision.create:
             names = list(provision.create)
@@ -195,14 +202,24 @@ class Provisioner:
                 )
                 for name, size in provision.create.items()
             ]
+            self._check_grant()
             outcomes.update(create_topics(self._target, wanted, self._traits))
         if provision.inspect:
             objections = self._inspect(provision.inspect)
             for name in provision.inspect:
                 outcomes[name] = Failed(objections[name]) if name in objections else Present()
         if provision.enlarge:
+            self._check_grant()
             outcomes.update(enlarge_topics(self._target, provision.enlarge))
         return outcomes
+
+    def _check_grant(self) -> None:
+        if not self._may_write():
+            raise _NotGranted(WAITING_FOR_LEASE)
+
+
+class _NotGranted(Exception):
+    """The lease is not granted now: another owner may be at work."""
 
 
 def _max_bytes(settings: Mapping[str, str]) -> int | None:

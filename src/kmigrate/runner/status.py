@@ -22,6 +22,7 @@ from kmigrate.copy.states import STOPS, Choice, PartitionState, Stop, StopKind
 from kmigrate.errors import KmigrateError
 
 API_VERSION = "kmigrate/v1"
+GOES_ON = "nothing to do; it goes on by itself"
 
 _JSON = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
 
@@ -43,7 +44,7 @@ MIGRATION_STATES: dict[MigrationState, str] = {
     MigrationState.NOT_STARTED: "`run` has not been called for this migration, or it found a blocker",
     MigrationState.RUNNING: "records are being copied",
     MigrationState.IN_SYNC: "everything readable on the source is on the target; new records follow",
-    MigrationState.WAITING: "nothing can be copied now; the reason says why; it goes on by itself",
+    MigrationState.WAITING: "something cannot be copied now, the rest is not behind; the reason says why",
     MigrationState.PAUSED: "an operator paused it",
     MigrationState.STOPPED: "partitions stopped and wait for an operator's answer; all others are in sync",
     MigrationState.SUPERSEDED: "another owner holds the lease; this one wrote nothing since",

@@ -1,7 +1,7 @@
 """The hold: settings of a target topic for the time of copying.  (pure)
 
 Nothing may be deleted, compacted, recompressed or given another time while records arrive at their offsets; any
-timestamp and any batch of the source must fit. The hold is restored to the real settings at promotion.
+timestamp and any batch of the source must fit. Nothing restores the real settings yet: promotion will.
 
 Reference: org.apache.kafka.common.config.TopicConfig; KIP-937 for the two timestamp limits of Kafka 3.6.
 """

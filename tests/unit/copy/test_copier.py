@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from kmigrate.copy.copier import FRUITLESS_SEQUENCES, IN_SYNC_PATIENCE_MS, WINDOW, Batch, Copier, Phase
+from kmigrate.copy.copier import IN_SYNC_PATIENCE_MS, MOST_REFUSALS, WINDOW, Batch, Copier, Phase
 from kmigrate.copy.orders import PartitionOrder, Remembered
 from kmigrate.copy.standing import EMPTY_TAIL, Quiet, Standing, Tail
 from kmigrate.copy.states import PartitionState, StopKind
@@ -382,7 +382,7 @@ def test_a_missing_right_to_write_stops(error: int) -> None:
 @pytest.mark.parametrize("error", [ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.CORRUPT_MESSAGE])
 def test_the_same_refusal_at_an_unmoved_log_end_is_final_after_a_few_attempts(error: int) -> None:
     copier = copying(6)
-    for attempt in range(FRUITLESS_SEQUENCES):
+    for attempt in range(MOST_REFUSALS):
         assert copier.stop is None, attempt
         fetch(copier, batch(6))
         bad(copier, send_all(copier)[0], error)

@@ -29,7 +29,7 @@ class Clock:
     def __init__(self) -> None:
         self.seconds = 50.0
 
-    def monotonic_seconds(self) -> float:
+    def steady_seconds(self) -> float:
         return self.seconds
 
     def wall_ms(self) -> int:

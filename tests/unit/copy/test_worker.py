@@ -12,6 +12,7 @@ import pytest
 from kmigrate.cluster.connection import RealNetwork
 from kmigrate.copy.orders import (
     LeaseGrant,
+    LinkSettings,
     Orders,
     PartitionOrder,
     PipelineKey,
@@ -26,6 +27,7 @@ from kmigrate.kafka_types import (
     LeaderEpoch,
     Partition,
     ProducerId,
+    Side,
     Term,
     TopicId,
     TopicName,
@@ -39,8 +41,7 @@ OTHER = KEY._replace(lane=1)
 MEMORY_BYTES = 24 << 20
 SETTINGS = WorkerSettings(
     worker=0,
-    client_id="test",
-    request_timeout_ms=1000,
+    links=dict.fromkeys(Side, LinkSettings(client_id="test", request_timeout_ms=1000)),
     producer_id=ProducerId(2**62),
     memory_bytes=MEMORY_BYTES,
     expiration_ms=86_400_000,

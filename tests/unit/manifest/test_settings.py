@@ -75,11 +75,7 @@ def test_an_address_is_shown_as_it_is_written() -> None:
 
 def test_defaults_are_those_of_the_java_client() -> None:
     found = settings(bootstrap_servers="a:1")
-    assert (found.request_timeout_ms, found.connection_setup_timeout_ms, found.reconnect_backoff_ms) == (
-        30_000,
-        10_000,
-        50,
-    )
+    assert (found.request_timeout_ms, found.connection_setup_timeout_ms) == (30_000, 10_000)
     assert found.client_id is None
 
 
@@ -89,14 +85,12 @@ def test_honoured_keys_are_taken() -> None:
         client_id=" me ",
         request_timeout_ms=" 20000 ",
         socket_connection_setup_timeout_ms="7",
-        reconnect_backoff_ms="0",
         unknown_key="kept",
     )
     assert found.bootstrap == (("a", 1),)
     assert found.client_id == "me"
     assert found.request_timeout_ms == 20_000
     assert found.connection_setup_timeout_ms == 7
-    assert found.reconnect_backoff_ms == 0
     assert found.raw["unknown.key"] == "kept"
 
 

@@ -200,7 +200,7 @@ def test_stopped_and_waived_partitions_do_not_move() -> None:
     ("states", "paused", "state", "reason"),
     [
         ("CATCHING_UP IN_SYNC STOPPED", False, MigrationState.RUNNING, "copying; 1 partition stopped"),
-        ("THROTTLED IN_SYNC", False, MigrationState.RUNNING, "copying, held back by the limit"),
+        ("THROTTLED IN_SYNC", False, MigrationState.RUNNING, "copying, held back by the limit or by a quota"),
         ("CATCHING_UP THROTTLED", False, MigrationState.RUNNING, "copying"),
         ("IN_SYNC IN_SYNC", False, MigrationState.IN_SYNC, "everything readable is copied; new records follow"),
         (
