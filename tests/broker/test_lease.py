@@ -278,6 +278,7 @@ def test_a_holder_that_was_removed_finds_out_by_its_commit_and_comes_back(
     place = TopicPartition(TopicName(create_topic(bootstrap)), Partition(0))
     owner = enter(bootstrap, "owner")
     before = owner.lease.acquire(PATIENCE_SECONDS)
+    assert owner.lease.commit({place: (0, "")}) == {}
 
     assert ask_coordinator(bootstrap, group_id, leave_group(group_id, owner.member_ids[0])) == 0
     owner.lease.commit({place: (1, "")})  # refused, unless a heartbeat was quicker
@@ -349,6 +350,11 @@ class CutCluster:
         self.past_wire = cluster.direct_bootstrap
         self.proxy = proxy
 
+    def commit(self, owner: Owner) -> None:
+        """A group with commits is not forgotten: only in such a one can be shown that nobody came."""
+        place = TopicPartition(TopicName(create_topic(self.past_wire)), Partition(0))
+        assert owner.lease.commit({place: (0, "")}) == {}
+
     def cut(self) -> None:
         """Nothing comes through any more, in either direction, and nobody is told."""
         self.proxy.hold()
@@ -364,6 +370,7 @@ class CutCluster:
 def test_who_was_cut_off_alone_has_the_lease_again_with_a_new_term(cut: CutCluster, enter: Enter) -> None:
     owner = enter(cut.over_wire, "owner")
     before = owner.lease.acquire(PATIENCE_SECONDS)
+    cut.commit(owner)
     cut.cut()
     time.sleep(SESSION_MS / 1000 * 1.5)
     assert owner.lease.grant().deadline_seconds < time.monotonic()
@@ -376,9 +383,22 @@ def test_who_was_cut_off_alone_has_the_lease_again_with_a_new_term(cut: CutClust
     assert len(owner.member_ids) == 2
 
 
+def test_who_was_cut_off_before_the_group_held_a_commit_cannot_show_that_nobody_came(
+    cut: CutCluster, enter: Enter
+) -> None:
+    owner = enter(cut.over_wire, "owner")
+    owner.lease.acquire(PATIENCE_SECONDS)
+    cut.cut()
+    time.sleep(SESSION_MS / 1000 * 1.5)
+    cut.heal()
+
+    assert "it cannot be known" in str(owner.superseded.get(timeout=PATIENCE_SECONDS))
+
+
 def test_who_was_cut_off_while_another_held_the_lease_is_superseded(cut: CutCluster, enter: Enter) -> None:
     owner, other = enter(cut.over_wire, "owner"), enter(cut.past_wire, "other")
     owner.lease.acquire(PATIENCE_SECONDS)
+    cut.commit(owner)
     cut.cut()
     other.lease.acquire(PATIENCE_SECONDS)
     other.lease.release()

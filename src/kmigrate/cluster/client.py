@@ -30,6 +30,7 @@ class ClusterClient:
         self._brokers: dict[BrokerId, BrokerAddress] = {}
         self._controller = _BOOTSTRAP
         self._preferred: BrokerAddress | None = None
+        self._avoided: BrokerAddress | None = None
 
     def metadata(self, topics: Sequence[TopicName] | None) -> ClusterMetadata:
         """Brokers and topics (None: all); the addresses it brings are used from now on."""
@@ -44,21 +45,30 @@ class ClusterClient:
         A broker that was silent for a whole request time-out is not asked once more on a new connection.
         """
         failure: ClusterError | None = None
+        tried: set[tuple[str, int]] = set()
         known = [*self._brokers.values(), *self._bootstrap]
-        for address in sorted(known, key=lambda address: address != self._preferred):
+        for address in sorted(known, key=lambda address: (address == self._avoided, address != self._preferred)):
+            place = (address.host, address.port)
+            if place in tried:
+                continue
+            tried.add(place)
             try:
                 answer = self._ask(address, call)
             except (Unreachable, ConnectionLost) as error:
                 failure = error
             else:
-                self._preferred = address
+                self._preferred, self._avoided = address, None
                 return answer
         assert failure is not None, "a cluster has at least one bootstrap address"
         raise failure
 
     def prefer(self, address: BrokerAddress) -> None:
-        """From now on `any` asks this broker first, until it does not answer."""
-        self._preferred = address
+        """From now on `any` asks this broker first, until another one answers."""
+        self._preferred, self._avoided = address, None
+
+    def avoid(self, address: BrokerAddress) -> None:
+        """The next `any` asks this broker last."""
+        self._avoided = address
 
     def broker(self, broker: BrokerId, call: Call[T]) -> T:
         """Asks the given broker and no other."""

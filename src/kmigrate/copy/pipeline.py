@@ -38,6 +38,8 @@ BUSY_SECONDS = 0.05
 """How long a turn goes on while answers keep coming."""
 PATIENCE_SECONDS = 0.1
 """How long unsent batches may hold the buffer while nothing can be sent."""
+CAREFUL_SECONDS = 60.0
+"""How long after a quota was exceeded one request at a time is sent: what lies behind another is read ever later."""
 REPORT_SECONDS = 0.2
 PATROL_SECONDS = 1.0
 PATROL_PARTITIONS = 100
@@ -115,6 +117,7 @@ class Pipeline:
         self._back_off = {Side.SOURCE: _BackOff(), Side.TARGET: _BackOff()}
         self._trouble = {Side.SOURCE: "", Side.TARGET: ""}
         self._quota_until = {Side.SOURCE: 0.0, Side.TARGET: 0.0}
+        self._careful_until = 0.0
         self._hindrance = ""
         self._told_hindrance = ""
         self._share_bytes = buffer_bytes
@@ -256,6 +259,7 @@ class Pipeline:
     def _drop_links(self, side: Side, reason: str) -> None:
         for known in [known for known in self._links if known[0] is side]:
             self._links.pop(known).close()
+        self._quota_until[side] = 0.0  # a new connection is read at once
         if side is Side.SOURCE:
             self._fetching = None
             self._session.reset()
@@ -354,6 +358,8 @@ class Pipeline:
         self._hindrance = ""
         while self._loaded and len(self._sent) < MAX_REQUESTS_IN_FLIGHT:
             now = self._network.steady_seconds()
+            if self._sent and now < self._careful_until:
+                return
             if now >= self._grant.deadline_seconds:
                 self._hindrance = WAITING_FOR_LEASE
                 return
@@ -422,6 +428,8 @@ class Pipeline:
     def _wait_for_quota(self, side: Side, throttle_ms: int) -> None:
         if throttle_ms > 0:
             self._quota_until[side] = self._network.steady_seconds() + throttle_ms / 1000
+            if side is Side.TARGET:
+                self._careful_until = self._quota_until[side] + CAREFUL_SECONDS
 
     def _garbled(self, side: Side, what: str) -> ClusterError:
         return ClusterError(what, side=side, broker=str(self._addresses[side]))

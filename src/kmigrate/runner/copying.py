@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import queue
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -232,7 +233,7 @@ class Copying:
         """Decides and tells what is to be done; waits for nothing."""
         decisions = self._desk.decisions()
         if decisions is not self._decisions:
-            self._adopt_decisions(decisions, now, now_ms)
+            self._adopt_decisions(decisions, now_ms)
         self._adopt_answers()
         self._provision(now)
         if self._undispatched:
@@ -254,11 +255,11 @@ class Copying:
                 if self._answers is self._decisions.answers and self._answered.get(partition, number) is None:
                     self._answered[partition] = number
 
-    def _adopt_decisions(self, decisions: Decisions, now: float, now_ms: int) -> None:
+    def _adopt_decisions(self, decisions: Decisions, now_ms: int) -> None:
         before = self._answers if self._decisions is _NOTHING_DECIDED else self._decisions.answers
         new = {tp for tp, answer in decisions.answers.items() if answer != before.get(tp)}
         if new:
-            self._answered_at = now
+            self._answered_at = time.monotonic()  # not the turn's: a look may have been asked since it began
         self._decisions = decisions
         self._answered |= dict.fromkeys(new)
         ignored = {tp for tp, answer in decisions.answers.items() if answer.choice is Choice.IGNORE}

@@ -190,6 +190,8 @@ class Lease:
             self._commits.forget()
             return dict.fromkeys(chunk, str(error))
         failed = {partition: code for partition, code in answer.items() if code}
+        if len(failed) < len(answer):
+            self._machine.on_commit_seen()
         if failed:
             self._doubt(set(failed.values()))
         return {partition: f"{error_name(code)} ({code})" for partition, code in failed.items()}
@@ -223,9 +225,12 @@ class Lease:
         refused = next(filter(None, codes), None)
         if refused is not None:
             raise self._commits.refusal("OffsetFetch", refused)
-        return {
+        found = {
             partition: (each.offset, each.metadata) for partition, each in answer.partitions.items() if each.offset >= 0
         }
+        if found:
+            self._machine.on_commit_seen()
+        return found
 
     def release(self) -> None:
         """Leaves the group, so that the next owner need not wait; takes no longer than a couple of seconds.
@@ -379,10 +384,11 @@ class _CoordinatorLink:
         self._group_id = group_id
         self._client = ClusterClient(side, bootstrap, settings)
         self.address: BrokerAddress | None = None
+        self._trusts_last = False
         self._connection: Connection | None = None
 
     def find(self) -> Coordinator:
-        """Asks who the coordinator is, the last one first; with an error in the answer it stays unknown."""
+        """Asks who the coordinator is; with an error in the answer it stays unknown."""
         self._client.metadata([])  # all brokers' addresses: the bootstrap's may be the one that is down
         found = self._client.any(group_calls.find_coordinator(self._group_id))
         self.address = None if found.error else found.address
@@ -412,9 +418,14 @@ class _CoordinatorLink:
         return BrokerRefused(what, code=code, name=error_name(code), side=self._side)
 
     def forget(self) -> None:
-        """Drops connection and address: the coordinator is looked for anew."""
+        """Drops connection and address: the coordinator is looked for anew, every other time by asking it last.
+
+        Mostly it still is the coordinator, and others may not answer at all. But one that is cut off from its cluster
+        goes on naming itself.
+        """
         if self.address is not None:
-            self._client.prefer(self.address)
+            self._trusts_last = not self._trusts_last
+            (self._client.prefer if self._trusts_last else self._client.avoid)(self.address)
             self.address = None
         if self._connection is not None:
             self._connection.close()

@@ -7,11 +7,13 @@ generation shows the leader that claim, and nobody else can have a higher one. A
 and leaves. A frozen or dead holder is dropped after its session; the newcomer's JoinGroup waits for that.
 
 A holder whose member id is unknown to the coordinator was dropped. It goes on only if it can show that nobody held
-the lease meanwhile: the group is Empty (DescribeGroups), and the next JoinGroup brings exactly the old generation
-+ 2. Measured on 3.9.1 (both group coordinators) and 4.3.1: emptying the group raises the generation by one, joining
-an empty one by one more. The generation alone is no proof: somebody who joined before our session was over and then
-died leads to + 2 as well, but without an Empty group in between. A group that is gone (emptied, without commits, and
-cleaned up) proves nothing. Whatever is not proven is `Superseded`, even if it was only our own join cut in the middle.
+the lease meanwhile: the group is Empty (DescribeGroups), and the next JoinGroup, at the same coordinator, brings
+exactly the old generation + 2. Measured on 3.9.1 (both group coordinators) and 4.3.1: emptying the group raises the
+generation by one, joining an empty one by one more. The generation alone is no proof: somebody who joined before our
+session was over and then died leads to + 2 as well, but without an Empty group in between. A group that is gone
+(emptied, without commits, and cleaned up) proves nothing, and neither does one that may have been forgotten and begun
+anew: it must hold commits, which keep it for days (`offsets.retention.minutes`), and we must not have been away for
+long. Whatever is not proven is `Superseded`, even if it was only our own join cut in the middle.
 Who leads that generation has proven it, since nobody else can assign in it: from then on its new member id keeps the
 claim, however many generations it takes until a SyncGroup succeeds (a coordinator that cannot replicate refuses each
 after 5 s).
@@ -49,6 +51,8 @@ GRANT_SHARE = 0.6
 _BEATS_PER_SESSION = 6
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 2.0
+_LONGEST_ABSENCE_SECONDS = 12 * 3600.0
+"""How long a group with commits is certainly not forgotten; by default it is seven days."""
 _PAST = 0.0  # the monotonic clock's beginning: the deadline of a revoked grant
 _HOLDER = b"holder"
 _HELD_BY = b"held by "
@@ -212,6 +216,9 @@ class LeaseMachine:
         self._term: Term | None = None
         self._dropped = False
         self._readmitted = False
+        self._holds_commits = False
+        self._renewed_at_seconds = 0.0
+        self._absent_seconds = 0.0
         self._coordinator_known = False
         self._beat_due_seconds = 0.0
         self._not_before_seconds = 0.0
@@ -267,6 +274,10 @@ class LeaseMachine:
         if self._state is _State.LEAVING:
             self._state = _State.ENDED  # politeness is tried once; the coordinator drops us after the session
             return
+        if self._dropped and self._state is _State.JOINING and not self._member_id:
+            self._state = (
+                _State.DESCRIBING
+            )  # the next coordinator may know of another holder: who was empty is asked anew
         self.trouble = reason
         self._coordinator_known = False
         self._not_before_seconds = now + self._pause_seconds
@@ -341,6 +352,10 @@ class LeaseMachine:
             case _:
                 self._refused("Heartbeat", error, now)
 
+    def on_commit_seen(self) -> None:
+        """The group is known to hold a commit. From any thread."""
+        self._holds_commits = True
+
     def check_now(self) -> None:
         """Makes the next heartbeat due at once: something casts doubt on our membership."""
         self._beat_due_seconds = 0.0
@@ -354,20 +369,29 @@ class LeaseMachine:
 
     def _hold(self, sent_at: float) -> None:
         if self._dropped and not self._nobody_came():
-            self._supersede(f"another owner held the lease between term {self._term} and term {self._generation}")
+            known = self._holds_commits and self._absent_seconds < _LONGEST_ABSENCE_SECONDS
+            held = (
+                "another owner held the lease" if known else "it cannot be known whether another owner held the lease"
+            )
+            self._supersede(f"{held} between term {self._term} and term {self._generation}")
             return
         self._dropped = self._readmitted = False
         self._term = Term(self._generation)
         self._renew(sent_at)
 
     def _nobody_came(self) -> bool:
-        """Whether the generation shows that the group was empty, and ours is the first join since."""
+        """Whether the generation shows that the group was empty, and ours is the first join since.
+
+        Only in a group that cannot have been forgotten, so that its generations began anew.
+        """
         assert self._term is not None, "only a holder can have been dropped"
-        return self._generation == self._term + 2
+        remembered = self._holds_commits and self._absent_seconds < _LONGEST_ABSENCE_SECONDS
+        return remembered and self._generation == self._term + 2
 
     def _renew(self, sent_at: float) -> None:
         assert self._term is not None, "only a holder's grant is renewed"
         self._answered(_State.HOLDING)
+        self._renewed_at_seconds = sent_at
         self._beat_due_seconds = sent_at + self._session_seconds / _BEATS_PER_SESSION
         deadline = sent_at + self._session_seconds * GRANT_SHARE
         self.grant = LeaseGrant(term=self._term, deadline_seconds=deadline)
@@ -381,6 +405,7 @@ class LeaseMachine:
             return
         self.grant = LeaseGrant(term=self._term, deadline_seconds=_PAST)
         self._dropped, self._readmitted = True, False
+        self._absent_seconds = now - self._renewed_at_seconds
         self._answered(_State.DESCRIBING)
 
     def _other_holds(self, owner: str) -> None:

@@ -51,6 +51,8 @@ TARGET_EVERY_SECONDS = 10.0
 WATCH_TIMEOUT_MS = 5_000
 SAVE_SECONDS = 1.0
 COMMIT_SECONDS = 10.0
+FIRST_COMMIT_SECONDS = 1.0
+"""How often is looked for the first thing to commit: a group without commits may be forgotten any moment."""
 COMMITS = 1000
 LAST_COMMIT_SECONDS = 3.0
 LEASE_SECONDS = 45.0
@@ -82,6 +84,7 @@ class Owner:
         self._head: StatusDocument | None = None
         self._superseded: Superseded | None = None
         self._committing: tuple[Mapping[TopicPartition, object], Errand[Mapping[TopicPartition, str]]] | None = None
+        self._has_committed = False
         self._trouble = ""
         self._next_show = self._next_save = self._next_commit = 0.0
         self._shown_at = 0.0
@@ -308,13 +311,14 @@ class Owner:
         if now >= self._next_commit and self._committing is None:
             self._begin_commit(copying)
             if self._committing is None:
-                self._next_commit = now + COMMIT_SECONDS
+                self._next_commit = now + (COMMIT_SECONDS if self._has_committed else FIRST_COMMIT_SECONDS)
 
     def _begin_commit(self, copying: Copying) -> None:
         lease = self._lease
         assert lease is not None
         commits = copying.positions.take_uncommitted(COMMITS, lease.grant().term)
         if commits:
+            self._has_committed = True
             self._committing = commits, Errand(lambda: lease.commit(commits), "commit")
 
     def _end_commit(self, copying: Copying) -> None:

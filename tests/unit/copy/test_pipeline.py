@@ -265,6 +265,19 @@ def test_nothing_is_sent_while_a_quota_of_the_target_is_exceeded() -> None:
     assert "held by a quota of the target cluster" in {each.reason for r in bench.reports for each in r.partitions}
 
 
+def test_the_source_is_not_asked_while_its_quota_is_exceeded() -> None:
+    bench = Bench(timeout_ms=1_000)
+    bench.source.weather = Weather(throttle=1.0)
+    for _ in range(10):
+        bench.write(bench.places[0])
+        bench.pass_time(0.5)
+    bench.pass_time(30)
+    assert bench.copied(bench.places[0])
+    assert bench.troubles() == []
+    assert bench.source.seen["quotas"] > 5
+    assert bench.source.seen["sent into a quota"] == 0
+
+
 # ── giving partitions up ──────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -36,6 +36,7 @@ from kmigrate.runner.lease_machine import (
 from kmigrate.wire.group_calls import Coordinator, GroupDescription, GroupMember, Joined, Synced
 
 SESSION = 10.0
+NEWCOMER = GroupMember("n", Claim(owner="there:2").serialize())
 FOUND = Coordinator(0, BrokerAddress(BrokerId(1), "broker", 9092))
 GROUP = "kmigrate-orders"
 
@@ -74,6 +75,7 @@ def holding(generation: int = 5, at: float = 100.0) -> LeaseMachine:
     machine.on_member_id_saved()
     machine.on_joined(joined(generation), at)
     machine.on_synced(Synced(0, b"holder"), at, at)
+    machine.on_commit_seen()
     assert machine.grant is not None
     return machine
 
@@ -325,6 +327,31 @@ def test_an_empty_group_and_the_generation_after_the_next_show_that_nobody_came(
     assert machine.next_step(121.0) == Pause(until_seconds=121.0 + SESSION / 6)
 
 
+def test_the_next_coordinator_is_asked_again_whether_the_group_is_empty() -> None:
+    """It may have taken over what was before we were dropped, and may since have seen another holder."""
+    machine = dropped(5)
+    machine.on_described(describe("Empty"), 120.0)
+    machine.on_failed("no answer", 121.0)
+    machine.on_coordinator(FOUND, 122.0)
+    assert machine.next_step(122.0) == Describe()
+    machine.on_described(describe("Stable", NEWCOMER), 122.0)
+    assert isinstance(machine.error, Superseded)
+
+
+def test_a_group_that_may_have_been_forgotten_and_begun_anew_proves_nothing() -> None:
+    without_commits = new_machine()
+    without_commits.on_coordinator(FOUND, 100.0)
+    without_commits.on_joined(joined(1), 100.0)
+    without_commits.on_synced(Synced(0, b"holder"), 100.0, 100.0)
+    without_commits.on_beat(25, 111.0, 111.0)
+    long_away = holding(1, at=100.0)
+    long_away.on_beat(25, 100_000.0, 100_000.0)
+    for machine in (without_commits, long_away):
+        machine.on_described(describe("Empty"), 100_000.0)
+        rejoin(machine, 3)
+        assert isinstance(machine.error, Superseded)
+
+
 @pytest.mark.parametrize("generation", [1, 5, 6, 8, 9])
 def test_any_other_generation_supersedes(generation: int) -> None:
     machine = dropped(5)
@@ -333,9 +360,6 @@ def test_any_other_generation_supersedes(generation: int) -> None:
     assert isinstance(machine.error, Superseded)
     assert machine.grant == LeaseGrant(term=Term(5), deadline_seconds=0.0)
     assert machine.next_step(121.0) == Leave(member_id="m2")
-
-
-NEWCOMER = GroupMember("n", Claim(owner="there:2").serialize())
 
 
 @pytest.mark.parametrize("others", [(), (NEWCOMER,)])
@@ -623,6 +647,7 @@ class Simulation:
         self.order = itertools.count()
         self.history: list[str] = []
         self.regained = 0
+        self.readmitted = 0
         self.ended: list[str] = []
 
     def at(self, delay: float, action: Callable[[], None]) -> None:
@@ -720,11 +745,13 @@ class SimulatedOwner:
         before, self.grant = self.grant, grant
         if grant.deadline_seconds <= world.now:
             return
+        self.machine.on_commit_seen()
         others = [each.name for each in self.everybody if each is not self and each.may_write()]
         assert not others, f"{self.name} may write beside {others} at {world.now}"
         if self.wrote and before is not None and before.term != grant.term:
             assert world.history[-1] == self.name, f"{self.name} goes on although {world.history[-1]} was there"
             world.regained += before.deadline_seconds == 0.0
+            world.readmitted += grant.term > before.term + 2
         if world.history[-1:] != [self.name]:
             world.history.append(self.name)
         self.wrote = True
@@ -778,4 +805,5 @@ def test_the_simulation_reaches_what_it_is_for(chance: random.Random) -> None:
     ended = {name for world in worlds for name in world.ended}
     assert {"Refused", "Superseded"} <= ended
     assert sum(world.regained for world in worlds) > 0
+    assert sum(world.readmitted for world in worlds) > 0
     assert max(len(world.history) for world in worlds) > 3
