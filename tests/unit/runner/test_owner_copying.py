@@ -1,0 +1,236 @@
+"""An answer to a stop is handed on once both clusters were looked at again; until then it holds up the end of a run."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from kmigrate.copy.engine import Engine, ProgressReceived, WorkerStarted
+from kmigrate.copy.orders import Orders, PartitionOrder, Remembered
+from kmigrate.copy.progress import PartitionProgress, PipelineProgress
+from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
+from kmigrate.kafka_types import (
+    BrokerAddress,
+    BrokerId,
+    LeaderEpoch,
+    Offset,
+    Partition,
+    Side,
+    TopicId,
+    TopicName,
+    TopicPartition,
+)
+from kmigrate.manifest import load_manifest
+from kmigrate.runner.copying import Copying, Observation
+from kmigrate.runner.desk import Desk
+from kmigrate.runner.observe import ClusterView, Looked, Watch
+from kmigrate.runner.positions import Positions
+from kmigrate.runner.provision import Provisioner
+from kmigrate.runner.status import MigrationState, PartitionStatus, StatusDocument, StopStatus
+from kmigrate.state.store import Store
+from kmigrate.wire.calls import ClusterMetadata, PartitionMetadata, TopicMetadata
+
+ORDERS = TopicName("orders")
+PLACE = TopicPartition(ORDERS, Partition(0))
+STOP = Stop(kind=StopKind.SOURCE_DELETED, offset=Offset(10), evidence="it is gone")
+MANIFEST = """
+apiVersion: kmigrate/v1
+kind: Migration
+metadata: {name: orders}
+spec:
+  source: {properties: {bootstrap.servers: "a:1"}}
+  target: {properties: {bootstrap.servers: "b:1"}}
+"""
+
+
+def metadata(topic_id: str) -> ClusterMetadata:
+    part = PartitionMetadata(error=0, leader=BrokerId(1), leader_epoch=LeaderEpoch(0), replicas=(BrokerId(1),))
+    topic = TopicMetadata(error=0, topic_id=TopicId(topic_id), is_internal=False, partitions={Partition(0): part})
+    return ClusterMetadata(
+        cluster_id="c",
+        controller=BrokerId(1),
+        brokers={BrokerId(1): BrokerAddress(BrokerId(1), "broker", 9092)},
+        topics={ORDERS: topic},
+    )
+
+
+class QuietWatch:
+    """Counts how often it was asked to look."""
+
+    def __init__(self) -> None:
+        self.pokes = 0
+
+    def follow(self, topics: Collection[TopicName]) -> None:
+        pass
+
+    def poke(self) -> None:
+        self.pokes += 1
+
+
+class Workers:
+    """Takes every order."""
+
+    settled = True
+
+    def __init__(self) -> None:
+        self.got: list[Orders] = []
+
+    def order(self, worker: int, orders: Orders) -> bool:
+        self.got.append(orders)
+        return True
+
+
+class IdleProvisioner:
+    """Never has anything to do."""
+
+    def __init__(self) -> None:
+        self.busy = False
+        self.failures: dict[TopicName, str] = {}
+        self.refused: set[TopicName] = set()
+
+    def collect(self, now: float) -> None:
+        return None
+
+    def resting(self, now: float) -> set[TopicName]:
+        return set()
+
+    def resting_is_over(self, now: float) -> bool:
+        return False
+
+    def begin(self, provision: object) -> None:
+        raise AssertionError(f"nothing is to be provided: {provision}")
+
+
+class World:
+    """A migration of one partition, which has stopped."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        manifest = folder / "orders.yaml"
+        manifest.write_text(MANIFEST)
+        self.desk = Desk(store, lambda: None)
+        self.looks: queue.SimpleQueue[Looked] = queue.SimpleQueue()
+        self.watches = {side: QuietWatch() for side in Side}
+        self.workers = Workers()
+        views = {side: ClusterView() for side in Side}
+        for side, view in views.items():
+            view.adopt(metadata(f"{side}-1"), time.monotonic())
+        memory = Remembered(TopicId("source-1"), TopicId("target-1"), LeaderEpoch(0), Offset(10))
+        self.copying = Copying(
+            load_manifest(manifest, environ={}),
+            store,
+            self.desk,
+            cast(Engine, self.workers),
+            Observation(views, cast(dict[Side, Watch], self.watches), self.looks),
+            cast(Provisioner, IdleProvisioner()),
+            Positions({PLACE: memory}),
+            cleared=[ORDERS],
+            first_term=False,
+            cluster_ids=dict.fromkeys(Side, "c"),
+        )
+        self.copying.on_view_changed()
+        self.copying.on_event(WorkerStarted(0, 77), 0)
+        self.turn()
+        self.hear(PartitionState.STOPPED, STOP)
+        stop = StopStatus.of(STOP, ORDERS, 0)
+        stopped = PartitionStatus(topic=ORDERS, partition=0, state=PartitionState.STOPPED, stop=stop)
+        self.desk.publish(StatusDocument(name="orders", state=MigrationState.STOPPED, partitions=(stopped,)))
+
+    def turn(self) -> None:
+        self.copying.adopt_looks()
+        self.copying.step(time.monotonic(), 0)
+
+    def order(self) -> PartitionOrder:
+        """What the worker was told last of the partition."""
+        ((order,),) = [pipeline.partitions for pipeline in self.workers.got[-1].pipelines]
+        return order
+
+    def hear(self, state: PartitionState, stop: Stop | None) -> None:
+        progress = PartitionProgress(
+            partition=PLACE,
+            state=state,
+            position=Offset(10),
+            source_start=Offset(0),
+            source_end=Offset(10),
+            source_epoch=LeaderEpoch(0),
+            records=0,
+            bytes=0,
+            newest_ms=-1,
+            crc_errors=0,
+            reason="",
+            stop=stop,
+        )
+        orders = self.workers.got[-1]
+        report = PipelineProgress(
+            key=orders.pipelines[0].key,
+            orders=orders.number,
+            partitions=(progress,),
+            released=(),
+            source_trouble="",
+            target_trouble="",
+        )
+        self.copying.on_event(ProgressReceived(0, report), 0)
+
+    def look(self, side: Side, *, asked_at: float, topic_id: str | None = None, trouble: str = "") -> None:
+        found = None if trouble else metadata(topic_id or f"{side}-1")
+        self.looks.put(Looked(side, found, asked_at, time.monotonic(), trouble))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    store = Store.open(tmp_path)
+    yield World(store, tmp_path)
+    store.close()
+
+
+def test_an_answer_waits_for_a_look_at_both_clusters_that_began_after_it(world: World) -> None:
+    before = time.monotonic()
+    world.desk.answer(ORDERS, 0, Choice.RESUME)
+    world.turn()
+    assert world.order().revision == 0
+    assert all(watch.pokes for watch in world.watches.values())
+    for side in Side:
+        world.look(side, asked_at=before)
+    world.turn()
+    assert world.order().revision == 0, "asked before the answer was given"
+    world.look(Side.SOURCE, asked_at=time.monotonic(), topic_id="source-2")
+    world.look(Side.TARGET, asked_at=time.monotonic(), trouble="it does not answer")
+    world.turn()
+    assert world.order().revision == 0, "the target was not seen"
+    world.look(Side.TARGET, asked_at=time.monotonic())
+    world.turn()
+    assert (world.order().revision, world.order().source_topic_id) == (1, "source-2")
+
+
+def test_an_answered_stop_does_not_end_a_run_before_it_was_taken_up(world: World) -> None:
+    assert world.copying.is_stopped(PLACE)
+    world.desk.answer(ORDERS, 0, Choice.RESUME)
+    world.turn()
+    world.hear(PartitionState.STOPPED, STOP)  # said under the old orders
+    assert not world.copying.is_stopped(PLACE)
+    for side in Side:
+        world.look(side, asked_at=time.monotonic())
+    world.turn()
+    assert not world.copying.is_stopped(PLACE)
+    world.hear(PartitionState.STOPPED, replace(STOP, evidence="it is still gone"))
+    assert world.copying.is_stopped(PLACE)
+
+
+def test_answers_of_an_earlier_run_are_in_the_first_orders(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    first = World(store, tmp_path)
+    first.desk.answer(ORDERS, 0, Choice.RESUME)
+    assert World(store, tmp_path).order().revision == 1
+    store.close()
+
+
+def test_an_ignored_partition_is_taken_away_at_once(world: World) -> None:
+    world.desk.answer(ORDERS, 0, Choice.IGNORE)
+    world.turn()
+    assert world.workers.got[-1].pipelines == ()
+    assert world.copying.is_waived(PLACE)
