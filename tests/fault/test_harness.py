@@ -86,6 +86,7 @@ def test_a_load_tells_every_record_that_was_acknowledged(source_cluster: Embedde
 
 
 def test_all_cells_together_are_the_whole_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CELLS_VARIABLE, raising=False)
     sample = choose_numbers(7, "test", long=30, sample=3)
     assert len(set(sample)) == 3
     assert sample == choose_numbers(7, "test", long=30, sample=3)
