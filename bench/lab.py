@@ -24,7 +24,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from bench.proc import cpu_seconds
 from kmigrate.cluster.client import ClusterClient
-from kmigrate.cluster.connection import ConnectionSettings
+from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.demo.embedded import EmbeddedCluster
 from kmigrate.demo.java import java_command, start_java
 from kmigrate.demo.kafka_jars import ensure_kafka

@@ -15,9 +15,10 @@ from collections.abc import Callable
 
 from bench.lab import BenchError, Lab, Load
 from kmigrate.cluster.client import ClusterClient
-from kmigrate.cluster.connection import ConnectionSettings, RealNetwork
+from kmigrate.cluster.connection import RealNetwork
+from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.copy.identity import producer_id
-from kmigrate.copy.orders import LeaseGrant, LinkSettings, PartitionOrder, PipelineKey, PipelineOrder, WorkerSettings
+from kmigrate.copy.orders import LeaseGrant, PartitionOrder, PipelineKey, PipelineOrder, WorkerSettings
 from kmigrate.copy.pipeline import Pipeline
 from kmigrate.copy.throttle import Throttle
 from kmigrate.kafka_types import Partition, Side, Term, TopicName, TopicPartition
@@ -61,7 +62,7 @@ def _copy(lab: Lab, load: Load, around: Callable[[Callable[[], None]], object]) 
     order = decide_order(known[Side.SOURCE], known[Side.TARGET], load)
     worker = WorkerSettings(
         worker=0,
-        links=dict.fromkeys(Side, LinkSettings(client_id="bench-profile", request_timeout_ms=30_000)),
+        links=settings,
         producer_id=producer_id(known[Side.SOURCE].cluster_id, known[Side.TARGET].cluster_id, lab.new_name("profile")),
         memory_bytes=BUFFER_BYTES,
         expiration_ms=_EXPIRATION_MS,

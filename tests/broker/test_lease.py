@@ -20,7 +20,7 @@ from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as WitnessPartition
 
 from kmigrate.cluster.client import ClusterClient
-from kmigrate.cluster.connection import ConnectionSettings
+from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.copy.orders import LeaseGrant
 from kmigrate.demo.embedded import EmbeddedCluster
 from kmigrate.errors import Refused, Superseded
@@ -59,7 +59,7 @@ if os.environ.get(CELLS_VARIABLE) != "all":
 # What a process that holds the lease says on its standard output, one line each.
 _HOLDER_PROCESS = f"""
 import sys, time
-from kmigrate.cluster.connection import ConnectionSettings
+from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.kafka_types import Side
 from kmigrate.runner.lease import Lease
 def say(*words): print(*words, flush=True)

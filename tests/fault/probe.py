@@ -10,7 +10,8 @@ import random
 from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
-from kmigrate.cluster.connection import Connection, ConnectionSettings
+from kmigrate.cluster.connection import Connection
+from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.demo.embedded import EmbeddedCluster
 from kmigrate.demo.kafka_node import INTERNAL, NodeState
 from kmigrate.errors import KmigrateError

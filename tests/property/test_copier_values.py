@@ -9,7 +9,7 @@ import pytest
 
 from kmigrate.copy.states import StopKind
 from tests.simulation.seeds import run_many
-from tests.simulation.values import run_seeds
+from tests.simulation.values import World
 
 RUNS = 12_000
 CHUNK = 200
@@ -31,4 +31,4 @@ REACHED = (
 
 
 def test_no_life_of_a_partition_breaks_a_law(seed: int, request: pytest.FixtureRequest) -> None:
-    run_many(run_seeds, request, seed=seed, runs=RUNS, chunk=CHUNK, reached=REACHED)
+    run_many(World, request, seed=seed, runs=RUNS, chunk=CHUNK, reached=REACHED)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.pipelines import run_pipeline_seeds
+from tests.simulation.pipelines import PipelineWorld
 from tests.simulation.seeds import run_many
 
 RUNS = 360
@@ -29,4 +29,4 @@ REACHED = (
 
 
 def test_no_pipeline_breaks_a_law(seed: int, request: pytest.FixtureRequest) -> None:
-    run_many(run_pipeline_seeds, request, seed=seed, runs=RUNS, chunk=CHUNK, reached=REACHED)
+    run_many(PipelineWorld, request, seed=seed, runs=RUNS, chunk=CHUNK, reached=REACHED)

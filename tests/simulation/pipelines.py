@@ -7,15 +7,13 @@ and real `Pipeline`s that take their turns. After every append to the target the
 from __future__ import annotations
 
 import random
-import traceback
 from collections import Counter
-from collections.abc import Sequence
 
+from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.copy.assign import Handover, Leaders, assign
 from kmigrate.copy.copier import WINDOW
 from kmigrate.copy.orders import (
     LeaseGrant,
-    LinkSettings,
     PartitionOrder,
     PipelineKey,
     PipelineOrder,
@@ -84,7 +82,9 @@ class Owner:
             worker=0,
             links=dict.fromkeys(
                 Side,
-                LinkSettings(client_id="simulated", request_timeout_ms=world.chance.choice([3_000, 9_000, 30_000])),
+                ConnectionSettings(
+                    client_id="simulated", request_timeout_ms=world.chance.choice([3_000, 9_000, 30_000])
+                ),
             ),
             producer_id=OURS,
             memory_bytes=1 << 20,
@@ -487,17 +487,3 @@ class PipelineWorld:
                 raise BrokenLawError(f"{place}: no reason for {stop}")
         for cluster in (self.source, self.target):
             self.seen += cluster.seen
-
-
-def run_pipeline_seeds(seeds: Sequence[int]) -> tuple[Counter[str], tuple[int, str] | None]:
-    """Runs worlds; what was seen in all of them, and the first seed that broke a law, with what it broke."""
-    seen: Counter[str] = Counter()
-    for seed in seeds:
-        world = PipelineWorld(seed)
-        try:
-            world.run()
-        except Exception:  # noqa: BLE001 - whatever a run raises is what the seed must be told for
-            return seen, (seed, traceback.format_exc(limit=-8))
-        seen += world.seen
-        seen["runs"] += 1
-    return seen, None

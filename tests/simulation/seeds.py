@@ -6,9 +6,12 @@ A failing seed is run again, alone, with the command that the failure prints.
 from __future__ import annotations
 
 import os
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import Protocol
 
 import pytest
 
@@ -16,12 +19,36 @@ from tests.simulation.values import VARIABLE
 
 PROCESSES = 2
 Broken = tuple[int, str]
-RunSeeds = Callable[[Sequence[int]], tuple[Counter[str], Broken | None]]
-"""Runs seeds one after the other: what they reached, and the first that broke a law."""
+
+
+class World(Protocol):
+    """One run of a simulation; `seen` counts what it reached."""
+
+    seen: Counter[str]
+
+    def run(self) -> None:
+        """Raises if a law is broken."""
+
+
+MakeWorld = Callable[[int], World]
+
+
+def run_worlds(make: MakeWorld, seeds: Sequence[int]) -> tuple[Counter[str], Broken | None]:
+    """Runs worlds; what was seen in all of them, and the first seed that broke a law, with what it broke."""
+    seen: Counter[str] = Counter()
+    for seed in seeds:
+        world = make(seed)
+        try:
+            world.run()
+        except Exception:  # noqa: BLE001 - whatever a run raises is what the seed must be told for
+            return seen, (seed, traceback.format_exc(limit=-8))
+        seen += world.seen
+        seen["runs"] += 1
+    return seen, None
 
 
 def run_many(
-    run_seeds: RunSeeds, request: pytest.FixtureRequest, *, seed: int, runs: int, chunk: int, reached: Sequence[str]
+    make: MakeWorld, request: pytest.FixtureRequest, *, seed: int, runs: int, chunk: int, reached: Sequence[str]
 ) -> None:
     """Fails with the first seed that breaks a law, or if the runs no longer reach what they must.
 
@@ -29,14 +56,14 @@ def run_many(
     """
     one = os.environ.get(VARIABLE)
     if one:
-        _, broken = run_seeds([int(one)])
+        _, broken = run_worlds(make, [int(one)])
         _check(broken, request)
         return
     seeds = range(seed * runs, (seed + 1) * runs)
     chunks = [seeds[at : at + chunk] for at in range(0, runs, chunk)]
     seen: Counter[str] = Counter()
     with ProcessPoolExecutor(PROCESSES) as pool:
-        for found, broken in pool.map(run_seeds, chunks):
+        for found, broken in pool.map(partial(run_worlds, make), chunks):
             seen += found
             if broken:
                 pool.shutdown(cancel_futures=True)

@@ -11,7 +11,6 @@ copier which could not know of it yet; every other misplaced batch breaks a law.
 from __future__ import annotations
 
 import random
-import traceback
 from collections import Counter, deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -801,17 +800,3 @@ DISASTERS: dict[str, frozenset[StopKind]] = {
 }
 """Each disaster and the stops that may follow from it."""
 BAD_BATCHES = ("source_corrupt", "source_special")
-
-
-def run_seeds(seeds: Sequence[int]) -> tuple[Counter[str], tuple[int, str] | None]:
-    """Runs worlds; what was seen in all of them, and the first seed that broke a law, with what it broke."""
-    seen: Counter[str] = Counter()
-    for seed in seeds:
-        world = World(seed)
-        try:
-            world.run()
-        except Exception:  # noqa: BLE001 - whatever a run raises is what the seed must be told for
-            return seen, (seed, traceback.format_exc(limit=-6))
-        seen += world.seen
-        seen["runs"] += 1
-    return seen, None

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from kmigrate.cluster.connection import Connection, ConnectionSettings
+from kmigrate.cluster.connection import Connection
+from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.errors import ClusterError, ConnectionLost, NoAnswer, Unreachable
 from kmigrate.kafka_types import BrokerAddress, BrokerId, Side, TopicName
 from kmigrate.wire import calls

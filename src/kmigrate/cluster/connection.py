@@ -10,12 +10,12 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TypeVar, cast
 
 from kmigrate.cluster.clock import steady_seconds
 from kmigrate.cluster.network import Buffer, Link
+from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.errors import BrokerRefused, ConnectionLost, NoAnswer, ProtocolError, Unreachable
 from kmigrate.kafka_types import BrokerAddress, Side
 from kmigrate.wire.call import Call, VersionRanges, api_versions, error_name
@@ -27,15 +27,6 @@ _MAX_ANSWER_BYTES = 1 << 30
 _NO_LINGER = struct.pack("ii", 1, 0)
 """What is not sent yet when a connection ends, or its process is killed, is dropped: the kernel would go on sending it
 for minutes, long after the quiet period of whoever copies next."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionSettings:
-    """How to reach a cluster's brokers; the same for the hot path and for admin calls."""
-
-    client_id: str
-    request_timeout_ms: int = 30_000
-    connect_timeout_ms: int = 10_000
 
 
 class Connection:
@@ -192,7 +183,7 @@ class Connection:
 class RealNetwork:
     """The network as it is: sockets and this machine's clocks."""
 
-    def __init__(self, settings: dict[Side, ConnectionSettings]) -> None:
+    def __init__(self, settings: Mapping[Side, ConnectionSettings]) -> None:
         self._settings = settings
 
     def connect(self, side: Side, address: BrokerAddress) -> Connection:

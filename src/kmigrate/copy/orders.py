@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.kafka_types import (
     BrokerAddress,
     BrokerId,
@@ -90,20 +91,11 @@ class LeaseGrant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LinkSettings:
-    """How a worker speaks to the brokers of one cluster."""
-
-    client_id: str
-    request_timeout_ms: int
-    connect_timeout_ms: int = 10_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
     """What a worker is told once, at its start."""
 
     worker: int
-    links: Mapping[Side, LinkSettings]
+    links: Mapping[Side, ConnectionSettings]
     producer_id: ProducerId
     memory_bytes: int
     expiration_ms: int

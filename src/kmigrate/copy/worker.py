@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Protocol
 
-from kmigrate.cluster.connection import ConnectionSettings, RealNetwork
+from kmigrate.cluster.connection import RealNetwork
 from kmigrate.cluster.network import Network
 from kmigrate.copy.orders import LeaseGrant, Orders, PipelineKey, PipelineOrder, WorkerSettings
 from kmigrate.copy.progress import PipelineProgress
@@ -272,16 +272,7 @@ def main(arguments: Sequence[str], make_pipeline: MakePipeline) -> None:
         settings = connection.recv()
     except (EOFError, OSError):
         os._exit(0)
-    network = RealNetwork(
-        {
-            side: ConnectionSettings(
-                client_id=link.client_id,
-                request_timeout_ms=link.request_timeout_ms,
-                connect_timeout_ms=link.connect_timeout_ms,
-            )
-            for side, link in settings.links.items()
-        }
-    )
+    network = RealNetwork(settings.links)
     try:
         Worker(settings, connection, network, make_pipeline, lambda: os._exit(FAILED_EXIT_CODE)).run()
     except Exception:  # noqa: BLE001 - the outermost edge of the process

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from kmigrate.cluster.client import ClusterClient
-from kmigrate.cluster.connection import ConnectionSettings
+from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.kafka_types import Partition, ProducerId, Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.preflight.findings import Finding, Level, name_some

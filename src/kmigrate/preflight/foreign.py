@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from kmigrate.cluster.client import ClusterClient
-from kmigrate.cluster.connection import Connection, ConnectionSettings
+from kmigrate.cluster.connection import Connection
 from kmigrate.cluster.reader import TailReader
+from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.errors import ClusterError
 from kmigrate.kafka_types import BrokerId, Offset, ProducerId, Side, TopicPartition
 from kmigrate.wire import calls

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from kmigrate.cluster.connection import Connection, ConnectionSettings
+from kmigrate.cluster.connection import Connection
+from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.errors import ClusterError
 from kmigrate.kafka_types import BrokerAddress, Side
 from kmigrate.preflight.findings import Finding, Level

@@ -20,7 +20,8 @@ from typing import assert_never
 
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.cluster.clock import steady_seconds
-from kmigrate.cluster.connection import Connection, ConnectionSettings
+from kmigrate.cluster.connection import Connection
+from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.copy.orders import LeaseGrant
 from kmigrate.errors import (
     BrokerRefused,

@@ -369,24 +369,24 @@ class LeaseMachine:
 
     def _hold(self, sent_at: float) -> None:
         if self._dropped and not self._nobody_came():
-            known = self._holds_commits and self._absent_seconds < _LONGEST_ABSENCE_SECONDS
-            held = (
-                "another owner held the lease" if known else "it cannot be known whether another owner held the lease"
+            doubt = "" if self._is_remembered else "it cannot be known whether "
+            self._supersede(
+                f"{doubt}another owner held the lease between term {self._term} and term {self._generation}"
             )
-            self._supersede(f"{held} between term {self._term} and term {self._generation}")
             return
         self._dropped = self._readmitted = False
         self._term = Term(self._generation)
         self._renew(sent_at)
 
-    def _nobody_came(self) -> bool:
-        """Whether the generation shows that the group was empty, and ours is the first join since.
+    @property
+    def _is_remembered(self) -> bool:
+        """Whether the group cannot have been forgotten meanwhile, so that its generations would have begun anew."""
+        return self._holds_commits and self._absent_seconds < _LONGEST_ABSENCE_SECONDS
 
-        Only in a group that cannot have been forgotten, so that its generations began anew.
-        """
+    def _nobody_came(self) -> bool:
+        """Whether the generation shows that the group was empty, and ours is the first join since."""
         assert self._term is not None, "only a holder can have been dropped"
-        remembered = self._holds_commits and self._absent_seconds < _LONGEST_ABSENCE_SECONDS
-        return remembered and self._generation == self._term + 2
+        return self._is_remembered and self._generation == self._term + 2
 
     def _renew(self, sent_at: float) -> None:
         assert self._term is not None, "only a holder's grant is renewed"

@@ -19,7 +19,7 @@ from dataclasses import replace
 from kmigrate.cluster.clock import steady_seconds
 from kmigrate.copy.copier import WAITING_FOR_LEASE
 from kmigrate.copy.engine import Engine
-from kmigrate.copy.orders import LeaseGrant, LinkSettings, WorkerSettings
+from kmigrate.copy.orders import LeaseGrant, WorkerSettings
 from kmigrate.errors import Superseded
 from kmigrate.kafka_types import Side, TopicPartition
 from kmigrate.manifest import Manifest
@@ -125,14 +125,7 @@ class Owner:
             watch.start()
 
     def _make_engine(self, beginning: Beginning) -> Engine:
-        links = {
-            side: LinkSettings(
-                client_id=reach.settings.client_id,
-                request_timeout_ms=reach.settings.request_timeout_ms,
-                connect_timeout_ms=reach.settings.connect_timeout_ms,
-            )
-            for side, reach in self._reach.items()
-        }
+        links = {side: reach.settings for side, reach in self._reach.items()}
         settings = [
             WorkerSettings(
                 worker=number,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kmigrate.cluster.client import ClusterClient
-from kmigrate.cluster.connection import ConnectionSettings
+from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.copy.identity import producer_id
 from kmigrate.copy.orders import Remembered
 from kmigrate.errors import Blocked, ClusterError, Refused

@@ -7,7 +7,8 @@ import struct
 
 import pytest
 
-from kmigrate.cluster.connection import Connection, ConnectionSettings
+from kmigrate.cluster.connection import Connection
+from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.errors import BrokerRefused, ConnectionLost, ProtocolError, Unreachable
 from kmigrate.kafka_types import BrokerAddress, BrokerId, Side
 from kmigrate.wire import calls

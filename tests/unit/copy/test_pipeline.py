@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from kmigrate.copy.orders import LeaseGrant, LinkSettings, PartitionOrder, PipelineKey, PipelineOrder, WorkerSettings
+from kmigrate.cluster.settings import ConnectionSettings
+from kmigrate.copy.orders import LeaseGrant, PartitionOrder, PipelineKey, PipelineOrder, WorkerSettings
 from kmigrate.copy.pipeline import LAST_BACK_OFF_SECONDS, Pipeline
 from kmigrate.copy.progress import PartitionProgress, PipelineProgress
 from kmigrate.copy.states import PartitionState, StopKind
@@ -65,7 +66,7 @@ class Bench:
         )
         settings = WorkerSettings(
             worker=0,
-            links=dict.fromkeys(Side, LinkSettings(client_id="kmigrate", request_timeout_ms=timeout_ms)),
+            links=dict.fromkeys(Side, ConnectionSettings(client_id="kmigrate", request_timeout_ms=timeout_ms)),
             producer_id=OURS,
             memory_bytes=1 << 20,
             expiration_ms=DAY_MS,

@@ -10,9 +10,9 @@ from multiprocessing.connection import Connection
 import pytest
 
 from kmigrate.cluster.connection import RealNetwork
+from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.copy.orders import (
     LeaseGrant,
-    LinkSettings,
     Orders,
     PartitionOrder,
     PipelineKey,
@@ -41,7 +41,7 @@ OTHER = KEY._replace(lane=1)
 MEMORY_BYTES = 24 << 20
 SETTINGS = WorkerSettings(
     worker=0,
-    links=dict.fromkeys(Side, LinkSettings(client_id="test", request_timeout_ms=1000)),
+    links=dict.fromkeys(Side, ConnectionSettings(client_id="test", request_timeout_ms=1000)),
     producer_id=ProducerId(2**62),
     memory_bytes=MEMORY_BYTES,
     expiration_ms=86_400_000,

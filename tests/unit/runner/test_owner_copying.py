@@ -13,7 +13,7 @@ import pytest
 
 from kmigrate.copy.engine import Engine, ProgressReceived, WorkerStarted
 from kmigrate.copy.orders import Orders, PartitionOrder, Remembered
-from kmigrate.copy.progress import PartitionProgress, PipelineProgress
+from kmigrate.copy.progress import PipelineProgress
 from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
 from kmigrate.kafka_types import (
     BrokerAddress,
@@ -35,6 +35,7 @@ from kmigrate.runner.provision import Provisioner
 from kmigrate.runner.status import MigrationState, PartitionStatus, StatusDocument, StopStatus
 from kmigrate.state.store import Store
 from kmigrate.wire.calls import ClusterMetadata, PartitionMetadata, TopicMetadata
+from tests.unit.copy.fake_worker import position
 
 ORDERS = TopicName("orders")
 PLACE = TopicPartition(ORDERS, Partition(0))
@@ -151,20 +152,7 @@ class World:
         return order
 
     def hear(self, state: PartitionState, stop: Stop | None) -> None:
-        progress = PartitionProgress(
-            partition=PLACE,
-            state=state,
-            position=Offset(10),
-            source_start=Offset(0),
-            source_end=Offset(10),
-            source_epoch=LeaderEpoch(0),
-            records=0,
-            bytes=0,
-            newest_ms=-1,
-            crc_errors=0,
-            reason="",
-            stop=stop,
-        )
+        progress = position(PLACE, 10)._replace(state=state, stop=stop)
         orders = self.workers.got[-1]
         report = PipelineProgress(
             key=orders.pipelines[0].key,
