@@ -45,6 +45,7 @@ _BROKER_PROPERTIES = {
     "broker.session.timeout.ms": "3000",
     "group.initial.rebalance.delay.ms": "0",
     "log.cleaner.dedupe.buffer.size": "8388608",
+    "log.retention.ms": "-1",  # records with old timestamps stay, unless a topic says otherwise
     "num.io.threads": "4",
     "num.network.threads": "2",
     "offsets.topic.num.partitions": "4",
