@@ -6,9 +6,9 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
-KAFKA_VERSIONS := 3.9.1 4.3.1
+KAFKA_VERSIONS := 2.8.2 3.9.1 4.1.1 4.3.1
 PIP_TOOLS := pip-tools==7.6.2
-TEST_ROOMS = $(wildcard tests/unit tests/property tests/broker tests/fault tests/scenario)
+TEST_ROOMS = $(wildcard tests/unit tests/property tests/broker tests/content tests/fault tests/scenario)
 QUICK_ROOMS = $(wildcard tests/unit tests/property)
 
 .PHONY: help setup kafka demo gates check test test-long bench lock clean
@@ -34,7 +34,7 @@ setup: .venv/.installed ## create .venv with the locked packages and kmigrate it
 kafka: setup ## fetch Kafka's jars into .kafka (needs Java 17 and Maven)
 	@$(BIN)/python -m kmigrate.demo.kafka_jars $(KAFKA_VERSIONS)
 
-demo: setup kafka ## run a whole migration between two embedded clusters
+demo: setup ## run a whole migration between two embedded clusters
 	@$(BIN)/kmigrate demo
 
 gates: setup

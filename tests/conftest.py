@@ -1,4 +1,4 @@
-"""What all tests share: the seed of this run, and two real clusters that start when first asked for."""
+"""What all tests share: the seed of this run, and real clusters that start when first asked for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 
 from kmigrate.demo.embedded import EmbeddedCluster
 
+OLD_VERSION = "2.8.2"
+"""With ZooKeeper; it keeps every message format there ever was."""
 SOURCE_VERSION = "3.9.1"
 TARGET_VERSION = "4.3.1"
 SEED_VARIABLE = "KMIGRATE_SEED"
@@ -45,6 +47,13 @@ def source_cluster(request: pytest.FixtureRequest) -> Iterator[EmbeddedCluster]:
 def target_cluster(request: pytest.FixtureRequest) -> Iterator[EmbeddedCluster]:
     """A single broker of the target's release, shared: make topics of your own, and do not hurt it."""
     with _shared_cluster(request, TARGET_VERSION) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def old_cluster(request: pytest.FixtureRequest) -> Iterator[EmbeddedCluster]:
+    """A single broker of the oldest release, shared: make topics of your own, and do not hurt it."""
+    with _shared_cluster(request, OLD_VERSION) as cluster:
         yield cluster
 
 

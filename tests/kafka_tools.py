@@ -5,6 +5,7 @@ Nothing here uses kmigrate's own reading and writing of records.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import time
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -142,6 +143,24 @@ def produce(
     return [written[index] for index in range(count)]
 
 
+def write_transaction(bootstrap: str, topic: str, values: Sequence[bytes], *, commit: bool, partition: int = 0) -> None:
+    """One transaction with these values and one marker behind them; without `commit` it is aborted."""
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": uuid.uuid4().hex})
+    producer.init_transactions(TIMEOUT_SECONDS)
+    producer.begin_transaction()
+    for value in values:
+        producer.produce(topic, value=value, partition=partition)
+    assert producer.flush(TIMEOUT_SECONDS) == 0
+    (producer.commit_transaction if commit else producer.abort_transaction)(TIMEOUT_SECONDS)
+
+
+def delete_records(bootstrap: str, topic: str, before: int, partition: int = 0) -> None:
+    """Delete the records below an offset: the log begins there."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for future in admin.delete_records([TopicPartition(topic, partition, before)]).values():
+        assert future.result(TIMEOUT_SECONDS).low_watermark == before
+
+
 def read_all(
     bootstrap: str,
     topic: str,
@@ -150,6 +169,18 @@ def read_all(
     config: Mapping[str, Any] | None = None,
 ) -> list[ReadRecord]:
     """Every record of a topic up to its present end, sorted by partition and offset."""
+    messages = consume_all(bootstrap, topic, isolation_level=isolation_level, config=config)
+    return sorted(map(_read_record, messages), key=lambda record: record[:2])
+
+
+def consume_all(
+    bootstrap: str,
+    topic: str,
+    *,
+    isolation_level: str = "read_committed",
+    config: Mapping[str, Any] | None = None,
+) -> list[Message]:
+    """Every record of a topic up to its present end, as librdkafka hands them out: in order by partition."""
     settings = {"isolation.level": isolation_level, "enable.partition.eof": True}
     consumer = _consumer(bootstrap, settings | dict(config or {}))
     try:
@@ -158,7 +189,7 @@ def read_all(
         starts = {each: _watermarks(consumer, topic, each)[0] for each in metadata.partitions}
         consumer.assign([TopicPartition(topic, each, start) for each, start in starts.items()])
         unfinished = set(starts)
-        found: list[ReadRecord] = []
+        found: list[Message] = []
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while unfinished:
             messages = consumer.consume(1000, timeout=0.05)  # waits that long for a full thousand
@@ -168,12 +199,12 @@ def read_all(
             for message in messages:
                 error = message.error()
                 if error is None:
-                    found.append(_read_record(message))
+                    found.append(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     unfinished.discard(message.partition())
                 else:
                     raise AssertionError(f"{topic}: {error}")
-        return sorted(found, key=lambda record: record[:2])
+        return found
     finally:
         consumer.close()
 
@@ -250,18 +281,15 @@ def dump_log(
     Keys are Kafka's: baseOffset, lastOffset, count, baseSequence, lastSequence, producerId,
     producerEpoch, partitionLeaderEpoch, isTransactional, isControl, position, CreateTime (or
     LogAppendTime; the batch's newest timestamp), size, magic, compresscodec, crc, isvalid.
-    Numbers are ints, true and false are bools. With `deep`, each batch also has `records`, a list of
+    Numbers are ints, true and false are bools. A message of an old format has offset, its last one, in place of
+    baseOffset to producerEpoch. With `deep`, each batch also has `records`, a list of
     dicts with offset, CreateTime, keySize, valueSize, sequence, headerKeys, payload, key, …
     """
-    segments = sorted((data_dir / f"{topic}-{partition}").glob("*.log"))
-    assert segments, f"no segments of {topic}-{partition} in {data_dir}"
-    arguments = ["--files", ",".join(map(str, segments))]
-    if deep:
-        arguments += ["--deep-iteration", "--print-data-log"]
-    output = run_java_tool(version, "kafka.tools.DumpLogSegments", *arguments)
+    arguments = ["--deep-iteration", "--print-data-log"] if deep else []
+    output = _dump_files(version, data_dir / f"{topic}-{partition}", arguments)
     batches: list[dict[str, Any]] = []
     for line in output.splitlines():
-        if line.startswith("baseOffset: "):
+        if line.startswith(("baseOffset: ", "offset: ")):
             batches.append(_parse_dumped(line) | ({"records": []} if deep else {}))
         elif line.startswith("| offset: "):
             batches[-1]["records"].append(_parse_dumped(line.removeprefix("| ")))
@@ -270,10 +298,36 @@ def dump_log(
     return batches
 
 
+def _dump_files(version: str, folder: Path, arguments: Sequence[str]) -> str:
+    """What DumpLogSegments prints of a folder's segments; once more where the cleaner replaced some meanwhile."""
+    for _ in range(10):
+        segments = list_segments(folder)
+        assert segments, f"no segments in {folder}"
+        files = ",".join(str(path) for path, _ in segments)
+        try:
+            output = run_java_tool(version, "kafka.tools.DumpLogSegments", "--files", files, *arguments)
+        except AssertionError:
+            if list_segments(folder) == segments:
+                raise
+            continue
+        if list_segments(folder) == segments:
+            return output
+    raise AssertionError(f"the segments of {folder} change all the time")
+
+
+def list_segments(folder: Path) -> list[tuple[Path, int]]:
+    """The segments by name, each with its inode, which is another one after cleaning."""
+    found = []
+    for path in folder.glob("*.log"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append((path, path.stat().st_ino))
+    return sorted(found)
+
+
 _KEY = re.compile(
     r"(?:^| )(baseOffset|lastOffset|count|baseSequence|lastSequence|producerId|producerEpoch"
     r"|partitionLeaderEpoch|isTransactional|isControl|deleteHorizonMs|position|CreateTime|LogAppendTime"
-    r"|NoTimestampType|size|magic|compresscodec|crc|isvalid|offset|keySize|keysize|valueSize|valuesize"
+    r"|NoTimestampType|size|magic|compresscodec|crc|isvalid|isValid|offset|keySize|keysize|valueSize|valuesize"
     r"|sequence|headerKeys|key|payload|endTxnMarker|coordinatorEpoch): "
 )
 _TEXTS = frozenset({"key", "payload", "compresscodec", "headerKeys"})

@@ -17,15 +17,17 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from kmigrate.demo.embedded import EmbeddedCluster
+from kmigrate.demo.kafka_jars import known_versions
 from kmigrate.demo.kafka_node import NodeState
 from kmigrate.demo.readiness import list_known_brokers
-from tests.conftest import SOURCE_VERSION, TARGET_VERSION
+from tests.conftest import OLD_VERSION, SOURCE_VERSION, TARGET_VERSION
 from tests.kafka_tools import SentRecord, create_topic, dump_log, produce, read_all, watermarks
 
 pytestmark = pytest.mark.broker
 
 Start = Callable[..., EmbeddedCluster]
-VERSIONS = pytest.mark.parametrize("version", [SOURCE_VERSION, TARGET_VERSION])
+VERSIONS = pytest.mark.parametrize("version", known_versions())
+WITH_EITHER_QUORUM = pytest.mark.parametrize("version", [OLD_VERSION, TARGET_VERSION])
 
 
 def _is_alive(pid: int) -> bool:
@@ -59,12 +61,11 @@ def test_records_survive_a_crash_and_an_orderly_restart(start_cluster: Start, ve
     assert [record.value for record in read_all(cluster.bootstrap, topic)] == [b"one", b"two", b"three"]
 
 
-@VERSIONS
+@pytest.mark.parametrize("shared", ["old_cluster", "source_cluster", "target_cluster"])
 def test_every_record_comes_back_as_it_was_sent(
-    request: pytest.FixtureRequest, chance: random.Random, version: str
+    request: pytest.FixtureRequest, chance: random.Random, shared: str
 ) -> None:
-    side = "source_cluster" if version == SOURCE_VERSION else "target_cluster"
-    cluster: EmbeddedCluster = request.getfixturevalue(side)
+    cluster: EmbeddedCluster = request.getfixturevalue(shared)
     topic = create_topic(cluster.bootstrap, partitions=3)
     sent = [
         SentRecord(
@@ -104,8 +105,9 @@ def test_dump_log_segments_tells_of_batches_and_their_records(source_cluster: Em
     assert {(record["key"], record["payload"]) for record in dumped[:5]} == {("k", "v")}
 
 
-def test_a_frozen_broker_answers_nothing_until_it_is_thawed(start_cluster: Start) -> None:
-    cluster = start_cluster(TARGET_VERSION)
+@WITH_EITHER_QUORUM
+def test_a_frozen_broker_answers_nothing_until_it_is_thawed(start_cluster: Start, version: str) -> None:
+    cluster = start_cluster(version)
     topic = create_topic(cluster.bootstrap)
     cluster.freeze(1)
     assert cluster.state(1) is NodeState.FROZEN
@@ -119,10 +121,10 @@ def test_a_frozen_broker_answers_nothing_until_it_is_thawed(start_cluster: Start
     assert [record.value for record in read_all(cluster.bootstrap, topic)] == [b"patient"]
 
 
-@VERSIONS
+@pytest.mark.parametrize("version", [OLD_VERSION, SOURCE_VERSION, TARGET_VERSION])
 def test_either_broker_of_two_may_die_while_the_quorum_lives(start_cluster: Start, version: str) -> None:
     cluster = start_cluster(version, brokers=2)
-    assert cluster.controller_ids == (101,)
+    assert cluster.quorum_ids == (101,)
     topic = create_topic(cluster.bootstrap, replication=2)
     once = {"enable.idempotence": True}
     for number, broker in enumerate(cluster.broker_ids):
@@ -165,6 +167,21 @@ def test_three_brokers_outlive_their_controller(start_cluster: Start) -> None:
     assert [record.value for record in read_all(cluster.bootstrap, topic)] == [b"no controller needed"]
 
 
+def test_a_cluster_with_zookeeper_comes_back_after_everything_crashed(start_cluster: Start) -> None:
+    cluster = start_cluster(OLD_VERSION)
+    cluster_id = cluster.cluster_id
+    topic = create_topic(cluster.bootstrap)
+    produce(cluster.bootstrap, topic, [b"before"])
+    for node in (1, *cluster.quorum_ids):
+        cluster.kill(node)
+    for node in (*cluster.quorum_ids, 1):
+        cluster.start_node(node)
+    produce(cluster.bootstrap, topic, [b"after"])
+    assert [record.value for record in read_all(cluster.bootstrap, topic)] == [b"before", b"after"]
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+    assert admin.list_topics(timeout=30).cluster_id == cluster_id
+
+
 def test_properties_of_a_cluster_win_over_ours(start_cluster: Start) -> None:
     cluster = start_cluster(
         SOURCE_VERSION,
@@ -179,8 +196,9 @@ def test_properties_of_a_cluster_win_over_ours(start_cluster: Start) -> None:
     assert watermarks(bootstrap, "made-by-writing", 2) == (0, 1)
 
 
-def test_nothing_is_left_of_a_closed_cluster(start_cluster: Start) -> None:
-    cluster = start_cluster(TARGET_VERSION, brokers=2)
+@WITH_EITHER_QUORUM
+def test_nothing_is_left_of_a_closed_cluster(start_cluster: Start, version: str) -> None:
+    cluster = start_cluster(version, brokers=2)
     pids, folder = cluster.pids(), cluster.data_dir(1).parents[1]
     assert len(pids) == 3
     assert folder.is_dir()
@@ -218,11 +236,14 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("end", ["exit", "SIGTERM", "SIGKILL"])
-def test_brokers_do_not_outlive_the_python_process(end: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "end"),
+    [(SOURCE_VERSION, "exit"), (SOURCE_VERSION, "SIGTERM"), (SOURCE_VERSION, "SIGKILL"), (OLD_VERSION, "SIGKILL")],
+)
+def test_brokers_do_not_outlive_the_python_process(version: str, end: str, tmp_path: Path) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path)}  # a killed Python cannot remove the data
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, SOURCE_VERSION, end],
+        [sys.executable, "-c", CHILD, version, end],
         stdout=subprocess.PIPE,
         env=environment,
         text=True,
@@ -230,7 +251,7 @@ def test_brokers_do_not_outlive_the_python_process(end: str, tmp_path: Path) -> 
     try:
         assert child.stdout is not None
         pids = [int(pid) for pid in child.stdout.readline().split()]
-        assert len(pids) == 1
+        assert len(pids) == (2 if version == OLD_VERSION else 1)
         if end != "exit":
             child.send_signal(signal.Signals[end])
         child.wait(60)

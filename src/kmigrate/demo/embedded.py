@@ -7,7 +7,8 @@
         cluster.freeze(2)
 
 One broker is its own controller. With more brokers the controllers are processes of their own (ids
-101, 102, …), so that *any* broker may be frozen or killed while the quorum lives. Each broker has a
+101, 102, …), so that *any* broker may be frozen or killed while the quorum lives. Releases before 3.3
+have a ZooKeeper instead (id 101), however many brokers there are. Each broker has a
 listener for clients, which may advertise the port of a proxy, and an internal one, which never does:
 brokers replicate over it, and a witness reads over it past the proxy (`direct_bootstrap`).
 
@@ -29,14 +30,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from kmigrate.demo.first_start import class_archive, ensure_first_start, format_node, random_uuid
+from kmigrate.demo.first_start import class_archive, ensure_first_start
 from kmigrate.demo.kafka_jars import ensure_kafka
-from kmigrate.demo.kafka_node import CLIENTS, CONTROLLER, HOST, INTERNAL, Jvm, KafkaNode, NodePlan, NodeState
-from kmigrate.demo.ports import find_free_ports
+from kmigrate.demo.kafka_node import HOST, Jvm, KafkaNode, NodeState
+from kmigrate.demo.quorum import CLIENTS, INTERNAL, Brokers, quorum_of, read_cluster_id
 from kmigrate.demo.readiness import list_known_brokers
 from kmigrate.errors import KmigrateError
 
-FIRST_CONTROLLER_ID = 101
 _ATTEMPTS = 3
 _POLL_SECONDS = 0.03
 _open_clusters: weakref.WeakSet[EmbeddedCluster] = weakref.WeakSet()
@@ -55,11 +55,11 @@ def _print_to_stderr(line: str) -> None:
 
 
 class EmbeddedCluster:
-    """One KRaft cluster of 1 to n brokers with the ids 1 to n.
+    """One cluster of 1 to n brokers with the ids 1 to n; `quorum_ids` are the nodes that keep its metadata.
 
-    `properties` go to every node and win over our own. `advertised` maps a broker's id to the port
+    `properties` go to every node of Kafka's and win over our own. `advertised` maps a broker's id to the port
     that it names to clients. `listeners` adds listeners, name to security protocol (`{"SASL":
-    "SASL_PLAINTEXT"}`). `controllers=0` makes every broker a controller too. `quick=False` gives the
+    "SASL_PLAINTEXT"}`). `controllers=0` makes every broker a KRaft controller too. `quick=False` gives the
     JVM its usual compilers and collector, for measurements.
     """
 
@@ -79,15 +79,22 @@ class EmbeddedCluster:
         kafka_home: Path | None = None,
         say: Callable[[str], None] = _print_to_stderr,
     ) -> None:
-        dedicated = controllers if controllers is not None else min(brokers - 1, 1)
         self.version = version
         self.broker_ids = tuple(range(1, brokers + 1))
-        self.controller_ids = tuple(range(FIRST_CONTROLLER_ID, FIRST_CONTROLLER_ID + dedicated)) or self.broker_ids
-        self.cluster_id = random_uuid()
-        self._properties = dict(properties or {})
+        self.cluster_id = ""
         self._advertised = dict(advertised or {})
-        self._protocols = dict.fromkeys((CLIENTS, INTERNAL, CONTROLLER), "PLAINTEXT") | dict(listeners or {})
-        self._heap = heap or ("512m" if brokers < 3 else "384m")
+        self._quorum = quorum_of(
+            version,
+            Brokers(
+                ids=self.broker_ids,
+                protocols=dict(listeners or {}),
+                advertised=self._advertised,
+                properties=dict(properties or {}),
+                heap=heap or ("512m" if brokers < 3 else "384m"),
+            ),
+            controllers,
+        )
+        self.quorum_ids = self._quorum.ids
         self._quick = quick
         self._keep_logs_on_failure = keep_logs_on_failure
         self._start_seconds = start_seconds
@@ -101,16 +108,17 @@ class EmbeddedCluster:
     def start(self) -> Self:
         """Format and start all nodes side by side; returns when every broker answers and knows all."""
         jars = ensure_kafka(self.version, self._kafka_home, say=self._say)
-        first_start = ensure_first_start(jars)
+        leavings = ensure_first_start(jars, self.version)
         _open_clusters.add(self)
         for attempt in range(1, _ATTEMPTS + 1):
             self._folder = Path(tempfile.mkdtemp(prefix=f"kmigrate-kafka-{self.version}-"))
-            self._nodes = self._make_nodes(jars, first_start, self._folder)
+            self._nodes = self._make_nodes(jars, leavings, self._folder)
             try:
                 for node in self._nodes.values():
-                    format_node(first_start, node, self.cluster_id)
+                    self._quorum.format(node, leavings)
                     node.start()
                 self.wait_until_ready()
+                self.cluster_id = read_cluster_id(self.data_dir(self.broker_ids[0]))
                 return self
             except _PortTaken:
                 self.close()
@@ -204,6 +212,7 @@ class EmbeddedCluster:
 
     def start_node(self, node: int, *, wait: bool = True) -> None:
         """Start a node that is down, with its data and on its ports."""
+        self._quorum.wait_until_forgotten(self._node(node), self._running(self.quorum_ids))
         self._node(node).start()
         if wait:
             self.wait_until_ready()
@@ -216,7 +225,7 @@ class EmbeddedCluster:
     def wait_until_ready(self) -> None:
         """Wait until every running broker answers and knows every running broker."""
         deadline = time.monotonic() + self._start_seconds
-        waiting = self._running_brokers()
+        waiting = {node.plan.node_id for node in self._running(self.broker_ids)}
         while waiting := {node for node in waiting if not self._is_ready(node)}:
             self._check_for_ended_nodes()
             if time.monotonic() > deadline:
@@ -237,12 +246,13 @@ class EmbeddedCluster:
     def _join(self, ports: Iterable[int]) -> str:
         return ",".join(f"{HOST}:{port}" for port in ports)
 
-    def _running_brokers(self) -> set[int]:
-        return {node for node in self.broker_ids if self._nodes[node].state is NodeState.RUNNING}
+    def _running(self, nodes: Iterable[int]) -> list[KafkaNode]:
+        return [self._nodes[node] for node in nodes if self._nodes[node].state is NodeState.RUNNING]
 
     def _is_ready(self, node: int) -> bool:
         known = list_known_brokers(HOST, self.port(node, INTERNAL))
-        return known is not None and known >= self._running_brokers()
+        running = {each.plan.node_id for each in self._running(self.broker_ids)}
+        return known is not None and known >= running and self._quorum.has_told(self._node(node))
 
     def _check_for_ended_nodes(self) -> None:
         for node_id, node in self._nodes.items():
@@ -254,45 +264,11 @@ class EmbeddedCluster:
                 raise _PortTaken(message)
             raise EmbeddedKafkaError(message)
 
-    def _make_nodes(self, jars: Path, first_start: Path, folder: Path) -> dict[int, KafkaNode]:
-        node_ids = sorted({*self.broker_ids, *self.controller_ids})
-        roles = {
-            node: [
-                role
-                for role, members in (("broker", self.broker_ids), ("controller", self.controller_ids))
-                if node in members
-            ]
-            for node in node_ids
-        }
-        names = {
-            node: [name for name in self._protocols if ("controller" if name == CONTROLLER else "broker") in its]
-            for node, its in roles.items()
-        }
-        free = iter(find_free_ports(sum(len(each) for each in names.values())))
-        ports = {node: {name: next(free) for name in names[node]} for node in node_ids}
-        jvm = Jvm(
-            heap=self._heap,
-            quick=self._quick,
-            class_archive=class_archive(first_start) if self._quick else None,
-        )
+    def _make_nodes(self, jars: Path, leavings: Path, folder: Path) -> dict[int, KafkaNode]:
+        jvm = Jvm(quick=self._quick, class_archive=class_archive(leavings) if self._quick else None)
         return {
-            node: KafkaNode(
-                NodePlan(
-                    node_id=node,
-                    roles=roles[node],
-                    ports=ports[node],
-                    protocols=self._protocols,
-                    voters={voter: ports[voter][CONTROLLER] for voter in self.controller_ids},
-                    brokers=len(self.broker_ids),
-                    advertised_port=self._advertised.get(node),
-                    properties=self._properties,
-                ),
-                jars=jars,
-                folder=folder / f"node-{node}",
-                log=folder / f"node-{node}.log",
-                jvm=jvm,
-            )
-            for node in node_ids
+            node: KafkaNode(plan, jars=jars, folder=folder / f"node-{node}", log=folder / f"node-{node}.log", jvm=jvm)
+            for node, plan in self._quorum.plan_nodes().items()
         }
 
 

@@ -1,4 +1,4 @@
-"""One Kafka process: its properties, its folder, its signals.
+"""One process of a cluster, Kafka's or ZooKeeper's: its properties, its folder, its signals.
 
 `NodePlan` says what a node is; its files are written from that alone, so that a restarted node is the
 same node on the same ports. `KafkaNode` is the running process.
@@ -11,16 +11,13 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from kmigrate.demo.java import java_command, start_java
 
 HOST = "127.0.0.1"
-CLIENTS = "PLAINTEXT"
-INTERNAL = "INTERNAL"
-CONTROLLER = "CONTROLLER"
 
 _LOGGING = """\
 log4j.rootLogger=WARN, out
@@ -37,29 +34,6 @@ appender.out.layout.type=PatternLayout
 appender.out.layout.pattern=[%d] %p %m (%c)%n
 """
 
-# A test wants a cluster that fails over and forgets quickly and that is content with little memory.
-_BROKER_PROPERTIES = {
-    "auto.create.topics.enable": "false",
-    "background.threads": "2",
-    "broker.heartbeat.interval.ms": "500",
-    "broker.session.timeout.ms": "3000",
-    "group.initial.rebalance.delay.ms": "0",
-    "log.cleaner.dedupe.buffer.size": "8388608",
-    "log.retention.ms": "-1",  # records with old timestamps stay, unless a topic says otherwise
-    "num.io.threads": "4",
-    "num.network.threads": "2",
-    "offsets.topic.num.partitions": "4",
-    "share.coordinator.state.topic.min.isr": "1",
-    "share.coordinator.state.topic.num.partitions": "4",
-    "transaction.state.log.min.isr": "1",
-    "transaction.state.log.num.partitions": "4",
-}
-_REPLICATED_TOPICS = (
-    "offsets.topic.replication.factor",
-    "share.coordinator.state.topic.replication.factor",
-    "transaction.state.log.replication.factor",
-)
-
 
 class NodeState(enum.Enum):
     """What we did to a node last; a process that died by itself is seen in `KafkaNode.exit_code`."""
@@ -71,15 +45,14 @@ class NodeState(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jvm:
-    """How the Java process runs. `quick` saves seconds at the start and costs throughput later."""
+    """How Java runs. `quick` saves seconds at the start and costs throughput later."""
 
-    heap: str
     quick: bool
     class_archive: Path | None = None
     dump_classes_to: Path | None = None
 
     def options(self) -> list[str]:
-        options = [f"-Xmx{self.heap}", "-Djava.awt.headless=true", "-XX:-UsePerfData"]
+        options = ["-Djava.awt.headless=true", "-XX:-UsePerfData"]
         if self.quick:
             options += ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
         if self.class_archive is not None:
@@ -91,47 +64,17 @@ class Jvm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePlan:
-    """What one node of a KRaft cluster is; ports are by listener name."""
+    """What one node is: the class that Java runs, its ports by listener name, and its properties.
+
+    `data_property` is the property that names the folder of its data.
+    """
 
     node_id: int
-    roles: Sequence[str]
+    main_class: str
+    heap: str
     ports: Mapping[str, int]
-    protocols: Mapping[str, str]
-    voters: Mapping[int, int]
-    brokers: int
-    advertised_port: int | None = None
-    properties: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def is_broker(self) -> bool:
-        return "broker" in self.roles
-
-    def server_properties(self, data: Path) -> dict[str, str]:
-        """The server.properties of this node."""
-        voters = ",".join(f"{node}@{HOST}:{port}" for node, port in self.voters.items())
-        advertised = dict(self.ports) | ({CLIENTS: self.advertised_port} if self.advertised_port else {})
-        advertised.pop(CONTROLLER, None)
-        result = {
-            "process.roles": ",".join(self.roles),
-            "node.id": str(self.node_id),
-            "controller.quorum.voters": voters,
-            "controller.listener.names": CONTROLLER,
-            "listeners": _listeners(self.ports),
-            "listener.security.protocol.map": ",".join(
-                f"{name}:{protocol}" for name, protocol in self.protocols.items()
-            ),
-            "log.dirs": str(data),
-        }
-        if self.is_broker:
-            result["advertised.listeners"] = _listeners(advertised)
-            result["inter.broker.listener.name"] = INTERNAL
-        result |= _BROKER_PROPERTIES
-        result |= dict.fromkeys(_REPLICATED_TOPICS, str(min(self.brokers, 3)))
-        return result | dict(self.properties)
-
-
-def _listeners(ports: Mapping[str, int]) -> str:
-    return ",".join(f"{name}://{HOST}:{port}" for name, port in ports.items())
+    data_property: str
+    properties: Mapping[str, str]
 
 
 class KafkaNode:
@@ -146,9 +89,11 @@ class KafkaNode:
         self._jars = jars
         self._jvm = jvm
         self._process: subprocess.Popen[bytes] | None = None
-        folder.mkdir(parents=True, exist_ok=True)
+        self._scratch = folder / "tmp"
+        self._scratch.mkdir(parents=True, exist_ok=True)
         self.properties_file = folder / "server.properties"
-        lines = [f"{key}={value}" for key, value in plan.server_properties(self.data).items()]
+        properties = {plan.data_property: str(self.data), **plan.properties}
+        lines = [f"{key}={value}" for key, value in properties.items()]
         self.properties_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
         (folder / "log4j.properties").write_text(_LOGGING, encoding="utf-8")
         (folder / "log4j2.properties").write_text(_LOGGING_4X, encoding="utf-8")
@@ -165,16 +110,19 @@ class KafkaNode:
 
     def command(self, main_class: str, *arguments: str) -> list[str]:
         """A command line of one of Kafka's classes, with this node's logging and Java options."""
-        logging = [
+        options = [
+            f"-Xmx{self.plan.heap}",
+            *self._jvm.options(),
+            f"-Djava.io.tmpdir={self._scratch}",  # codecs unpack libraries there, which a crash leaves behind
             f"-Dlog4j.configuration=file:{self.folder / 'log4j.properties'}",
             f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
         ]
-        return java_command(self._jars, main_class, arguments, options=[*self._jvm.options(), *logging])
+        return java_command(self._jars, main_class, arguments, options=options)
 
     def start(self) -> None:
         if self._process is not None:
             raise RuntimeError(f"node {self.plan.node_id} is {self.state.value} already")
-        self._process = start_java(self.command("kafka.Kafka", str(self.properties_file)), output=self.log)
+        self._process = start_java(self.command(self.plan.main_class, str(self.properties_file)), output=self.log)
         self.state = NodeState.RUNNING
 
     def freeze(self) -> None:
@@ -207,6 +155,12 @@ class KafkaNode:
         self._process.wait()
         self._process = None
         self.state = NodeState.DOWN
+
+    def topics(self) -> set[str]:
+        """The topics that a broker keeps replicas of, by the folders of its data."""
+        folders = [folder.name for folder in self.data.iterdir() if folder.is_dir()]
+        names = (name.rpartition("-") for name in folders)
+        return {topic for topic, _, partition in names if partition.isdecimal()}  # not those to be deleted
 
     def erase(self) -> None:
         """Remove the folder; the log file stays."""

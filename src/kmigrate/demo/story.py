@@ -149,7 +149,7 @@ class Story:
             jars = ensure_kafka(version, self._kafka_home, say=self.narrator.say)
             if not (jars / FIRST_START).is_dir():
                 self.narrator.say(f"Kafka {version} is started for the first time, which takes some seconds once")
-            ensure_first_start(jars)
+            ensure_first_start(jars, version)
         self._clusters = [
             EmbeddedCluster(version, kafka_home=self._kafka_home, say=self.narrator.say)
             for version in (SOURCE_VERSION, TARGET_VERSION)
