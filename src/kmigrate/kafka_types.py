@@ -23,6 +23,7 @@ Term = NewType("Term", int)
 """The lease's number: the generation of the group that keeps it."""
 
 UNKNOWN_EPOCH = LeaderEpoch(-1)
+LARGEST_OFFSET = Offset(2**63 - 1)
 NO_TOPIC_ID = TopicId("0" * 32)
 
 

@@ -1,7 +1,7 @@
 """One blocking connection to one broker: the only place that opens a socket to Kafka.
 
-Hot messages go through `send` and `receive` on buffers of the caller; everything else through `call`. A connection
-that failed once stays failed: every later use raises ConnectionLost with the first cause.
+Hot messages go through `send` and `receive` on buffers of the caller; everything else through `call`, or `ask` now and
+`answer` later. A connection that failed once stays failed: every later use raises ConnectionLost with the first cause.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import select
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from kmigrate.cluster.clock import steady_seconds
 from kmigrate.cluster.network import Buffer, Link
@@ -29,6 +30,14 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 for minutes, long after the quiet period of whoever copies next."""
 
 
+class _Asked(NamedTuple):
+    """A call that was sent and is not answered yet."""
+
+    call: Call[Any]
+    version: int
+    correlation_id: int
+
+
 class Connection:
     """A framed connection with a version table; not thread-safe: one owner at a time."""
 
@@ -38,6 +47,7 @@ class Connection:
         self.client_id = settings.client_id.encode()
         self._settings = settings
         self._correlation_id = 0
+        self._asked: deque[_Asked] = deque()
         self._buffer = bytearray(_CALL_BUFFER_BYTES)
         self._length = bytearray(4)
         self._failure: str | None = None
@@ -78,7 +88,9 @@ class Connection:
         )
 
     def _ask_versions(self) -> VersionRanges:
-        error, ranges = self._exchange(api_versions(), 0)
+        versions = api_versions()
+        self._send_call(versions, 0)
+        error, ranges = self.answer(versions)
         if error:
             raise BrokerRefused(
                 "ApiVersions", code=error, name=error_name(error), side=self.side, broker=str(self.address)
@@ -140,6 +152,11 @@ class Connection:
             got += count
 
     def call(self, call: Call[T]) -> T:
+        self.ask(call)
+        return self.answer(call)
+
+    def ask(self, call: Call[Any]) -> None:
+        """Sends a call; one that the broker does not offer is refused here, and leaves the connection as it is."""
         version = call.version(self._offered)
         if version is None:
             raise BrokerRefused(
@@ -150,16 +167,23 @@ class Connection:
                 broker=str(self.address),
                 hint="clusters from 2.8 on are supported",
             )
-        return self._exchange(call, version)
+        self._send_call(call, version)
 
-    def _exchange(self, call: Call[T], version: int) -> T:
+    def _send_call(self, call: Call[Any], version: int) -> None:
         correlation_id = self.next_correlation_id()
         self.send([call.encode(version, correlation_id, self._settings.client_id)])
+        self._asked.append(_Asked(call, version, correlation_id))
+
+    def answer(self, call: Call[T]) -> T:
+        """Waits for the answer to the call that was asked first; any failure ends the connection."""
+        asked = self._asked[0]
+        assert asked.call is call, "answers are read in the order in which they were asked for"
         answer = self.receive(self._buffer)
-        if int.from_bytes(answer[:4], "big", signed=True) != correlation_id:
+        self._asked.popleft()
+        if int.from_bytes(answer[:4], "big", signed=True) != asked.correlation_id:
             raise self._lost(f"the answer to {call.what} carries a wrong correlation id")
         try:
-            return call.decode(version, answer)
+            return call.decode(asked.version, answer)
         except (ValueError, IndexError, TypeError, struct.error, UnicodeDecodeError) as error:
             self._lost(f"the answer to {call.what} cannot be decoded")
             raise ProtocolError(

@@ -6,7 +6,7 @@ A simulation replaces this and nothing else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from kmigrate.kafka_types import BrokerAddress, Side
 from kmigrate.wire.call import Call
@@ -40,6 +40,16 @@ class Link(Protocol):
 
     def call(self, call: Call[T]) -> T:
         """Sends a call and waits for its answer; nothing else may be under way on this link."""
+
+    def ask(self, call: Call[Any]) -> None:
+        """Sends a call without waiting for its answer.
+
+        Several may be asked in a row; the broker handles them one after the other. `Network.wait` tells when an answer
+        can be read. Raises BrokerRefused if the broker does not offer the request: then nothing was sent.
+        """
+
+    def answer(self, call: Call[T]) -> T:
+        """Waits for the answer to the oldest call that was asked and is not answered: it must be this one."""
 
     def highest_version(self, api_key: int) -> int:
         """The highest version of a request that this broker offers; -1 if none."""

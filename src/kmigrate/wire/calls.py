@@ -11,7 +11,6 @@ from itertools import groupby
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from kafka.protocol.admin.configs import DescribeConfigsRequest, DescribeConfigsResponse
 from kafka.protocol.admin.topics import (
     CreatePartitionsRequest,
     CreatePartitionsResponse,
@@ -47,8 +46,6 @@ LATEST = -1
 EARLIEST = -2
 READ_UNCOMMITTED = 0
 READ_COMMITTED = 1
-_TOPIC_RESOURCE = 2
-_BROKER_RESOURCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,12 +95,18 @@ class EpochEnd(NamedTuple):
 
 
 class ProducerState(NamedTuple):
-    """What a partition's leader remembers of one producer id."""
+    """What a partition's leader remembers of one producer id.
+
+    `last_sequence` is -1 where it knows markers of the id only, `coordinator_epoch` where it knows none: that is the
+    epoch of the last one. `current_txn_start_offset` is the first offset of its open transaction, -1 without one.
+    """
 
     producer_id: ProducerId
     producer_epoch: int
     last_sequence: int
     last_timestamp_ms: int
+    coordinator_epoch: int = -1
+    current_txn_start_offset: Offset = Offset(-1)
 
 
 class Producers(NamedTuple):
@@ -187,7 +190,7 @@ def list_offsets(
 
     LATEST tells a client the high watermark, never the log end offset: see `offset_for_leader_epoch`.
     """
-    asked = _by_topic(wanted)
+    asked = by_topic(wanted)
 
     def build(_version: int) -> Any:
         topic_class = ListOffsetsRequest.ListOffsetsTopic
@@ -233,7 +236,7 @@ def offset_for_leader_epoch(
 
     A stale epoch is answered with FENCED_LEADER_EPOCH, one the broker does not know yet with UNKNOWN_LEADER_EPOCH.
     """
-    asked = _by_topic(wanted)
+    asked = by_topic(wanted)
 
     def build(_version: int) -> Any:
         topic_class = OffsetForLeaderEpochRequest.OffsetForLeaderTopic
@@ -275,7 +278,7 @@ def offset_for_leader_epoch(
 
 def describe_producers(wanted: Iterable[TopicPartition]) -> Call[Mapping[TopicPartition, Producers]]:
     """The producer ids that partitions' leaders remember (KIP-664; needs READ on the topic)."""
-    asked = _by_topic(wanted)
+    asked = by_topic(wanted)
 
     def build(_version: int) -> Any:
         return DescribeProducersRequest(
@@ -290,7 +293,14 @@ def describe_producers(wanted: Iterable[TopicPartition]) -> Call[Mapping[TopicPa
             TopicPartition(topic.name, part.partition_index): Producers(
                 part.error_code,
                 tuple(
-                    ProducerState(s.producer_id, s.producer_epoch, s.last_sequence, s.last_timestamp)
+                    ProducerState(
+                        s.producer_id,
+                        s.producer_epoch,
+                        s.last_sequence,
+                        s.last_timestamp,
+                        s.coordinator_epoch,
+                        s.current_txn_start_offset,
+                    )
                     for s in part.active_producers
                 ),
             )
@@ -381,46 +391,7 @@ def delete_topics(names: Sequence[TopicName], timeout_ms: int) -> Call[Mapping[T
     )
 
 
-def describe_topic_configs(
-    names: Sequence[TopicName], keys: Sequence[str]
-) -> Call[Mapping[str, tuple[int, Mapping[str, str]]]]:
-    """The effective settings of topics: name → (error code, key → value)."""
-    return _describe_configs(_TOPIC_RESOURCE, names, keys)
-
-
-def describe_broker_configs(broker: BrokerId, keys: Sequence[str]) -> Call[Mapping[str, tuple[int, Mapping[str, str]]]]:
-    """The effective settings of one broker; goes to that broker."""
-    return _describe_configs(_BROKER_RESOURCE, [str(broker)], keys)
-
-
-def _describe_configs(
-    kind: int, names: Sequence[str], keys: Sequence[str]
-) -> Call[Mapping[str, tuple[int, Mapping[str, str]]]]:
-    def build(_version: int) -> Any:
-        return DescribeConfigsRequest(
-            resources=[
-                DescribeConfigsRequest.DescribeConfigsResource(
-                    resource_type=kind, resource_name=name, configuration_keys=list(keys)
-                )
-                for name in names
-            ],
-            include_synonyms=False,
-        )
-
-    return Call(
-        what="DescribeConfigs",
-        request=DescribeConfigsRequest,
-        response=DescribeConfigsResponse,
-        oldest=1,
-        newest=2,
-        build=build,
-        parse=lambda answer: {
-            r.resource_name: (r.error_code, {c.name: c.value for c in r.configs if c.value is not None})
-            for r in answer.results
-        },
-    )
-
-
-def _by_topic(wanted: Iterable[TopicPartition]) -> list[tuple[TopicName, list[Partition]]]:
+def by_topic(wanted: Iterable[TopicPartition]) -> list[tuple[TopicName, list[Partition]]]:
+    """Partitions as requests list them."""
     ordered = sorted(wanted)
     return [(name, [tp.partition for tp in group]) for name, group in groupby(ordered, key=lambda tp: tp.topic)]

@@ -19,6 +19,7 @@ _BODY = struct.Struct(">iiiibii")
 _WISH = struct.Struct(">iiqiqib")
 _PARTITION = struct.Struct(">ihqqq")
 _EPOCH_END = struct.Struct(">iq")
+_ABORTED = struct.Struct(">qq")
 
 
 class Wish(NamedTuple):
@@ -37,7 +38,8 @@ class Wish(NamedTuple):
 class FetchedPartition(NamedTuple):
     """One partition of an answer; its record batches lie in the answer's buffer, from `start` to `end`.
 
-    `diverging` is (epoch, end offset) where the source's log parts from what was fetched; else None.
+    `diverging` is (epoch, end offset) where the source's log parts from what was fetched; else None. `aborted` are the
+    (producer id, first offset) of aborted transactions whose records may be among them.
     """
 
     topic: bytes
@@ -49,6 +51,7 @@ class FetchedPartition(NamedTuple):
     diverging: tuple[int, int] | None
     start: int
     end: int
+    aborted: tuple[tuple[int, int], ...] = ()
 
 
 class FetchAnswer(NamedTuple):
@@ -127,9 +130,11 @@ def _parse(answer: memoryview, version: int) -> FetchAnswer:
 
 def _parse_partition(answer: memoryview, at: int, topic: bytes) -> tuple[FetchedPartition, int]:
     index, error, high_watermark, last_stable, log_start = _PARTITION.unpack_from(answer, at)
-    aborted, at = _read_uvarint(answer, at + _PARTITION.size)
-    for _ in range(aborted - 1):
-        at = _skip_tags(answer, at + 16)
+    count, at = _read_uvarint(answer, at + _PARTITION.size)
+    aborted = []
+    for _ in range(count - 1):
+        aborted.append(_ABORTED.unpack_from(answer, at))
+        at = _skip_tags(answer, at + _ABORTED.size)
     size, at = _read_uvarint(answer, at + 4)  # past the preferred read replica
     start = at
     end = at = start + max(0, size - 1)
@@ -143,7 +148,9 @@ def _parse_partition(answer: memoryview, at: int, topic: bytes) -> tuple[Fetched
         if tag == 0:
             diverging = _EPOCH_END.unpack_from(answer, at)
         at += length
-    fetched = FetchedPartition(topic, index, error, high_watermark, last_stable, log_start, diverging, start, end)
+    fetched = FetchedPartition(
+        topic, index, error, high_watermark, last_stable, log_start, diverging, start, end, tuple(aborted)
+    )
     return fetched, at
 
 

@@ -9,11 +9,12 @@ import pytest
 
 from kmigrate.cluster.connection import Connection
 from kmigrate.cluster.settings import ConnectionSettings
-from kmigrate.errors import BrokerRefused, ConnectionLost, ProtocolError, Unreachable
-from kmigrate.kafka_types import BrokerAddress, BrokerId, Side
+from kmigrate.errors import BrokerRefused, ConnectionLost, NoAnswer, ProtocolError, Unreachable
+from kmigrate.kafka_types import BrokerAddress, BrokerId, Partition, Side, TopicName, TopicPartition
 from kmigrate.wire import calls
 
 ADDRESS = BrokerAddress(BrokerId(1), "broker", 9092)
+A0 = TopicPartition(TopicName("a"), Partition(0))
 SETTINGS = ConnectionSettings(client_id="kmigrate", request_timeout_ms=1_000)
 
 
@@ -154,6 +155,55 @@ def test_a_request_that_the_broker_does_not_offer_is_refused_here(fake: Socket, 
     with pytest.raises(BrokerRefused) as refused:
         connection.call(calls.describe_producers([]))
     assert (refused.value.name, bytes(fake.outgoing)) == ("UNSUPPORTED_VERSION", b"")
+
+
+def latest_answer(correlation_id: int, offset: int) -> bytes:
+    """A ListOffsets answer of version 5 for the first partition of topic `a`."""
+    return struct.pack(">iiih1siihqqi", correlation_id, 0, 1, 1, b"a", 1, 0, 0, -1, offset, -1)
+
+
+def test_several_calls_are_asked_in_a_row_and_answered_in_that_order(fake: Socket, connection: Connection) -> None:
+    asked = [calls.list_offsets([A0], calls.LATEST) for _ in range(3)]
+    for call in asked:
+        connection.ask(call)
+    assert fake.outgoing.count(b"kmigrate") == 3, "all three are sent before the first answer is there"
+    for number in (2, 3, 4):  # the first correlation id asked for the versions
+        fake.answer(latest_answer(number, number * 10))
+    assert [connection.answer(call)[A0].offset for call in asked] == [20, 30, 40]
+
+
+def test_an_answer_out_of_turn_ends_the_connection(fake: Socket, connection: Connection) -> None:
+    first, second = (calls.list_offsets([A0], calls.LATEST) for _ in range(2))
+    connection.ask(first)
+    connection.ask(second)
+    fake.answer(latest_answer(3, 0))
+    with pytest.raises(ConnectionLost, match="wrong correlation id"):
+        connection.answer(first)
+    with pytest.raises(ConnectionLost, match="wrong correlation id"):
+        connection.answer(second)
+
+
+def test_what_was_asked_when_a_connection_fails_is_never_answered(fake: Socket, connection: Connection) -> None:
+    call = calls.list_offsets([A0], calls.LATEST)
+    connection.ask(call)
+    fake.failure = BlockingIOError()
+    with pytest.raises(NoAnswer, match="1000 ms"):
+        connection.answer(call)
+    fake.failure = None
+    fake.answer(latest_answer(2, 0))
+    with pytest.raises(ConnectionLost, match="1000 ms"):
+        connection.answer(call)
+    with pytest.raises(ConnectionLost, match="1000 ms"):
+        connection.ask(call)
+
+
+def test_a_refused_request_leaves_what_was_asked_before_it(fake: Socket, connection: Connection) -> None:
+    call = calls.list_offsets([A0], calls.LATEST)
+    connection.ask(call)
+    with pytest.raises(BrokerRefused):
+        connection.ask(calls.describe_producers([]))
+    fake.answer(latest_answer(2, 7))
+    assert connection.answer(call)[A0].offset == 7
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,7 @@ def test_an_answer_of_the_library_is_walked_without_loss(
         )
         assert found.diverging == part["diverging"] or (found.diverging is None and part["diverging"] == (-1, -1))
         assert answer[found.start : found.end] == (part["records"] or b"")
+        assert found.aborted == tuple(part["aborted"] or ())
 
 
 SAMPLE = answer_bytes(
