@@ -3,6 +3,7 @@
 ::
 
     DOUBT ──(nothing in flight)──▶ ASKING ──on_standing──▶ COPYING ──on_doubt──▶ DOUBT
+                                      ├────▶ ALIGNING, TRIMMING ──────on_doubt──▶ DOUBT
                                       └──────────────▶ STOPPED ◀───────┘  left only by a new revision of the order
 
 A start, a time-out, a lost connection, a refused sequence, a moved leader: all are `on_doubt`, and the standing is the
@@ -19,30 +20,52 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from kmigrate.copy.judge import SPECIAL_BITS, judge
-from kmigrate.copy.orders import PartitionOrder, Remembered
+from kmigrate.copy.aborted import AbortedTransactions
+from kmigrate.copy.alignment import PRODUCER_EPOCH, Alignment
+from kmigrate.copy.course import Course
+from kmigrate.copy.identity import filler_producer_id
+from kmigrate.copy.judge import SPECIAL_BITS, Treatment, Verdict, judge
+from kmigrate.copy.orders import PartitionOrder, Remembered, Saved
+from kmigrate.copy.pieces import Backlog, Batch, Gap, Room
 from kmigrate.copy.progress import PartitionProgress
-from kmigrate.copy.standing import Quiet, Standing, decide_standing
+from kmigrate.copy.recast import Stretch, convert_messages, recast_batch
+from kmigrate.copy.standing import Align, GoOn, Quiet, Standing, Trim, decide_standing
 from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.kafka_types import UNKNOWN_EPOCH, LeaderEpoch, Offset, ProducerId, TopicPartition
-from kmigrate.records.batch import CODEC_MASK, CRC_START, HEADER, HEADER_BYTES, MAGIC_OFFSET, crc32c, stamp
+from kmigrate.records.batch import (
+    CODEC_MASK,
+    CRC_START,
+    HEADER,
+    HEADER_BYTES,
+    MAGIC_OFFSET,
+    SEQUENCES,
+    Header,
+    crc32c,
+    parse_header,
+    stamp,
+)
+from kmigrate.records.compression import InflatesTooFarError
 from kmigrate.wire.call import error_name
 from kmigrate.wire.error_codes import ErrorCode
 from kmigrate.wire.fetch import FetchedPartition
+from kmigrate.wire.gap_calls import LogStart
 from kmigrate.wire.produce import AppendAnswer
 
 WINDOW = 5
 """Batches in flight for one partition: as many as a broker remembers of a producer id."""
-PRODUCER_EPOCH = 0
-"""Data batches always carry epoch 0: a higher one would restart their sequence."""
 IN_SYNC_PATIENCE_MS = 2_000
 """How long a mark on the source may stay uncopied before the partition no longer counts as in sync."""
 MOST_REFUSALS = 5
 """Refused sequences in a row, at an unmoved log end, before the target's refusal is final."""
+TRIM_SECONDS = 30.0
+"""How often a log start that moves on is followed."""
 _OLDER_MAGIC_BYTES = MAGIC_OFFSET + 1
+_ANY_NUMBER = 1 << 31
+AS_IS = Treatment.AS_IS
 
 _UNKNOWN_OUTCOMES = frozenset(
     {
@@ -76,6 +99,7 @@ _AFTER_THE_APPEND = frozenset(
 )
 """Those that may come although the batch lies in the log."""
 _COUNTED_DOUBTS = frozenset({ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.CORRUPT_MESSAGE})
+_TOO_LARGE = frozenset({ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.RECORD_LIST_TOO_LARGE})
 _DENIED = frozenset(
     {
         ErrorCode.TOPIC_AUTHORIZATION_FAILED,
@@ -96,27 +120,23 @@ class Phase(enum.Enum):
 
     DOUBT = "doubt"
     ASKING = "asking"
+    ALIGNING = "aligning"
+    TRIMMING = "trimming"
     COPYING = "copying"
     STOPPED = "stopped"
 
 
-class Batch(NamedTuple):
-    """A batch made ours, in the buffer it was fetched into; `size` and `records` outlive the bytes."""
+class Filling(NamedTuple):
+    """A gap that is being filled: a marker for each of its offsets, under this coordinator epoch."""
 
-    base: Offset
-    next: Offset
-    sequence: int
-    records: int
-    size: int
-    newest_ms: int
-    epoch: LeaderEpoch
-    view: memoryview
+    gap: Gap
+    coordinator_epoch: int
 
 
 class Copier:
     """One partition. Rewrites the bytes lent to it; holds them until `release` or until they are sent."""
 
-    def __init__(self, order: PartitionOrder, producer_id: ProducerId, guarded_ms: int) -> None:
+    def __init__(self, order: PartitionOrder, producer_id: ProducerId, guarded_ms: int, room: Room) -> None:
         """`guarded_ms`: for how long after a record's timestamp the target certainly remembers our id."""
         self.partition: TopicPartition = order.partition
         self.place = order.partition.topic.encode(), order.partition.partition
@@ -126,13 +146,22 @@ class Copier:
         self.reason = "starting"
         self.fetch_offset = -1
         self.position = -1
-        self.floor = order.remembered.appended if order.remembered else Offset(0)
+        self.floor: int = order.remembered.appended if order.remembered else 0
         self.source_start = -1
         self.source_end = -1
-        self.pending: deque[Batch] = deque()
+        self.target_start = -1
+        self.held_back = 0
+        self.course = Course(order.offset_class, order.runs)
+        self.backlog = Backlog(room)
+        self.pending = self.backlog.pieces
         self.in_flight: deque[Batch] = deque()
+        self.filling: Filling | None = None
+        """Markers under way."""
         self.records = 0
         self.bytes = 0
+        self.markers = 0
+        self.reencoded = 0
+        self.converted = 0
         self.newest_ms = -1
         self.crc_errors = 0
         self.fruitless = 0
@@ -143,14 +172,25 @@ class Copier:
         self._guarded_ms = guarded_ms
         self._guarded_until_ms = 0
         self._sequence = 0
+        self._at_edge = False
+        """Whether a batch of the source is known to end at the fetch offset."""
         self._walked_epoch = UNKNOWN_EPOCH
         self._acked_epoch = UNKNOWN_EPOCH
         self._began = False
-        self._late = not order.fresh
-        self._must_be_quiet = False
+        self._late = self._late_markers = not order.fresh
+        self._quiet = Quiet.UNLESS_GUARDED
+        self._coordinator_epoch = 0
+        self._alignment: Alignment | None = None
+        self._backlog_end = -1
+        self._backlog_markers = 0
+        self._trim_at = 0.0
+        self._split_below = -1
+        self._most_records = _ANY_NUMBER
         self._draining = False
         self._refused = 0
+        self._passed = Offset(0)
         self._suspect = -1
+        self._seen_places: tuple[int, ...] = ()
         self._mark = -1
         self._mark_ms = 0
         self._ids: Remembered | None = order.remembered
@@ -161,19 +201,22 @@ class Copier:
     def on_order(self, order: PartitionOrder) -> None:
         """Adopts what the owner says now: ids, leader epochs, and the operator's answer to a stop."""
         before, self.order = self.order, order
-        if order.revision > before.revision and self.stop is not None:
+        new_class = order.offset_class is not before.offset_class
+        if self.stop is not None and (order.revision > before.revision or (new_class and self.stop.asks_for_class)):
             self.stop = None
             self._suspect = -1
             self.fruitless = self._refused = 0
             self.phase = Phase.COPYING
             self.on_doubt("resumed by the operator")
+        if new_class:
+            self.course = Course(order.offset_class, order.runs)
         self._check_identity()
         moved = order.source_epoch != before.source_epoch or order.target_epoch != before.target_epoch
-        if moved and self.phase is Phase.COPYING:
+        if moved and self.phase not in (Phase.DOUBT, Phase.STOPPED):
             self.on_doubt("a leader changed")
 
     def _check_identity(self) -> None:
-        order, at = self.order, Offset(max(self.position, self.floor))
+        order, at = self.order, Offset(self.position if self.position >= 0 else self.floor)
         if order.source_topic_id is None:
             self._stop(StopKind.SOURCE_DELETED, at, "the source cluster no longer has this partition")
         elif order.target_topic_id is None:
@@ -207,20 +250,27 @@ class Copier:
             first, last = self.in_flight[0].base, self.in_flight[-1].next - 1
             self._add_evidence(f"our batches of {first} to {last} may have landed too")
             self.in_flight.clear()
+        if self.filling is not None:
+            self._late_markers = True
+            self._add_evidence(f"our markers of {_range(self.filling.gap)} may have landed too")
+            self.filling = None
         self.on_doubt(reason)
 
     def wants_standing(self) -> bool:
         """Whether the standing is to be asked now: in doubt, and nothing in flight."""
-        if self.phase is Phase.DOUBT and not self.in_flight:
+        if self.phase is Phase.DOUBT and not self.is_busy:
             self.phase = Phase.ASKING
         return self.phase is Phase.ASKING
 
     @property
+    def is_busy(self) -> bool:
+        """Whether an answer of the target is still to come."""
+        return bool(self.in_flight) or self.filling is not None
+
+    @property
     def quiet(self) -> Quiet:
         """Whether something of ours may still be on its way, so that the log end must be seen to stand still."""
-        if not self._late:
-            return Quiet.NEEDLESS
-        return Quiet.NEEDED if self._must_be_quiet else Quiet.UNLESS_GUARDED
+        return Quiet.NEEDLESS if self._quiet is Quiet.UNLESS_GUARDED and not self._late else self._quiet
 
     def on_unclear(self, reason: str) -> None:
         """The standing cannot be told yet; it will be asked again."""
@@ -236,38 +286,77 @@ class Copier:
         """Goes on from the target's end, or stops."""
         if self.phase is not Phase.ASKING:
             return
-        decision = decide_standing(standing, self.floor, self._memory(), self._began)
-        self.source_start = standing.source_start
+        decision = decide_standing(
+            standing,
+            self.order.offset_class,
+            Offset(self.floor),
+            self._memory(),
+            began=self._began,
+            aligning=self._alignment is not None,
+        )
+        self.source_start, self.target_start = standing.source_start, standing.target_start
         self.changed = True
-        if isinstance(decision, Stop):
-            self._stop(decision.kind, decision.offset, decision.evidence)
-            return
+        self.reason = ""
+        match decision:
+            case Stop():
+                self._stop(decision.kind, decision.offset, decision.evidence)
+            case Align() if decision.to > self.order.pad_budget:
+                evidence = (
+                    f"the log starts at offset {decision.to}, more than padBudget ({self.order.pad_budget}) allows"
+                )
+                self._stop(StopKind.START_QUESTION, decision.to, evidence)
+            case Align():
+                self.phase = Phase.ALIGNING
+                self._alignment = Alignment(decision.to, decision.sequence, filler_producer_id(self._producer_id))
+                self.position = self.floor = standing.target_end
+                self.source_end = standing.source_stable
+                self.reason = f"filling the offsets below the source's log start {decision.to}"
+            case Trim():
+                self.phase = Phase.TRIMMING
+                self.position = self.floor = standing.target_end
+            case GoOn():
+                self._go_on(decision, standing)
+
+    def _go_on(self, decision: GoOn, standing: Standing) -> None:
         if decision.offset != self.position:
             self.fruitless = self._refused = 0
         self.phase = Phase.COPYING
-        self.reason = ""
-        self.position = self.floor = self.fetch_offset = decision.offset
+        self._alignment = None
+        self.position = self.fetch_offset = decision.offset
+        self.floor = standing.target_end
+        self.course.begin(decision.offset, standing.target_end)
+        self._passed = Offset(0)
+        self._at_edge = standing.at_edge
         self._walked_epoch = self._acked_epoch = decision.epoch
         self._sequence = decision.sequence
         self._began = True
         self._draining = False
+        self._coordinator_epoch = standing.marker_epoch + 1
         if standing.quiet:
-            self._late = self._must_be_quiet = False
+            self._late = self._late_markers = False
+        elif self._quiet is Quiet.BRIEF:
+            self._late_markers = False
+        self._quiet = Quiet.UNLESS_GUARDED
+        if self._backlog_end < 0:
+            self._backlog_end = standing.source_stable
         self._mark = -1
-        self.in_sync = decision.offset >= standing.source_end
+        self.in_sync = decision.offset >= standing.source_stable
         if self.in_sync:
-            self.source_end = standing.source_end
+            self.source_end = standing.source_stable
 
     def _memory(self) -> Remembered | None:
         if self.position < 0 or self._ids is None:
             return self.order.remembered
-        return self._ids._replace(source_epoch=self._acked_epoch, appended=Offset(self.position))
+        return self._ids._replace(source_epoch=self._acked_epoch, appended=Offset(self.floor))
 
     # ── fetching ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def fetch_wish(self) -> tuple[int, int] | None:
-        """(offset, last fetched epoch), or None while nothing should be fetched."""
-        if self.phase is not Phase.COPYING or self._draining:
+        """(offset, last fetched epoch), or None while nothing should be fetched.
+
+        What is kept is written first: a partition with many gaps takes memory once, not with every answer.
+        """
+        if self.phase is not Phase.COPYING or self._draining or self.backlog.kept:
             return None
         return self.fetch_offset, self._walked_epoch
 
@@ -281,28 +370,50 @@ class Copier:
         end = fetched.high_watermark
         if 0 <= fetched.last_stable_offset < end:
             end = fetched.last_stable_offset
+        if self.held_back != fetched.high_watermark - end:
+            self.held_back = fetched.high_watermark - end
+            self.changed = True
         if end != self.source_end or fetched.log_start_offset != self.source_start:
             self.source_end = end
             self.source_start = fetched.log_start_offset
             self.changed = True
-        self._walk(buffer, fetched.start, fetched.end)
+        self._walk(buffer, fetched.start, fetched.end, AbortedTransactions(fetched.aborted))
         self._look_at_mark(now_ms)
-        if self._late and any(now_ms >= batch.newest_ms + self._guarded_ms for batch in self.pending):
-            self._must_be_quiet = True  # appending these may make the target forget our id, and take what comes late
-            self.on_doubt("old records follow: nothing of ours may be on its way")
+        if self._late or self._late_markers:
+            self._look_for_quiet(now_ms)
 
-    def _walk(self, buffer: memoryview, at: int, end: int) -> None:
+    def _look_for_quiet(self, now_ms: int) -> None:
+        """What is read may need a proof that nothing of ours is on its way, before it is sent.
+
+        Appending old records may make the target forget our id, and take what comes late. Markers are guarded by
+        nothing. Where the source still shows that there never was a record, only other markers can be late: a copier
+        whose data would be late there has seen the same.
+        """
+        quiet = Quiet.UNLESS_GUARDED
+        for piece in self.pending:
+            if isinstance(piece, Gap):
+                if self._late_markers and piece.shown and quiet is Quiet.UNLESS_GUARDED:
+                    quiet = Quiet.BRIEF
+                elif not piece.shown:
+                    quiet = Quiet.NEEDED
+            elif self._late and now_ms >= piece.newest_ms + self._guarded_ms:
+                quiet = Quiet.NEEDED
+        if quiet is not Quiet.UNLESS_GUARDED:
+            self._quiet = quiet
+            self.on_doubt("old records or a gap follow: nothing of ours may be on its way")
+
+    def _walk(self, buffer: memoryview, at: int, end: int, aborted: AbortedTransactions) -> None:
         start = at
-        wanted, sequence, pending, producer_id = self.fetch_offset, self._sequence, self.pending, self._producer_id
+        wanted, sequence, producer_id = self.fetch_offset, self._sequence, self._producer_id
+        pending, backlog, split_below = self.pending, self.backlog, self._split_below
+        shift, entries = self.course.shift, self.course.made
         while at + HEADER_BYTES <= end:
             base, length, epoch, magic, crc, attributes, delta, _, newest_ms, _, _, _, count = HEADER.unpack_from(
                 buffer, at
             )
             size = length + 12
-            if magic == 2 and size > end - at:
-                if at == start:
-                    self._refuse(buffer, at, end, wanted)  # the first one is always whole
-                break  # the last one may be cut
+            if magic == 2 and size > end - at and at > start:
+                break  # the last one may be cut, the first one is always whole
             if (
                 magic != 2
                 or base != wanted
@@ -310,32 +421,188 @@ class Copier:
                 or count <= 0
                 or attributes & SPECIAL_BITS
                 or length < 49
+                or size > end - at
+                or wanted < split_below
+                or backlog.kept
                 or crc32c(buffer[at + CRC_START : at + size]) != crc
             ):
-                self._refuse(buffer, at, end, wanted)
-                break
+                self.fetch_offset, self._sequence = wanted, sequence
+                self._at_edge = self._at_edge or at > start
+                at = self._walk_special(buffer, at, end, aborted, is_first=at == start)
+                wanted, sequence = self.fetch_offset, self._sequence
+                shift, entries = self.course.shift, self.course.made
+                if at < 0:
+                    return
+                continue
             stamp(buffer, at, size, producer_id, PRODUCER_EPOCH, sequence, attributes & CODEC_MASK)
             wanted = base + count
-            pending.append(Batch(base, wanted, sequence, count, size, newest_ms, epoch, buffer[at : at + size]))
+            pending.append(
+                Batch(
+                    base,
+                    wanted,
+                    base + shift,
+                    sequence,
+                    count,
+                    size,
+                    newest_ms,
+                    epoch,
+                    buffer[at : at + size],
+                    True,
+                    AS_IS,
+                    entries,
+                )
+            )
             sequence = (sequence + count) & 0x7FFFFFFF
             self._walked_epoch = epoch
             at += size
-        else:
-            if end - at >= _OLDER_MAGIC_BYTES and buffer[at + MAGIC_OFFSET] < 2:
-                self._refuse(buffer, at, end, wanted)
         self.fetch_offset = wanted
         self._sequence = sequence
+        self._at_edge = self._at_edge or at > start
+        if end - at >= _OLDER_MAGIC_BYTES and buffer[at + MAGIC_OFFSET] < 2:
+            self._walk_special(buffer, at, end, aborted, is_first=at == start)
 
-    def _refuse(self, buffer: memoryview, at: int, end: int, wanted: int) -> None:
-        stop = judge(buffer, at, end, wanted)
-        if stop.kind is StopKind.SOURCE_CORRUPT:
+    def _walk_special(
+        self, buffer: memoryview, at: int, end: int, aborted: AbortedTransactions, *, is_first: bool
+    ) -> int:
+        """Takes in what is not simply copied; returns where it ends, or -1 where the walk does."""
+        verdict = judge(buffer, at, end, self.fetch_offset, aborted)
+        if verdict.treatment is Treatment.REFUSE:
+            assert verdict.case.kind is not None, "a refusal has a name"
+            return self._refuse(verdict.case.kind, verdict.evidence)
+        try:
+            if verdict.treatment is Treatment.CONVERT:
+                return self._convert(buffer, at, end, is_first=is_first)
+            return self._take_in(buffer, at, end, verdict)
+        except InflatesTooFarError as error:
+            return self._refuse(StopKind.UNSUPPORTED, f"records that cannot be laid into new batches: {error}")
+        except ValueError as error:
+            return self._refuse(StopKind.SOURCE_CORRUPT, f"records that cannot be read: {error}")
+
+    def _take_in(self, buffer: memoryview, at: int, end: int, verdict: Verdict) -> int:
+        header = verdict.suspect.header
+        after = at + header.size
+        if not self.backlog.has_room(header.size):
+            return -1
+        if header.next_offset > self.source_end:
+            raise ValueError(f"a batch up to offset {header.next_offset - 1} came, above the high watermark")
+        if header.base_offset != self.fetch_offset:
+            self._check_overlap(buffer, after, end, header)
+            if not self._is_place_certain(buffer, after, end, header):
+                return -1
+        stretches: Sequence[Stretch] | None = None
+        if verdict.treatment is Treatment.REENCODE or self.fetch_offset < self._split_below:
+            stretches = recast_batch(buffer[at:after], header, self.fetch_offset, self._most_records)
+        epoch = LeaderEpoch(header.leader_epoch)
+        if header.base_offset > self.fetch_offset:
+            self._skip(header.base_offset, UNKNOWN_EPOCH, shown=False)
+        if verdict.treatment is Treatment.GAP:
+            self._skip(header.next_offset, epoch, shown=header.record_count > 0)
+        elif stretches is None:
+            self._take_in_whole(buffer[at:after], header)
+        else:
+            self._keep(stretches, header.next_offset, epoch, Treatment.REENCODE)
+        self._walked_epoch = epoch
+        return after
+
+    def _check_overlap(self, buffer: memoryview, after: int, end: int, header: Header) -> None:
+        """Raises ValueError for a batch that begins before the one before it ends, or ends behind the next one's
+        beginning: in no log do batches overlap."""
+        own = f"the batch of the offsets {header.base_offset} to {header.next_offset - 1}"
+        if self._at_edge and header.base_offset < self.fetch_offset:
+            raise ValueError(f"{own} begins before the batch before it ends, at {self.fetch_offset}")
+        if after + HEADER_BYTES <= end and (following := parse_header(buffer, after).base_offset) < header.next_offset:
+            raise ValueError(f"behind {own} comes one of {following}")
+
+    def _is_place_certain(self, buffer: memoryview, after: int, end: int, header: Header) -> bool:
+        """No CRC covers a batch's base offset: one that is not the wanted one counts if the next batch follows it, or
+        when it is seen the second time in a row, freshly fetched."""
+        if after + HEADER_BYTES <= end and parse_header(buffer, after).base_offset == header.next_offset:
+            return True
+        return self._was_seen_before(header.base_offset, header.next_offset)
+
+    def _was_seen_before(self, *places: int) -> bool:
+        seen, self._seen_places = self._seen_places, (self.fetch_offset, *places)
+        return seen == self._seen_places
+
+    def _convert(self, buffer: memoryview, at: int, end: int, *, is_first: bool) -> int:
+        converted = convert_messages(buffer, at, end, self.fetch_offset, self._most_records)
+        if converted is None:
+            if is_first:
+                raise ValueError("a message that came whole claims to be longer")
+            return -1  # the last one may be cut
+        if not self.backlog.has_room(converted.end - at):
+            return -1
+        bases = [stretch.base for stretch in converted.stretches]
+        if converted.next_offset > self.source_end:
+            raise ValueError(f"messages up to offset {converted.next_offset - 1} came, above the high watermark")
+        if not converted.is_dense(self.fetch_offset) and not self._was_seen_before(*bases, converted.next_offset):
+            return -1  # no CRC covers the offsets of messages either
+        self._keep(converted.stretches, converted.next_offset, UNKNOWN_EPOCH, Treatment.CONVERT)
+        self._walked_epoch = UNKNOWN_EPOCH
+        return converted.end
+
+    def _skip(self, to: int, epoch: LeaderEpoch, *, shown: bool) -> None:
+        base, target = Offset(self.fetch_offset), Offset(self.fetch_offset + self.course.shift)
+        if not self.course.offset_class.fills_gaps:
+            self.course.skip(base, to)
+        self.backlog.skip(Gap(base, Offset(to), target, self._sequence, epoch, shown, self.course.made))
+        self.fetch_offset = to
+
+    def _take_in_whole(self, batch: memoryview, header: Header) -> None:
+        lent = not self.backlog.kept
+        view = batch if lent else memoryview(bytearray(batch))
+        epoch = LeaderEpoch(header.leader_epoch)
+        self._add_batch(view, header.record_count, header.max_timestamp_ms, epoch, AS_IS, lent=lent)
+
+    def _keep(self, stretches: Sequence[Stretch], next_offset: int, epoch: LeaderEpoch, how: Treatment) -> None:
+        """New batches, gaps where offsets are missing before, between and behind them."""
+        for stretch in stretches:
+            if stretch.base > self.fetch_offset:
+                self._skip(stretch.base, epoch, shown=False)
+            self._add_batch(memoryview(stretch.data), stretch.records, stretch.newest_ms, epoch, how, lent=False)
+        if next_offset > self.fetch_offset:
+            self._skip(next_offset, epoch, shown=False)
+
+    def _add_batch(
+        self, view: memoryview, records: int, newest_ms: int, epoch: LeaderEpoch, how: Treatment, *, lent: bool
+    ) -> None:
+        base, size = self.fetch_offset, len(view)
+        attributes = parse_header(view, 0).attributes & CODEC_MASK
+        stamp(view, 0, size, self._producer_id, PRODUCER_EPOCH, self._sequence, attributes)
+        after = Offset(base + records)
+        batch = Batch(
+            base=Offset(base),
+            next=after,
+            target=Offset(base + self.course.shift),
+            sequence=self._sequence,
+            records=records,
+            size=size,
+            newest_ms=newest_ms,
+            epoch=epoch,
+            view=view,
+            lent=lent,
+            treatment=how,
+            entries=self.course.made,
+        )
+        if lent:
+            self.pending.append(batch)
+        else:
+            self.backlog.keep(batch)
+        self.fetch_offset = after
+        self._sequence = (self._sequence + records) % SEQUENCES
+
+    def _refuse(self, kind: StopKind, evidence: str) -> int:
+        """Stops here, if it is the second time in a row; ends the walk."""
+        wanted = self.fetch_offset
+        if kind is StopKind.SOURCE_CORRUPT:
             self.crc_errors += 1
             self.changed = True
-        if self._suspect != wanted or self.pending or self.in_flight:
+        if self._suspect != wanted or self.pending or self.is_busy:
             self._suspect = wanted  # fetched once more, when all before it is answered, and then believed
-            self._draining = bool(self.pending or self.in_flight)
-            return
-        self._stop(stop.kind, stop.offset, stop.evidence)
+            self._draining = bool(self.pending) or self.is_busy
+        else:
+            self._stop(kind, Offset(wanted), evidence)
+        return -1
 
     def _on_fetch_error(self, fetched: FetchedPartition) -> None:
         if fetched.diverging is not None and not fetched.error:
@@ -382,17 +649,40 @@ class Copier:
         More than one in flight only while the target certainly holds our id: after a good answer, with timestamps
         well inside the expiry. If a first batch were refused on an id it does not hold, a second would take its place.
         """
-        if not self.pending:
+        pending, in_flight = self.pending, self.in_flight
+        if not pending or self.filling is not None:
             return False
-        return not self.in_flight or (len(self.in_flight) < WINDOW and self.is_guarded(now_ms))
+        first = pending[0]
+        if isinstance(first, Gap) or first.entries > self.course.saved:
+            return False
+        return not in_flight or (
+            len(in_flight) < WINDOW and now_ms < self._guarded_until_ms and now_ms < first.newest_ms + self._guarded_ms
+        )
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether a batch comes next: no gap before it is being filled, and what the map says of it is saved."""
+        if not self.pending or self.filling is not None:
+            return False
+        first = self.pending[0]
+        return isinstance(first, Batch) and first.entries <= self.course.saved
+
+    @property
+    def next_size(self) -> int:
+        """Bytes of the batch that comes next."""
+        first = self.pending[0]
+        assert isinstance(first, Batch), "a gap comes first"
+        return first.size
 
     def is_guarded(self, now_ms: int) -> bool:
         """Whether the target certainly holds our id, before and after the first pending batch."""
-        return now_ms < self._guarded_until_ms and now_ms < self.pending[0].newest_ms + self._guarded_ms
+        first = self.pending[0]
+        assert isinstance(first, Batch), "a gap comes first"
+        return now_ms < self._guarded_until_ms and now_ms < first.newest_ms + self._guarded_ms
 
     def take_append(self) -> Batch:
         """The batch to send now; call only if `can_append`."""
-        batch = self.pending.popleft()
+        batch = self.backlog.take_batch()
         self.in_flight.append(batch)
         if batch.newest_ms + self._guarded_ms < self._guarded_until_ms:
             self._guarded_until_ms = batch.newest_ms + self._guarded_ms
@@ -408,11 +698,17 @@ class Copier:
         self.in_flight.popleft()
         if answer.error:
             self._on_append_error(batch, answer)
-        elif answer.base_offset != batch.base:
+        elif answer.base_offset != batch.target:
             self._on_wrong_place(batch, answer)
+        elif self.phase is Phase.ALIGNING:
+            self._on_filler_landed(batch)
         elif self.phase is Phase.COPYING:
-            self.position = self.floor = batch.next
+            self.position, self.floor = batch.next, batch.target + batch.records
+            if not self.in_flight and self._passed > self.position:
+                self.position = self._passed
             self.records += batch.records
+            if batch.treatment is not AS_IS:
+                self._count_rebuilt(batch)
             self.bytes += batch.size
             self.newest_ms = batch.newest_ms
             self._acked_epoch = batch.epoch
@@ -422,35 +718,56 @@ class Copier:
             if self.position >= self._mark >= 0:
                 self.in_sync = True
             if not self._draining:
-                return True
-            self._draining = bool(self.in_flight or self.pending)
+                return not self.pending or isinstance(self.pending[0], Batch)
+            self._draining = bool(self.pending) or self.is_busy
         elif self.phase is Phase.DOUBT:
-            self.floor = max(self.floor, batch.next)
+            self.floor = max(self.floor, batch.target + batch.records)
         return False
+
+    def _count_rebuilt(self, batch: Batch) -> None:
+        if batch.treatment is Treatment.CONVERT:
+            self.converted += batch.records
+        else:
+            self.reencoded += batch.records
 
     def _on_append_error(self, batch: Batch, answer: AppendAnswer) -> None:
         if answer.error in _AFTER_THE_APPEND:
             self._add_evidence(f"our batch of {batch.base} to {batch.next - 1} may have landed too")
-        if self.phase is not Phase.COPYING:
+        if self.phase not in (Phase.COPYING, Phase.ALIGNING):
             return
         name = error_name(answer.error)
         if answer.error in _DENIED:
             self._stop(StopKind.UNAUTHORIZED, batch.base, f"WRITE on target topic {self.partition.topic}")
             return
         self.fruitless += 1
+        if answer.error in _TOO_LARGE and batch.records > 1:
+            self._use_smaller(batch)
+            self.on_doubt(f"target: {name}: the batch is split")
+            return
         self._refused += answer.error in _COUNTED_DOUBTS
         if answer.error in _UNKNOWN_OUTCOMES and self._refused < MOST_REFUSALS:
             self.on_doubt(f"target: {name}")
             return
         evidence = f"{name} ({answer.error})" + (f": {answer.message}" if answer.message else "")
+        if answer.error in _TOO_LARGE:
+            evidence += (
+                f"; this one record takes {batch.size} bytes: raise the target topic's max.message.bytes to that"
+            )
         self._stop(StopKind.TARGET_REJECTED, batch.base, evidence)
+
+    def _use_smaller(self, batch: Batch) -> None:
+        if batch.treatment is Treatment.FILLER:
+            assert self._alignment is not None, "filler is written only while aligning"
+            self._alignment.use_smaller_than(batch.records)
+        else:
+            self._split_below, self._most_records = batch.next, batch.records // 2
 
     def _on_wrong_place(self, batch: Batch, answer: AppendAnswer) -> None:
         landed = f"our batch of {batch.base} to {batch.next - 1} landed at {answer.base_offset}"
         if self.stop is not None:
             self._add_evidence(landed)
-        elif answer.base_offset > batch.base:
-            evidence = f"somebody else's records lie from {batch.base} to {answer.base_offset - 1}; {landed}"
+        elif answer.base_offset > batch.target:
+            evidence = f"somebody else's records lie from {batch.target} to {answer.base_offset - 1}; {landed}"
             self._stop(StopKind.FOREIGN_WRITE, batch.base, evidence)
         else:
             self._stop(StopKind.TARGET_LOST, Offset(answer.base_offset), landed)
@@ -461,21 +778,166 @@ class Copier:
             self.stop = replace(self.stop, evidence=f"{self.stop.evidence}; {words}")
             self.changed = True
 
+    # ── the log start ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def feed_filler(self, now_ms: int) -> bool:
+        """Makes the next batch of filler pending, while aligning and when nothing is; returns whether it did."""
+        if self.phase is not Phase.ALIGNING or self._alignment is None or self.pending or self.is_busy:
+            return False
+        self._alignment.feed(self.backlog, Offset(self.position), now_ms)
+        return bool(self.pending)
+
+    def _on_filler_landed(self, batch: Batch) -> None:
+        self.position = self.floor = batch.next
+        self._guarded_until_ms = batch.newest_ms + self._guarded_ms
+        self.changed = True
+        self.fruitless = self._refused = 0
+        if self._alignment is not None and self.position >= self._alignment.to:
+            self.on_doubt("the log start is reached")
+
+    @property
+    def wanted_start(self) -> Offset:
+        """Where the target's log should start: where the source's does, as far as that is copied."""
+        return Offset(max(0, min(self.source_start, self.position) + self.course.shift))
+
+    def wants_trim(self, now: float) -> bool:
+        """Whether the target's log start is to be moved now."""
+        if self.phase is Phase.TRIMMING:
+            return now >= self._trim_at
+        if self.phase is not Phase.COPYING or not self.course.offset_class.fills_gaps:
+            return False  # where gaps are left out, only the whole map could tell where the log should start
+        return self.target_start < self.wanted_start and now >= self._trim_at
+
+    def on_trimmed(self, answer: LogStart | None, now: float) -> None:
+        """What the target says about its log start (None: nothing). Nothing is lost if it moved less than asked."""
+        self._trim_at = now + (1.0 if self.phase is Phase.TRIMMING else TRIM_SECONDS)
+        if answer is not None and not answer.error:
+            self.target_start = max(self.target_start, answer.offset)
+        if self.phase is not Phase.TRIMMING:
+            return
+        if answer is not None and answer.error in _DENIED:
+            self._stop(StopKind.UNAUTHORIZED, self.wanted_start, f"DELETE on target topic {self.partition.topic}")
+        elif answer is not None and not answer.error:
+            self.on_doubt("the log start was moved")
+        else:
+            self.on_unclear(f"target: {error_name(-1 if answer is None else answer.error)}, for DeleteRecords")
+
+    # ── filling gaps ──────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether a gap is to be filled now: nothing of the partition is under way, and the log ends at the gap."""
+        if self.phase is not Phase.COPYING or self.is_busy or not self.pending:
+            return False
+        return self.course.offset_class.fills_gaps and isinstance(self.pending[0], Gap)
+
+    def on_saved(self, saved: Saved) -> None:
+        """The owner has saved so many entries of the offset map: what lies behind them may be sent."""
+        if saved.life == self.order.life:
+            self.course.on_saved(saved.entries, Offset(self.floor))
+
+    def pass_gaps(self) -> None:
+        """Passes the gaps that come next, where the map leaves them out and that is saved."""
+        while (
+            self.phase is Phase.COPYING
+            and self.pending
+            and isinstance(first := self.pending[0], Gap)
+            and not self.course.offset_class.fills_gaps
+            and first.entries <= self.course.saved
+        ):
+            gap = self.backlog.take_gap(first.next - first.base)
+            self._passed = gap.next
+            if not self.in_flight:
+                self.position, self._acked_epoch = gap.next, gap.epoch
+            self.changed = True
+
+    def take_gap(self, term: int, most: int) -> Filling | None:
+        """The markers to write now, at most so many; call only if `has_gap`. `term` is the lease's.
+
+        None where the budget for the backlog does not allow them: then the partition has stopped.
+        """
+        gap = self.pending[0]
+        assert isinstance(gap, Gap), "a batch comes first"
+        if gap.base < self._backlog_end and self._backlog_markers + gap.next - gap.base > self.order.gap_budget:
+            evidence = f"{_range(gap)} would need more markers than gapBudget ({self.order.gap_budget}) allows"
+            self._stop(StopKind.CLASS_QUESTION, gap.base, evidence)
+            return None
+        self._coordinator_epoch = max(self._coordinator_epoch, term)
+        self.filling = Filling(self.backlog.take_gap(most), self._coordinator_epoch)
+        return self.filling
+
+    def on_filled(self, filling: Filling, error: int, end: Offset | None) -> None:
+        """What the target says about markers, and its true log end, read after their answer (None: not told).
+
+        The answer alone proves nothing: of several markers it tells only the last one's result.
+        """
+        if self.filling is not filling:
+            return  # given up before: the outcome was treated as unknown
+        self.filling = None
+        gap = filling.gap
+        if self.phase is not Phase.COPYING:
+            self._add_evidence(f"our markers of {_range(gap)} may have landed too")
+        elif error in _DENIED:
+            evidence = (
+                f"ALTER (before 3.8: CLUSTER_ACTION) on the target cluster is missing: no markers at {_range(gap)}"
+            )
+            self._stop(StopKind.CLASS_QUESTION, gap.base, evidence)
+        elif error or end is None or end < gap.target:
+            self._on_markers_refused(gap, error)
+        elif end > gap.target + gap.next - gap.base:
+            evidence = f"the target ends at {end} after the markers of {_range(gap)}: somebody else wrote there too"
+            self._stop(StopKind.GAP_OVERSHOT, gap.next, evidence)
+        else:
+            self._on_markers_landed(gap, end)
+
+    def _on_markers_refused(self, gap: Gap, error: int) -> None:
+        self.fruitless += 1
+        self._refused += error not in _UNKNOWN_OUTCOMES
+        if self._refused < MOST_REFUSALS or not error or error in _UNKNOWN_OUTCOMES:
+            self.on_doubt(f"target: {error_name(error)}, for markers" if error else "the target did not tell its end")
+            return
+        evidence = f"{error_name(error)} ({error}), for the markers of {_range(gap)}"
+        self._stop(StopKind.TARGET_REJECTED, gap.base, evidence)
+
+    def _on_markers_landed(self, gap: Gap, end: Offset) -> None:
+        self.markers += end - gap.target
+        if gap.base < self._backlog_end:
+            self._backlog_markers += end - gap.target
+        self.position, self.floor = Offset(gap.base + end - gap.target), end
+        self.changed = True
+        if self.position < gap.next:
+            self._acked_epoch = UNKNOWN_EPOCH
+            self.backlog.put_back(gap._replace(base=self.position, target=end))
+            return
+        self._acked_epoch = gap.epoch
+        self.fruitless = self._refused = 0
+        if self.position >= self._mark >= 0:
+            self.in_sync = True
+        if self._draining:
+            self._draining = bool(self.pending)
+
     # ── the buffer ────────────────────────────────────────────────────────────────────────────────────────────
 
     def release(self) -> None:
         """Drops the batches that are not sent yet, to be fetched again once those in flight are answered."""
+        if self.pending and self.phase is Phase.ALIGNING:
+            self.on_doubt("filler was dropped")
         if self.pending and self.phase is Phase.COPYING:
-            self._draining = bool(self.in_flight)
+            self._draining = self.is_busy
         self._drop_pending()
 
     def _drop_pending(self) -> None:
         if self.pending:
             first = self.pending[0]
             self.fetch_offset = first.base
+            self._at_edge = False
+            self.course.return_to(first.base, first.target)
             self._sequence = first.sequence
-            self._walked_epoch = self.in_flight[-1].epoch if self.in_flight else self._acked_epoch
-            self.pending.clear()
+            if self.in_flight:
+                self._walked_epoch = self.in_flight[-1].epoch
+            else:
+                self._walked_epoch = self.filling.gap.epoch if self.filling is not None else self._acked_epoch
+            self.backlog.clear()
 
     # ── what is seen from outside ─────────────────────────────────────────────────────────────────────────────
 
@@ -495,6 +957,8 @@ class Copier:
             state = PartitionState.STOPPED
         elif paused:
             state = PartitionState.PAUSED
+        elif self.phase in (Phase.ALIGNING, Phase.TRIMMING) and not hindrance:
+            state = PartitionState.ALIGNING
         elif self.phase is not Phase.COPYING or (hindrance and hindrance not in _THROTTLES):
             state = PartitionState.WAITING
         elif self.in_sync:
@@ -514,6 +978,19 @@ class Copier:
             bytes=self.bytes,
             newest_ms=self.newest_ms,
             crc_errors=self.crc_errors,
+            markers=self.markers,
+            reencoded=self.reencoded,
+            converted=self.converted,
+            held_back=self.held_back,
+            target_end=Offset(self.floor if self.position >= 0 else -1),
+            offset_class=self.order.offset_class,
+            life=self.order.life,
+            entries=tuple(self.course.unsaved),
+            entries_made=self.course.made,
             reason=self.reason or hindrance,
             stop=self.stop,
         )
+
+
+def _range(gap: Gap) -> str:
+    return f"offset {gap.base}" if gap.next == gap.base + 1 else f"offsets {gap.base} to {gap.next - 1}"

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import kmigrate
-from kmigrate.copy.orders import LeaseGrant, Orders, WorkerSettings
+from kmigrate.copy.orders import LeaseGrant, MapsSaved, Orders, Saved, SavedMaps, WorkerSettings
 from kmigrate.copy.progress import PipelineProgress
+from kmigrate.kafka_types import TopicPartition
 
 WORKER_COMMAND = (sys.executable, "-P", "-m", "kmigrate.copy.worker")
 """-P: a folder named `kafka` in the working directory must not be imported."""
@@ -69,6 +70,7 @@ class _Child:
         self._filled = threading.Condition()
         self._orders: Orders | None = None
         self._grant: LeaseGrant | None = None
+        self._saved: dict[TopicPartition, Saved] = {}
         self._closed = False
         self._sending_since: float | None = None
         ours, theirs = socket.socketpair()
@@ -108,6 +110,11 @@ class _Child:
             self._grant = grant
             self._filled.notify()
 
+    def put_saved(self, saved: SavedMaps) -> None:
+        with self._filled:
+            self._saved.update(saved)
+            self._filled.notify()
+
     def is_deaf(self, now: float) -> bool:
         """Whether it has read nothing for so long that it must be replaced."""
         since = self._sending_since
@@ -124,10 +131,12 @@ class _Child:
     def kill(self) -> None:
         self.process.kill()
 
-    def _next_message(self) -> WorkerSettings | LeaseGrant | Orders | None:
+    def _next_message(self) -> WorkerSettings | LeaseGrant | MapsSaved | Orders | None:
         with self._filled:
             self._filled.wait_for(
-                lambda: self._closed or self._first or self._grant is not None or self._orders is not None
+                lambda: (
+                    self._closed or self._first or self._grant is not None or self._saved or self._orders is not None
+                )
             )
             if self._closed:
                 return None
@@ -137,6 +146,9 @@ class _Child:
             if self._grant is not None:
                 grant, self._grant = self._grant, None
                 return grant
+            if self._saved:
+                saved, self._saved = self._saved, {}
+                return MapsSaved(saved=saved)
             return self._orders  # stays until it was sent: the next ones are refused meanwhile
 
     def _write(self) -> None:
@@ -223,6 +235,12 @@ class Engine:
         """Sends Orders; False if the worker is not there, or the last ones are still on their way."""
         child = self._children.get(worker)
         return child is not None and child.put_orders(orders)
+
+    def tell_saved(self, worker: int, saved: SavedMaps) -> None:
+        """Tells a worker what is saved of the offset maps of its partitions."""
+        child = self._children.get(worker)
+        if child is not None:
+            child.put_saved(saved)
 
     @property
     def settled(self) -> bool:

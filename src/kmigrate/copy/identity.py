@@ -1,8 +1,9 @@
-"""A migration's producer id is derived from what it is, so that every copier of it is the same producer.
+"""A migration's producer ids are derived from what it is, so that every copier of it is the same producer.
 
 Brokers hand out ids from 0 upwards; ours lie in the upper half of the positive numbers, where an allocated
 one never comes. A copier that lost its local state, or a second one started by mistake, writes under the same
-id: the target's sequence check then refuses what would be a second append.
+id: the target's sequence check then refuses what would be a second append. Transaction markers have an id of their own:
+one with the data's id would leave it without a sequence where the broker does not know it yet.
 """
 
 from __future__ import annotations
@@ -22,3 +23,25 @@ def producer_id(source_cluster_id: str, target_cluster_id: str, name: str) -> Pr
         encoded = part.encode()
         digest.update(len(encoded).to_bytes(4, "big") + encoded)
     return ProducerId(LOWEST + int.from_bytes(digest.digest()[:16], "big") % (_HIGHEST - LOWEST))
+
+
+def marker_producer_id(data_id: ProducerId) -> ProducerId:
+    """The id under which the markers of the migration with this `producer_id` are written; in the same range."""
+    return _beside(data_id, b"kmigrate markers")
+
+
+def filler_producer_id(data_id: ProducerId) -> ProducerId:
+    """The id under which its filler is written: a header is enough to tell it from data."""
+    return _beside(data_id, b"kmigrate filler")
+
+
+def producer_ids(data_id: ProducerId) -> tuple[ProducerId, ...]:
+    """All ids of the migration with this `producer_id`."""
+    return data_id, marker_producer_id(data_id), filler_producer_id(data_id)
+
+
+def _beside(data_id: ProducerId, role: bytes) -> ProducerId:
+    digest = hashlib.sha256(role + data_id.to_bytes(8, "big")).digest()
+    room = _HIGHEST - LOWEST
+    distance = 1 + int.from_bytes(digest[:16], "big") % (room - 1)  # never 0: the ids differ
+    return ProducerId(LOWEST + (data_id - LOWEST + distance) % room)

@@ -21,6 +21,8 @@ from kmigrate.kafka_types import (
     TopicId,
     TopicPartition,
 )
+from kmigrate.offsets.classes import OffsetClass
+from kmigrate.offsets.offset_map import Run
 
 
 class PipelineKey(NamedTuple):
@@ -49,7 +51,10 @@ class PartitionOrder(NamedTuple):
 
     `source_topic_id` and `target_topic_id` are those of now (None: the topic or partition is gone).
     `fresh` says that no other copier can have anything under way for it. `revision` rises when the operator answers a
-    stop: the copier then looks again.
+    stop: the copier then looks again. `pad_budget` bounds the filler below the log start, `gap_budget` the
+    markers in what lay on the source when copying began. `runs` is the end of the
+    offset map, beyond what the target is known to hold; a partition of class *identical* needs none. `life` is
+    another one each time a pipeline gets the partition: entries of the map are numbered from its beginning.
     """
 
     partition: TopicPartition
@@ -60,6 +65,11 @@ class PartitionOrder(NamedTuple):
     remembered: Remembered | None
     fresh: bool
     revision: int
+    pad_budget: int = 2_000_000_000
+    gap_budget: int = 1_000_000
+    offset_class: OffsetClass = OffsetClass.IDENTICAL
+    runs: tuple[Run, ...] = ()
+    life: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +98,23 @@ class LeaseGrant:
 
     term: Term
     deadline_seconds: float
+
+
+class Saved(NamedTuple):
+    """So many entries of a partition's offset map are saved, of those made in this life."""
+
+    life: int
+    entries: int
+
+
+SavedMaps = Mapping[TopicPartition, Saved]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapsSaved:
+    """What is saved of offset maps; later ones add to earlier ones."""
+
+    saved: SavedMaps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

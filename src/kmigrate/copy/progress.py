@@ -8,14 +8,22 @@ from typing import NamedTuple
 from kmigrate.copy.orders import PipelineKey
 from kmigrate.copy.states import PartitionState, Stop
 from kmigrate.kafka_types import LeaderEpoch, Offset, TopicPartition
+from kmigrate.offsets.classes import OffsetClass
+from kmigrate.offsets.offset_map import Entry
 
 
 class PartitionProgress(NamedTuple):
     """Where one partition stands.
 
-    `position` is the target's log end as far as it is proven (-1: not known yet); `source_end` the last known
-    min(high watermark, LSO) of the source (-1: not known yet). `records` and `bytes` count what this worker appended.
-    `newest_ms` is the newest timestamp among the last appended batch (-1: none). `reason` says why it waits.
+    `position` is how far the source is copied and `target_end` where that lies on the target, the end of its log as far
+    as it is proven (-1: not known yet); only a class other than *identical* tells them apart. `source_end` is the last
+    known min(high watermark, LSO) of the source (-1: not known yet). `records` and `bytes` count what this worker
+    appended.
+    `newest_ms` is the newest timestamp among the last appended batch (-1: none). `markers` counts the offsets of gaps,
+    `reencoded` the records that were laid into new batches, `converted` those that came in format v0 or v1.
+    `held_back` are the offsets between the source's last stable offset and its high watermark: an open transaction
+    holds them. `reason` says why it waits. `entries` of the offset map are not saved yet, as far as the copier knows:
+    the last ones of `entries_made` in this `life` of the partition's order.
     """
 
     partition: TopicPartition
@@ -30,6 +38,15 @@ class PartitionProgress(NamedTuple):
     crc_errors: int
     reason: str
     stop: Stop | None
+    markers: int = 0
+    reencoded: int = 0
+    converted: int = 0
+    held_back: int = 0
+    target_end: Offset = Offset(-1)
+    offset_class: OffsetClass = OffsetClass.IDENTICAL
+    life: int = 0
+    entries: tuple[Entry, ...] = ()
+    entries_made: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """A worker process runs one thread for each of its pipelines, and nothing else.
 
-`WorkerSettings`, `LeaseGrant` and `Orders` come down a socket pair, tuples of `PipelineProgress` go up. The
+`WorkerSettings`, `LeaseGrant`, `MapsSaved` and `Orders` come down a socket pair, `PipelineProgress` goes up. The
 end of the file means that the owner is gone or wants an end: the process is gone within a second, whatever
 its pipelines do. A pipeline that raises ends the whole process, and the owner starts another one.
 
@@ -22,7 +22,7 @@ from typing import Protocol
 
 from kmigrate.cluster.connection import RealNetwork
 from kmigrate.cluster.network import Network
-from kmigrate.copy.orders import LeaseGrant, Orders, PipelineKey, PipelineOrder, WorkerSettings
+from kmigrate.copy.orders import LeaseGrant, MapsSaved, Orders, PipelineKey, PipelineOrder, SavedMaps, WorkerSettings
 from kmigrate.copy.progress import PipelineProgress
 from kmigrate.copy.throttle import Throttle
 from kmigrate.kafka_types import BrokerAddress, Term, TopicPartition
@@ -41,7 +41,7 @@ class Turning(Protocol):
     """What a worker asks of a pipeline (`kmigrate.copy.pipeline.Pipeline`)."""
 
     def turn(
-        self, order: PipelineOrder | None, orders_number: int, paused: bool, grant: LeaseGrant
+        self, order: PipelineOrder | None, orders_number: int, paused: bool, grant: LeaseGrant, saved: SavedMaps
     ) -> PipelineProgress | None:
         """Copies for a moment; None gives everything up. Returns a report when something changed."""
 
@@ -93,6 +93,7 @@ class _Outbox:
         self._connection = connection
         self._filled = threading.Condition()
         self._pending: dict[tuple[PipelineKey, int], PipelineProgress] = {}
+        self._urgent = threading.Event()
 
     def put(self, report: PipelineProgress) -> None:
         with self._filled:
@@ -100,18 +101,21 @@ class _Outbox:
             earlier = self._pending.get(under)
             self._pending[under] = report if earlier is None else merge(earlier, report)
             self._filled.notify()
+        if any(each.entries for each in report.partitions):
+            self._urgent.set()
 
     def send_forever(self) -> None:
-        """Sends what came together, at most every 0.2 s; ends with the connection."""
+        """Sends what came together, at most every 0.2 s or when copying waits for it; ends with the connection."""
         while True:
             with self._filled:
                 self._filled.wait_for(lambda: self._pending)
                 reports, self._pending = tuple(self._pending.values()), {}
+                self._urgent.clear()
             try:
                 self._connection.send(reports)
             except OSError:
                 return  # the reading side sees the end of the file and ends the process
-            time.sleep(_REPORT_SECONDS)
+            self._urgent.wait(_REPORT_SECONDS)
 
 
 def merge(earlier: PipelineProgress, later: PipelineProgress) -> PipelineProgress:
@@ -147,6 +151,7 @@ class Worker:
         self._outbox = _Outbox(connection)
         self._throttle = Throttle()
         self._grant = NO_GRANT
+        self._saved: SavedMaps = {}
         self._ending = False
         self._lock = threading.Lock()
         self._posts: dict[PipelineKey, _Post] = {}
@@ -164,6 +169,8 @@ class Worker:
                 break
             if isinstance(message, LeaseGrant):
                 self._grant = message
+            elif isinstance(message, MapsSaved):
+                self._saved = {**self._saved, **message.saved}
             elif isinstance(message, Orders):
                 self._adopt(message)
             else:
@@ -218,7 +225,7 @@ class Worker:
                     self._throttle,
                 )
             if pipeline is not None:
-                report = pipeline.turn(order, number, paused, self._grant)
+                report = pipeline.turn(order, number, paused, self._grant, self._saved)
             if report is not None:
                 holding.difference_update(report.released)
                 self._outbox.put(report)

@@ -7,7 +7,7 @@ import sys
 import time
 
 from kmigrate.cluster.network import Network
-from kmigrate.copy.orders import LeaseGrant, PipelineKey, PipelineOrder, WorkerSettings
+from kmigrate.copy.orders import LeaseGrant, PipelineKey, PipelineOrder, SavedMaps, WorkerSettings
 from kmigrate.copy.progress import PartitionProgress, PipelineProgress
 from kmigrate.copy.states import PartitionState
 from kmigrate.copy.throttle import Throttle
@@ -35,7 +35,7 @@ class FakePipeline:
         self.closed = False
 
     def turn(
-        self, order: PipelineOrder | None, orders_number: int, paused: bool, grant: LeaseGrant
+        self, order: PipelineOrder | None, orders_number: int, paused: bool, grant: LeaseGrant, _saved: SavedMaps
     ) -> PipelineProgress | None:
         wanted = partitions_of(order)
         for partition in wanted:

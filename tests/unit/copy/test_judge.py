@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmigrate.copy.judge import CASES, SPECIAL_BITS, judge
+from kmigrate.copy.aborted import AbortedTransactions
+from kmigrate.copy.judge import CASES, Treatment, Verdict, judge
 from kmigrate.copy.states import StopKind
 from kmigrate.records.batch import CONTROL, LOG_APPEND_TIME, TRANSACTIONAL
 from tests.simulation.batches import seal
@@ -25,51 +26,38 @@ def with_bytes(at: int, value: bytes, whole: bytes | None = None) -> bytes:
 
 
 OLD_FORMAT = (WANTED).to_bytes(8, "big") + (30).to_bytes(4, "big") + b"crc!" + b"\x01"
+ABORTED = ((44, 3),)
 
-SAMPLES: dict[str, tuple[bytes, StopKind, str]] = {
+REFUSE, GAP, REENCODE = Treatment.REFUSE, Treatment.GAP, Treatment.REENCODE
+SAMPLES: dict[str, tuple[bytes, Treatment, str]] = {
     "an impossible length": (
         with_bytes(8, (48).to_bytes(4, "big")),
-        StopKind.SOURCE_CORRUPT,
+        REFUSE,
         "a batch claims 48 bytes, less than its own header",
     ),
-    "a message set of format v0 or v1": (OLD_FORMAT, StopKind.UNSUPPORTED, "records in message format v1"),
-    "a format newer than v2": (batch(magic=3), StopKind.UNSUPPORTED, "records in message format v3"),
-    "a wrong CRC": (
-        with_bytes(62, b"R"),
-        StopKind.SOURCE_CORRUPT,
-        "a batch whose CRC-32C does not match its bytes",
+    "a message set of format v0 or v1": (OLD_FORMAT, Treatment.CONVERT, ""),
+    "a format newer than v2": (batch(magic=3), REFUSE, "records in message format v3"),
+    "a wrong CRC": (with_bytes(62, b"R"), REFUSE, "a batch whose CRC-32C does not match its bytes"),
+    "an end below the wanted offset": (
+        batch(base_offset=7),
+        REFUSE,
+        "a batch of the offsets 7 to 9 came instead",
     ),
-    "a control batch": (
-        batch(attributes=CONTROL | TRANSACTIONAL, producer_id=44),
-        StopKind.UNSUPPORTED,
-        "a transaction marker of producer id 44",
-    ),
-    "a transactional batch": (
-        batch(attributes=TRANSACTIONAL, producer_id=44),
-        StopKind.UNSUPPORTED,
-        "transactional records of producer id 44",
-    ),
-    "a batch stamped with LogAppendTime": (
-        batch(attributes=LOG_APPEND_TIME),
-        StopKind.UNSUPPORTED,
-        "records stamped with LogAppendTime",
-    ),
-    "offsets missing before it": (
-        batch(base_offset=13),
-        StopKind.UNSUPPORTED,
-        "a gap: no record from offset 10 to 12",
-    ),
-    "a beginning below the wanted offset": (
-        batch(base_offset=8),
-        StopKind.UNSUPPORTED,
-        "a batch that begins at offset 8, before the wanted one",
-    ),
-    "offsets missing inside, or no record at all": (
-        batch(record_count=2),
-        StopKind.UNSUPPORTED,
-        "a batch of 2 records over 3 offsets",
-    ),
+    "more records than offsets": (batch(record_count=4), REFUSE, "a batch of 4 records over 3 offsets"),
+    "a control batch": (batch(attributes=CONTROL | TRANSACTIONAL, producer_id=44), GAP, ""),
+    "records of an aborted transaction": (batch(attributes=TRANSACTIONAL, producer_id=44), GAP, ""),
+    "no record at all": (batch(record_count=0), GAP, ""),
+    "an unknown codec": (batch(attributes=6), REFUSE, "records compressed with codec 6"),
+    "a stamp of LogAppendTime": (batch(attributes=LOG_APPEND_TIME), REENCODE, ""),
+    "a beginning below the wanted offset": (batch(base_offset=8), REENCODE, ""),
+    "offsets missing inside": (batch(record_count=2), REENCODE, ""),
+    "decided records": (batch(attributes=TRANSACTIONAL, producer_id=45), Treatment.AS_IS, ""),
 }
+
+
+def judged(sample: bytes, *, end: int | None = None) -> Verdict:
+    aborted = AbortedTransactions(ABORTED)
+    return judge(memoryview(b"??" + sample), 2, 2 + (len(sample) if end is None else end), WANTED, aborted)
 
 
 def test_the_samples_reach_every_case_of_the_table() -> None:
@@ -77,32 +65,34 @@ def test_the_samples_reach_every_case_of_the_table() -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_each_case_stops_with_its_kind_and_evidence(name: str) -> None:
-    sample, kind, evidence = SAMPLES[name]
-    stop = judge(memoryview(b"??" + sample), 2, 2 + len(sample), WANTED)
-    assert (stop.kind, stop.offset, stop.evidence) == (kind, WANTED, evidence)
-    assert {case.name: case.kind for case in CASES}[name] is kind
+def test_each_case_has_its_treatment_and_evidence(name: str) -> None:
+    sample, treatment, evidence = SAMPLES[name]
+    verdict = judged(sample)
+    assert (verdict.case.name, verdict.treatment, verdict.evidence) == (name, treatment, evidence)
+    assert (verdict.case.kind is not None) == (treatment is REFUSE), "a refusal has a name, and nothing else has"
 
 
-def test_an_empty_batch_is_refused() -> None:
-    stop = judge(memoryview(batch(last_offset_delta=-1, record_count=0)), 0, 68, WANTED)
-    assert stop.evidence == "a batch of 0 records over 0 offsets"
+def test_what_lies_behind_a_gap_is_what_it_is() -> None:
+    assert judged(batch(base_offset=13)).treatment is Treatment.AS_IS
+    assert judged(batch(base_offset=13, record_count=2)).treatment is REENCODE
 
 
-def test_a_batch_longer_than_what_was_fetched_is_corrupt() -> None:
-    cut = batch()[:-1]
-    assert judge(memoryview(cut), 0, len(cut), WANTED).kind is StopKind.SOURCE_CORRUPT
+def test_a_batch_without_offsets_is_refused() -> None:
+    assert judged(batch(last_offset_delta=-1, record_count=0)).case.kind is StopKind.SOURCE_CORRUPT
 
 
 def test_bytes_beyond_the_end_of_the_answer_do_not_make_a_batch_whole() -> None:
-    whole = batch()
-    assert judge(memoryview(whole), 0, len(whole) - 1, WANTED).kind is StopKind.SOURCE_CORRUPT
+    verdict = judged(batch(), end=len(batch()) - 1)
+    assert (verdict.case.name, verdict.case.kind) == ("a wrong CRC", StopKind.SOURCE_CORRUPT)
 
 
-def test_a_batch_that_may_go_as_it_is_is_not_a_case() -> None:
-    whole = batch()
-    with pytest.raises(AssertionError, match="can go as it is"):
-        judge(memoryview(whole), 0, len(whole), WANTED)
+def test_a_damaged_batch_says_nothing_about_transactions() -> None:
+    """The control batch of an aborted transaction ends it only if its bytes are true."""
+    aborted = AbortedTransactions(ABORTED)
+    marker = batch(attributes=CONTROL | TRANSACTIONAL, producer_id=44, record_count=1, last_offset_delta=0)
+    judge(memoryview(with_bytes(62, b"R", marker)), 0, len(marker), WANTED, aborted)
+    later = batch(base_offset=WANTED + 1, attributes=TRANSACTIONAL, producer_id=44)
+    assert judge(memoryview(later), 0, len(later), WANTED + 1, aborted).treatment is GAP
 
 
 @given(
@@ -114,22 +104,17 @@ def test_a_batch_that_may_go_as_it_is_is_not_a_case() -> None:
     st.booleans(),
 )
 def test_the_table_is_complete(base: int, magic: int, attributes: int, delta: int, count: int, flipped: bool) -> None:
-    """Whatever the copier's loop sends here (anything but whole, true, plain, at its place, dense) has a case."""
+    """Whatever the copier's loop sends here has a case."""
     sample = bytearray(
         batch(base_offset=base, magic=magic, attributes=attributes, last_offset_delta=delta, record_count=count)
     )
     if flipped:
         sample[-1] ^= 1
-    plain = (
-        magic == 2
-        and base == WANTED
-        and not attributes & SPECIAL_BITS
-        and count == delta + 1
-        and count > 0
-        and not flipped
-    )
-    if plain:
-        with pytest.raises(AssertionError):
-            judge(memoryview(sample), 0, len(sample), WANTED)
-    else:
-        assert judge(memoryview(sample), 0, len(sample), WANTED).offset == WANTED
+    verdict = judged(bytes(sample))
+    if flipped and magic == 2:
+        assert verdict.treatment is REFUSE
+    if verdict.treatment is REENCODE:
+        assert not attributes & CONTROL, "a transaction marker is never copied"
+    if verdict.treatment is Treatment.AS_IS:
+        assert count == delta + 1
+        assert not attributes & (LOG_APPEND_TIME | CONTROL)

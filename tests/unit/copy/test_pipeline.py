@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from kmigrate.cluster.settings import ConnectionSettings
+from kmigrate.copy.links import Purpose
 from kmigrate.copy.orders import LeaseGrant, PartitionOrder, PipelineKey, PipelineOrder, WorkerSettings
 from kmigrate.copy.pipeline import LAST_BACK_OFF_SECONDS, Pipeline
 from kmigrate.copy.progress import PartitionProgress, PipelineProgress
@@ -110,7 +111,7 @@ class Bench:
 
     def turn(self, times: int = 1) -> None:
         for _ in range(times):
-            report = self.pipeline.turn(self.order, self.number, self.paused, self.grant)
+            report = self.pipeline.turn(self.order, self.number, self.paused, self.grant, {})
             if report is not None:
                 self.reports.append(report)
                 self.seen.update((each.partition, each) for each in report.partitions)
@@ -420,7 +421,8 @@ def test_a_damaged_answer_costs_a_link_and_nothing_else() -> None:
     bench = Bench()
     bench.write(bench.places[0], 3)
     bench.pass_time(1)
-    link = next(link for (side, use), link in bench.pipeline._links.items() if (side, use) == (Side.SOURCE, "data"))
+    link = bench.pipeline._links.known(Side.SOURCE, Purpose.DATA)
+    assert link is not None
     link._inbox.append((bench.clock.now, b"\0\0\0\7\1\xff"))  # type: ignore[attr-defined]
     bench.write(bench.places[0], 3)
     bench.pass_time(3)
