@@ -13,8 +13,17 @@ from tests.simulation.values import World
 
 RUNS = 12_000
 CHUNK = 200
-UNREACHED = {StopKind.SOURCE_DELETED, StopKind.TARGET_REJECTED, StopKind.UNAUTHORIZED}
-"""Stops that only an order or a refusal brings; the copier's own tests reach them."""
+UNREACHED = {
+    StopKind.SOURCE_DELETED,
+    StopKind.TARGET_REJECTED,
+    StopKind.UNAUTHORIZED,
+    StopKind.GAP_OVERSHOT,
+    StopKind.STATE_LOST,
+    StopKind.START_QUESTION,
+    StopKind.CLASS_QUESTION,
+}
+"""Stops that only an order, a refusal, markers or a class bring, or chance too seldom; the copier's own tests and the
+runs on bytes reach them."""
 REACHED = (
     "appends",
     "appends to an unknown id",

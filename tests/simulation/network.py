@@ -27,6 +27,7 @@ from kmigrate.copy.inquiry import QUIET_SECONDS
 from kmigrate.errors import ConnectionLost, Unreachable
 from kmigrate.kafka_types import BrokerAddress, Side, TopicPartition
 from kmigrate.wire.call import Call
+from tests.simulation import gaps
 from tests.simulation import log as codes
 from tests.simulation.log import PartitionLog, Served
 from tests.simulation.wire import FetchPart, FetchRequest, fetch_answer, read_fetch_request
@@ -35,7 +36,14 @@ T = TypeVar("T")
 START_MS = 1_760_000_000_000
 LATEST_ARRIVAL_SECONDS = QUIET_SECONDS * 0.99
 """How long after the end of its connection a request may still reach the broker."""
-PRODUCE, FETCH, LIST_OFFSETS, OFFSET_FOR_LEADER_EPOCH, DESCRIBE_PRODUCERS = 0, 1, 2, 23, 61
+PRODUCE, FETCH, LIST_OFFSETS, DELETE_RECORDS, OFFSET_FOR_LEADER_EPOCH, WRITE_TXN_MARKERS = 0, 1, 2, 21, 23, 27
+DESCRIBE_PRODUCERS = 61
+WRITES = frozenset({PRODUCE, DELETE_RECORDS, WRITE_TXN_MARKERS})
+"""Requests that change something: they need a lease, and may arrive after the end of their connection."""
+MARKER_SECONDS = 4e-5
+"""What a broker needs for one marker; a request of very many keeps its connection busy for seconds."""
+MARKER_BYTES = 30
+"""What it takes at least in a request."""
 
 
 class Weather:
@@ -46,6 +54,8 @@ class Weather:
         self.late = chances.get("late", 0.0)
         self.error = chances.get("error", 0.0)
         self.flip = chances.get("flip", 0.0)
+        self.flip_places = chances.get("flip_places", 0.0)
+        """How many of the flips hit where a batch lies and how long it is: no CRC covers that."""
         self.slow = chances.get("slow", 0.0)
         self.throttle = chances.get("throttle", 0.0)
         self.no_session = chances.get("no_session", 0.0)
@@ -167,18 +177,34 @@ class Broker:
             self._list_offsets(framed, version, correlation_id, answer)
         elif key == OFFSET_FOR_LEADER_EPOCH:
             self._offset_for_leader_epoch(framed, version, correlation_id, answer)
+        elif key == WRITE_TXN_MARKERS:
+            gaps.write_markers(self, framed, version, answer)
+        elif key == DELETE_RECORDS:
+            gaps.delete_records(self, framed, version, answer)
         else:
             assert key == DESCRIBE_PRODUCERS, key
             self._describe_producers(framed, version, correlation_id, answer)
 
-    def _log(self, partition: TopicPartition | None) -> tuple[int, PartitionLog | None]:
+    def log_of(self, partition: TopicPartition | None) -> tuple[int, PartitionLog | None]:
+        """(error, log): the log is here only if this broker leads."""
         if partition is None:
             return 3, None
         if self.cluster.leaders[partition] != self.number:
             return codes.NOT_LEADER_OR_FOLLOWER, None
         return 0, self.cluster.logs[partition]
 
-    def _wall_ms(self) -> int:
+    def answer_or_park(
+        self, look: Callable[[bool], bytes | None], answer: Callable[[bytes], None], seconds: float
+    ) -> None:
+        """Answers now if everything is there, else when it is, or after so many seconds."""
+        ready = look(False)
+        if ready is not None:
+            answer(ready)
+        else:
+            self.cluster.park(Parked(look, answer, self.cluster.clock.now + seconds))
+
+    def wall_ms(self) -> int:
+        """The broker's clock."""
         return START_MS + int(self.cluster.clock.now * 1000)
 
     # ── Produce ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -221,16 +247,12 @@ class Broker:
                 answers.setdefault(topic, []).append((index, code, -1 if code else base))
             return _produce_answer(correlation_id, self.cluster.weather.quota(self.cluster.chance), answers)
 
-        ready = look(False)
-        if ready is not None:
-            answer(ready)
-        else:
-            self.cluster.park(Parked(look, answer, self.cluster.clock.now + timeout_ms / 1000))
+        self.answer_or_park(look, answer, timeout_ms / 1000)
 
     def _append(self, partition: TopicPartition | None, data: bytes) -> tuple[int, int, int, int]:
         """(error, base, next, leader epoch)."""
         cluster, chance = self.cluster, self.cluster.chance
-        error, log = self._log(partition)
+        error, log = self.log_of(partition)
         if log is None or partition is None:
             return error, -1, -1, -1
         after_append = 0
@@ -240,7 +262,7 @@ class Broker:
                 return code, -1, -1, -1
             after_append = code
         before = log.end
-        appended = log.append(data, self._wall_ms())
+        appended = log.append(data, self.wall_ms())
         assert appended.error in (0, codes.OUT_OF_ORDER_SEQUENCE_NUMBER), f"a batch that no broker takes: {appended}"
         cluster.seen["duplicates"] += appended.duplicate
         cluster.seen["refused sequences"] += bool(appended.error)
@@ -319,32 +341,51 @@ class Broker:
         cluster, chance, tail = self.cluster, self.cluster.chance, request.session_epoch < 0
         by_id = request.version >= 13
         partition = cluster.partition_of(part.topic, part.partition, by_id=by_id)
-        error, log = self._log(partition)
+        error, log = self.log_of(partition)
         if partition is None and by_id:
             error = 100
         if chance.random() < cluster.weather.error / 4:
             error = chance.choice([3, 6, 56, 74, 75, 78, -1])
         if error or log is None or partition is None:
             return Served(error, -1, -1, None, b"")
-        served = log.fetch(part.offset, part.leader_epoch, part.last_epoch, min(left, part.max_bytes), first=first)
+        served = log.fetch(
+            part.offset,
+            part.leader_epoch,
+            part.last_epoch,
+            min(left, part.max_bytes),
+            first=first,
+            isolation_level=request.isolation_level,
+        )
         if served.data and chance.random() < cluster.weather.flip:
             if tail and partition in cluster.weather.tails_flipped:
                 return served  # seen twice it would be believed
             if tail:
                 cluster.weather.tails_flipped.add(partition)
-            served = served._replace(data=self._flip(partition, served.data))
+            served = served._replace(data=self._flip(partition, served.data, part.offset))
         return served
 
-    def _flip(self, partition: TopicPartition, data: bytes) -> bytes:
-        """One bit of one batch is not what it was; never of a leader epoch, which nothing protects."""
-        at, start = self.cluster.chance.randrange(len(data)), 0
-        while start + 12 <= at and (after := start + 12 + int.from_bytes(data[start + 8 : start + 12], "big")) <= at:
-            start = after
+    def _flip(self, partition: TopicPartition, data: bytes, wanted: int) -> bytes:
+        """One bit of one batch is not what it was.
+
+        Never of a leader epoch, which nothing protects; nor so that a batch seems to lie just where one is wanted.
+        """
+        chance, weather = self.cluster.chance, self.cluster.weather
+        starts = [0]
+        while starts[-1] + 12 <= len(data):
+            starts.append(starts[-1] + 12 + int.from_bytes(data[starts[-1] + 8 : starts[-1] + 12], "big"))
+        if weather.flip_places and chance.random() < weather.flip_places:
+            at = min(chance.choice(starts[:-1]) + chance.randrange(12), len(data) - 1)
+        else:
+            at = chance.randrange(len(data))
+        start = max(each for each in starts if each <= at)
         if 12 <= at - start < 16:
+            return data
+        flipped = data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :]
+        if int.from_bytes(flipped[start : start + 8], "big") == wanted and at - start < 8:
             return data
         self.cluster.flips[partition, int.from_bytes(data[start : start + 8], "big")] += 1
         self.cluster.seen["flips"] += 1
-        return data[:at] + bytes([data[at] ^ 1 << self.cluster.chance.randrange(8)]) + data[at + 1 :]
+        return flipped
 
     # ── the others, through the codec library ─────────────────────────────────────────────────────────────────
 
@@ -355,10 +396,10 @@ class Broker:
         for topic in request.topics:
             parts = []
             for part in topic.partitions:
-                error, log = self._log(self.cluster.partition_of(topic.name.encode(), part.partition_index))
+                error, log = self.log_of(self.cluster.partition_of(topic.name.encode(), part.partition_index))
                 offset = -1
                 if log is not None:
-                    error, offset = (0, log.log_start) if part.timestamp == -2 else log.latest()
+                    error, offset = (0, log.log_start) if part.timestamp == -2 else log.latest(request.isolation_level)
                 parts.append(
                     topic_class.ListOffsetsPartitionResponse(
                         partition_index=part.partition_index,
@@ -369,7 +410,7 @@ class Broker:
                     )
                 )
             topics.append(topic_class(name=topic.name, partitions=parts))
-        answer(_encoded(ListOffsetsResponse(version=version, throttle_time_ms=0, topics=topics), correlation_id))
+        answer(encoded(ListOffsetsResponse(version=version, throttle_time_ms=0, topics=topics), correlation_id))
 
     def _offset_for_leader_epoch(
         self, framed: bytes, version: int, correlation_id: int, answer: Callable[[bytes], None]
@@ -380,7 +421,7 @@ class Broker:
         for topic in request.topics:
             parts = []
             for part in topic.partitions:
-                error, log = self._log(self.cluster.partition_of(topic.topic.encode(), part.partition))
+                error, log = self.log_of(self.cluster.partition_of(topic.topic.encode(), part.partition))
                 epoch = end = -1
                 if log is not None:
                     error, epoch, end = log.offset_for_leader_epoch(part.current_leader_epoch, part.leader_epoch)
@@ -391,7 +432,7 @@ class Broker:
                 )
             topics.append(topic_class(topic=topic.topic, partitions=parts))
         answer(
-            _encoded(OffsetForLeaderEpochResponse(version=version, throttle_time_ms=0, topics=topics), correlation_id)
+            encoded(OffsetForLeaderEpochResponse(version=version, throttle_time_ms=0, topics=topics), correlation_id)
         )
 
     def _describe_producers(
@@ -404,8 +445,8 @@ class Broker:
         for topic in request.topics:
             parts = []
             for index in topic.partition_indexes:
-                error, log = self._log(self.cluster.partition_of(topic.name.encode(), index))
-                states = [] if log is None else log.last_sequences()
+                error, log = self.log_of(self.cluster.partition_of(topic.name.encode(), index))
+                states = [] if log is None else log.known_producers()
                 parts.append(
                     part_class(
                         partition_index=index,
@@ -413,22 +454,23 @@ class Broker:
                         error_message=None,
                         active_producers=[
                             part_class.ProducerState(
-                                producer_id=producer_id,
-                                producer_epoch=epoch,
-                                last_sequence=sequence,
-                                last_timestamp=last_ms,
-                                coordinator_epoch=-1,
-                                current_txn_start_offset=-1,
+                                producer_id=known.producer_id,
+                                producer_epoch=known.producer_epoch,
+                                last_sequence=known.last_sequence,
+                                last_timestamp=known.last_timestamp_ms,
+                                coordinator_epoch=known.coordinator_epoch,
+                                current_txn_start_offset=known.current_txn_start_offset,
                             )
-                            for producer_id, epoch, sequence, last_ms in states
+                            for known in states
                         ],
                     )
                 )
             topics.append(topic_class(name=topic.name, partitions=parts))
-        answer(_encoded(DescribeProducersResponse(version=version, throttle_time_ms=0, topics=topics), correlation_id))
+        answer(encoded(DescribeProducersResponse(version=version, throttle_time_ms=0, topics=topics), correlation_id))
 
 
-def _encoded(message: Any, correlation_id: int) -> bytes:
+def encoded(message: Any, correlation_id: int) -> bytes:
+    """An answer without its frame length."""
     message.with_header(correlation_id=correlation_id)
     return bytes(message.encode(header=True))
 
@@ -439,6 +481,11 @@ def _produce_answer(correlation_id: int, throttle_ms: int, answers: dict[bytes, 
         out.append(struct.pack(">h", len(topic)) + topic + struct.pack(">i", len(parts)))
         out.extend(struct.pack(">ihqqqih", index, error, base, -1, 0, 0, -1) for index, error, base in parts)
     return b"".join(out) + struct.pack(">i", throttle_ms)
+
+
+def _marker_seconds(framed: bytes) -> float:
+    markers = framed[5] == WRITE_TXN_MARKERS
+    return len(framed) / MARKER_BYTES * MARKER_SECONDS if markers else 0.0
 
 
 class Connection:
@@ -466,19 +513,21 @@ class Connection:
         self.busy = True
         cluster = self.broker.cluster
         slow = not self.orphaned and cluster.chance.random() < cluster.weather.slow
-        self.clock.at(self.clock.now + (cluster.chance.random() * 2 if slow else 0.0005), self._handle)
+        seconds = cluster.chance.random() * 2 if slow else 0.0005
+        self.clock.at(self.clock.now + seconds + _marker_seconds(self.queue[0][1]), self._handle)
 
     def _handle(self) -> None:
         if not self.queue or not self.broker.up:
             self.busy = False
             return
         seen = self.broker.cluster.seen
-        before = seen["appends"]
+        before, markers_before = seen["appends"], seen["markers"]
         _, framed = self.queue.popleft()
         self.broker.handle(framed, self._answered)
         if self.orphaned:
             seen["late requests"] += 1
             seen["late appends"] += seen["appends"] > before
+            seen["late markers"] += seen["markers"] > markers_before
 
     def _answered(self, answer: bytes) -> None:
         cluster = self.broker.cluster
@@ -510,7 +559,7 @@ class Connection:
         self.link.lose("the connection was reset")
 
     def orphan(self) -> None:
-        """The client's end is gone: appends on their way are lost, or handled later, in their order."""
+        """The client's end is gone: what it wanted written is lost, or handled later, in its order."""
         if self.orphaned:
             return
         self.orphaned = True
@@ -519,7 +568,7 @@ class Connection:
         kept = [
             framed
             for _, framed in self.queue
-            if self.broker.up and int.from_bytes(framed[4:6], "big") == PRODUCE and chance.random() < weather.late
+            if self.broker.up and framed[5] in WRITES and chance.random() < weather.late
         ]
         times = sorted(self.clock.now + chance.random() * LATEST_ARRIVAL_SECONDS for _ in kept)
         self.queue = deque(zip(times, kept, strict=True))
@@ -536,6 +585,7 @@ class SimulatedLink:
         self._clock = cluster.clock
         self._inbox: deque[tuple[float, bytes]] = deque()
         self._correlation_id = 0
+        self._asked: deque[tuple[Call[Any], int]] = deque()
         self._failure: str | None = None
         self._address = cluster.address(broker.number)
         self.fetching = self.producing = False
@@ -568,7 +618,7 @@ class SimulatedLink:
         framed = b"".join(buffers)
         key = int.from_bytes(framed[4:6], "big")
         self.fetching, self.producing = key == FETCH, key == PRODUCE
-        if key == PRODUCE:
+        if key in WRITES:
             self._network.sends(framed)
         chance, weather = self._cluster.chance, self._cluster.weather
         fate = chance.random()
@@ -599,10 +649,20 @@ class SimulatedLink:
         return self._correlation_id
 
     def call(self, call: Call[T]) -> T:
+        self.ask(call)
+        self._network.meanwhile()
+        return self.answer(call)
+
+    def ask(self, call: Call[Any]) -> None:
         correlation_id = self.next_correlation_id()
         self.send([call.encode(call.newest, correlation_id, "simulated")])
-        self._network.meanwhile()
+        self._asked.append((call, correlation_id))
+
+    def answer(self, call: Call[T]) -> T:
+        asked, correlation_id = self._asked[0]
+        assert asked is call, "answers are read in the order in which they were asked for"
         answer = self.receive(bytearray(1 << 16))
+        self._asked.popleft()
         assert int.from_bytes(answer[:4], "big") == correlation_id
         return call.decode(call.newest, answer)
 
@@ -628,7 +688,7 @@ class SimulatedLink:
 
 
 class SimulatedNetwork:
-    """What one pipeline sees of both clusters; `before_send` is called with every Produce request that goes out."""
+    """What one pipeline sees of both clusters; `before_send` is called with every request that writes."""
 
     def __init__(
         self,

@@ -22,12 +22,12 @@ from kmigrate.copy.orders import (
 )
 from kmigrate.copy.pipeline import Pipeline
 from kmigrate.copy.progress import PartitionProgress
-from kmigrate.copy.states import PartitionState, StopKind
+from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.copy.throttle import Throttle
 from kmigrate.kafka_types import BrokerId, LeaderEpoch, Partition, ProducerId, Side, Term, TopicId, TopicName
 from kmigrate.kafka_types import TopicPartition as Place
 from tests.simulation.batches import Record, make_batch, seal
-from tests.simulation.ledger import BrokenLawError, Ledger, agree
+from tests.simulation.ledger import BrokenLawError, Ledger
 from tests.simulation.log import DAY_MS, PartitionLog
 from tests.simulation.network import START_MS, Clock, Cluster, SimulatedNetwork, Weather
 
@@ -48,7 +48,7 @@ DISASTERS: dict[str, frozenset[StopKind]] = {
     "target_unclean": frozenset({StopKind.TARGET_LOST, StopKind.SOURCE_TRUNCATED, StopKind.SOURCE_REPLACED}),
     "source_unclean": frozenset({StopKind.SOURCE_TRUNCATED, StopKind.SOURCE_REPLACED}),
     "source_recreated": frozenset({StopKind.SOURCE_REPLACED, StopKind.SOURCE_TRUNCATED}),
-    "source_trimmed": frozenset({StopKind.GAP_LOST, StopKind.STATE_LOST, StopKind.UNSUPPORTED}),
+    "source_trimmed": frozenset({StopKind.GAP_LOST, StopKind.STATE_LOST}),
     "source_corrupt": frozenset({StopKind.SOURCE_CORRUPT}),
     "source_special": frozenset({StopKind.UNSUPPORTED}),
 }
@@ -73,7 +73,7 @@ class Owner:
         self.given: dict[PipelineKey, tuple[bool, LeaseGrant]] = {}
         self.progress: dict[Place, PartitionProgress] = {}
         self.paused = False
-        self.grant = LeaseGrant(term=Term(1), deadline_seconds=world.clock.now + 8.0)
+        self.grant = LeaseGrant(term=world.next_term(), deadline_seconds=world.clock.now + world.lease_seconds)
         self.throttle = Throttle()
         self.turning = False
         self.behind: set[PipelineKey] = set()
@@ -156,13 +156,16 @@ class Owner:
         )
         source, target = world.source.address(key.source), world.target.address(key.target)
         buffer_bytes = world.chance.choice([2_000, 20_000, 200_000])
-        return Pipeline(key, self.settings, network, source, target, buffer_bytes, self.throttle)
+        return world.pipeline(key, self.settings, network, source, target, buffer_bytes, self.throttle)
 
     def renew(self) -> None:
-        """The lease is good for some seconds more."""
+        """The lease is good for some seconds more, if it is this owner's."""
+        if not self.world.may_renew(self):
+            return
         lapsed = self.world.clock.now >= self.grant.deadline_seconds
         self.grant = LeaseGrant(
-            term=Term(self.grant.term + lapsed), deadline_seconds=self.world.clock.now + self.world.chance.random() * 8
+            term=self.world.next_term() if lapsed else self.grant.term,
+            deadline_seconds=self.world.clock.now + self.world.chance.random() * self.world.lease_seconds,
         )
 
     def turn(self, key: PipelineKey) -> None:
@@ -172,32 +175,31 @@ class Owner:
         self.behind.add(key)
         self.given[key] = self.paused, self.grant
         order, number = self.orders.get(key), self.number
-        wanted = {part.partition for part in order.partitions} if order is not None else set()
+        wanted = {part.partition: part for part in order.partitions} if order is not None else {}
         holding = self.holding.setdefault(key, set())
-        skipped = self.unseen.pop(key, set()) - wanted - holding  # as a worker tells: ordered, but never begun
-        report = self.pipelines[key].turn(order, number, self.paused, self.grant)
+        skipped = self.unseen.pop(key, set()) - wanted.keys() - holding  # as a worker tells: ordered, but never begun
+        report = self.pipelines[key].turn(order, number, self.paused, self.grant, {})
         self.behind.discard(key)
-        self.holding[key] = wanted
+        self.holding[key] = set(wanted)
         if skipped and self.handover.on_released(key, number, skipped):
             self.learn()
         if report is None:
             return
         for each in report.partitions:
-            self._heard(each)
+            self._heard(each, wanted.get(each.partition))
         if report.released and self.handover.on_released(key, report.orders, report.released):
             self.learn()
         if (report.source_trouble or report.target_trouble) and self.world.chance.random() < 0.5:
             self.learn()
 
-    def _heard(self, each: PartitionProgress) -> None:
+    def _heard(self, each: PartitionProgress, part: PartitionOrder | None) -> None:
+        """What is remembered are the ids under which it was copied."""
         self.progress[each.partition] = each
-        if each.position >= 0 and each.stop is None:
-            world, place = self.world, each.partition
-            self.remembered[place] = Remembered(
-                TopicId(world.source.logs[place].topic_id),
-                TopicId(world.target.logs[place].topic_id),
-                each.source_epoch,
-                each.position,
+        if part is not None and each.position >= 0 and each.stop is None:
+            assert part.source_topic_id is not None, "here topics are never gone"
+            assert part.target_topic_id is not None, "here topics are never gone"
+            self.remembered[each.partition] = Remembered(
+                part.source_topic_id, part.target_topic_id, each.source_epoch, each.position
             )
         beyond = each.position > self.world.source.logs[each.partition].end
         if beyond and each.state is PartitionState.IN_SYNC and self.world.disaster is None:
@@ -211,6 +213,10 @@ class Owner:
 
 class PipelineWorld:
     """One run."""
+
+    pipeline = Pipeline
+    steps = 40, 160
+    lease_seconds = 8.0
 
     def __init__(self, seed: int) -> None:
         chance = self.chance = random.Random(seed)
@@ -238,7 +244,7 @@ class PipelineWorld:
         self.misplaced = 0
         self.faults = True
         self.nested = 0
-        self.written = 0
+        self.written = self.terms = 0
         self.seen: Counter[str] = Counter()
         self.owners = [Owner(self, first=True, remembered={})]
 
@@ -252,7 +258,7 @@ class PipelineWorld:
         chance = self.chance
         for _ in range(chance.choice([0, 5, 60])):
             self.write()
-        steps = chance.randrange(40, 160)
+        steps = chance.randrange(*self.steps)
         strike_at = chance.randrange(steps) if self.disaster else -1
         for step in range(steps):
             if step == strike_at:
@@ -315,7 +321,7 @@ class PipelineWorld:
         seen = owner.progress.get(place)
         if seen is None:
             return False
-        end = self.source.logs[place].end
+        end = self.source.logs[place].last_stable_offset
         in_sync = seen.state is PartitionState.IN_SYNC and seen.position == end == self.target.logs[place].end
         return seen.stop is not None or (in_sync and seen.source_end == end)
 
@@ -380,6 +386,15 @@ class PipelineWorld:
         else:
             owner.learn()
 
+    def next_term(self) -> Term:
+        """The number of the next lease: higher than all before."""
+        self.terms += 1
+        return Term(self.terms)
+
+    def may_renew(self, owner: Owner) -> bool:
+        """Whether an owner may hold the lease; here several may, as if a lease could not be trusted."""
+        return True
+
     def kill(self, owner: Owner) -> None:
         """The owner and its copiers die; another begins, with or without what the first one wrote down."""
         owner.die()
@@ -407,11 +422,26 @@ class PipelineWorld:
         chance, log = self.chance, cluster.logs[place]
         ends = [log.committed, *(batch.next for batch in log.batches if batch.next > log.committed)]
         end = chance.choice(ends) if cluster is self.target else log.end
-        log.elect(end, high_watermark=log.high_watermark, now_ms=self.wall_ms, drop_expired=chance.random() < 0.7)
+        log.elect(
+            end,
+            high_watermark=log.high_watermark,
+            now_ms=self.wall_ms,
+            drop_expired=chance.random() < 0.7,
+            other_cleaning=self.is_another_replica(cluster),
+        )
         log.thaw()
         if chance.random() < 0.7:
             cluster.leaders[place] = 3 - cluster.leaders[place]
         cluster.poke()
+
+    def is_another_replica(self, cluster: Cluster) -> bool:
+        """Whether the new leader is one that cleans at other times."""
+        return False
+
+    def restart(self, cluster: Cluster, place: Place) -> None:
+        """The leader comes back, with what its snapshot kept."""
+        cluster.logs[place].restart(self.wall_ms, batches_each=self.chance.choice([1, 5]))
+        cluster.logs[place].thaw()
 
     def bounce(self, cluster: Cluster, number: int) -> None:
         """A broker restarts; its partitions wait for it or move."""
@@ -423,8 +453,7 @@ class PipelineWorld:
                 self.elect(cluster, place)
                 cluster.leaders[place] = 3 - number
             elif leader == number:
-                cluster.logs[place].restart(self.wall_ms, batches_each=chance.choice([1, 5]))
-                cluster.logs[place].thaw()
+                self.restart(cluster, place)
 
         def back() -> None:
             broker.up = True
@@ -437,53 +466,73 @@ class PipelineWorld:
     def strike(self) -> None:
         place = self.struck = self.chance.choice(self.places)
         source, target, ledger = self.source.logs[place], self.target.logs[place], self.ledgers[place]
-        cuts = {"source_unclean": source, "target_unclean": target}
+        unclean = {"source_unclean": source, "target_unclean": target}
         match self.disaster:
             case "foreign_write":
                 target.write(make_batch([Record(self.wall_ms, None, b"foreign")], producer_id=5))
             case "source_unclean" | "target_unclean":
-                log = cuts[self.disaster]
-                ends = [0, *(batch.next for batch in log.batches)]
-                log.elect(self.chance.choice(ends), high_watermark=1 << 60, now_ms=self.wall_ms, drop_expired=True)
+                log = unclean[self.disaster]
+                log.elect(
+                    self.chance.choice(self.cuts(log)), high_watermark=1 << 60, now_ms=self.wall_ms, drop_expired=True
+                )
                 ledger.cut(source.batches)
             case "source_recreated":
                 source.recreate(f"{self.chance.getrandbits(128):032x}")
                 ledger.cut([])
             case "source_trimmed":
                 source.delete_records(self.chance.randrange(source.end + 1))
+                ledger.trimmed(source.log_start)
             case "source_corrupt":
                 stored = source.write(make_batch([Record(self.wall_ms, None, b"corrupt")]))
+                ledger.wrote(stored)  # another replica may hold it as it was written
                 source.batches[-1] = stored._replace(data=stored.data[:-2] + b"??")
                 self.bad_offset = stored.base
             case "source_special":
-                attributes = self.chance.choice([0x30, 0x10, 0x08])
-                stored = source.write(seal(b"special", attributes=attributes, last_offset_delta=0, record_count=1))
+                stored = source.write(seal(b"special", magic=3, last_offset_delta=0, record_count=1))
                 self.bad_offset = stored.base
         self.source.poke()
         self.target.poke()
+
+    def cuts(self, log: PartitionLog) -> list[int]:
+        """Where an unclean election may cut a log."""
+        return [0, *(batch.next for batch in log.batches)]
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def judge_end(self) -> None:
         for place in self.places:
             source, target = self.source.logs[place], self.target.logs[place]
-            right = target.end <= source.end and agree(source.batches, target.batches, source.log_start)
             for owner in self.owners:
                 stop = owner.progress[place].stop
                 self.seen["completed" if stop is None else stop.kind.value] += 1
-                if stop is None:
-                    if not right or target.end != source.end:
-                        raise BrokenLawError(f"{place}: a copier believes in a log that is not the source's")
-                    continue
-                struck = place == self.struck and self.disaster is not None
-                bad = struck and stop.offset == self.bad_offset
-                flipped = self.source.flips[place, stop.offset] + bad >= 2
-                if struck and stop.kind in DISASTERS[self.disaster or ""]:
-                    if self.bad_offset >= 0 and not flipped and not (bad and target.end == stop.offset):
-                        raise BrokenLawError(f"{place}: {stop}, but the bad batch lies at {self.bad_offset}")
-                    continue
-                if flipped and stop.kind in (StopKind.SOURCE_CORRUPT, StopKind.UNSUPPORTED):
-                    continue
-                raise BrokenLawError(f"{place}: no reason for {stop}")
+                if stop is not None:
+                    self.judge_stop(place, stop)
+                elif target.end != source.last_stable_offset or not self.ledgers[place].agree(source, target):
+                    raise BrokenLawError(f"{place}: a copier believes in a log that is not the source's")
         for cluster in (self.source, self.target):
             self.seen += cluster.seen
+
+    def judge_stop(self, place: Place, stop: Stop) -> None:
+        """A stop needs its reason: the run's disaster, or what was damaged twice on its way."""
+        struck = place == self.struck and self.disaster is not None
+        bad = struck and self.is_bad_batch(place, stop)
+        flipped = self.flips_at(place, stop) + bad >= 2
+        if struck and stop.kind in self.allowed(place):
+            if self.bad_offset >= 0 and not flipped and not (bad and self.target.logs[place].end == stop.offset):
+                raise BrokenLawError(f"{place}: {stop}, but the bad batch lies at {self.bad_offset}")
+            return
+        if flipped and stop.kind in (StopKind.SOURCE_CORRUPT, StopKind.UNSUPPORTED):
+            return
+        raise BrokenLawError(f"{place}: no reason for {stop}")
+
+    def allowed(self, place: Place) -> frozenset[StopKind]:
+        """The stops that may follow from the disaster."""
+        return DISASTERS[self.disaster or ""]
+
+    def is_bad_batch(self, place: Place, stop: Stop) -> bool:
+        """Whether a partition stopped at the batch that the disaster damaged."""
+        return stop.offset == self.bad_offset
+
+    def flips_at(self, place: Place, stop: Stop) -> int:
+        """How often the batch at a stop was damaged on its way."""
+        return self.source.flips[place, stop.offset]

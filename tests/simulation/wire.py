@@ -30,6 +30,7 @@ class FetchRequest(NamedTuple):
     correlation_id: int
     max_wait_ms: int
     max_bytes: int
+    isolation_level: int
     session_id: int
     session_epoch: int
     parts: list[FetchPart]
@@ -101,7 +102,9 @@ def read_fetch_request(framed: bytes) -> FetchRequest:
     assert reader.varint() == 1, "no rack"
     reader.no_tags()
     assert reader.at == len(framed)
-    return FetchRequest(version, correlation_id, max_wait_ms, max_bytes, session_id, session_epoch, parts, forgotten)
+    return FetchRequest(
+        version, correlation_id, max_wait_ms, max_bytes, isolation, session_id, session_epoch, parts, forgotten
+    )
 
 
 def fetch_answer(
@@ -119,18 +122,8 @@ def fetch_answer(
         out.append(topic if version >= 13 else varint(len(topic) + 1) + topic)
         out.append(varint(len(parts) + 1))
         for index, served in parts:
-            out.append(
-                struct.pack(
-                    ">ihqqqbi",
-                    index,
-                    served.error,
-                    served.high_watermark,
-                    served.high_watermark,
-                    served.log_start,
-                    0,
-                    -1,
-                )
-            )
+            ends = served.high_watermark, served.last_stable_offset, served.log_start
+            out.append(struct.pack(">ihqqq", index, served.error, *ends) + _aborted(served.aborted) + _NO_REPLICA)
             out.append(varint(len(served.data) + 1) + served.data)
             if served.diverging is None:
                 out.append(b"\0")
@@ -139,3 +132,13 @@ def fetch_answer(
         out.append(b"\0")
     out.append(b"\0")
     return b"".join(out)
+
+
+_NO_REPLICA = struct.pack(">i", -1)
+
+
+def _aborted(transactions: tuple[tuple[int, int], ...] | None) -> bytes:
+    """The aborted transactions, or null for who did not ask for committed data only."""
+    if transactions is None:
+        return b"\0"
+    return varint(len(transactions) + 1) + b"".join(struct.pack(">qqb", *each, 0) for each in transactions)
