@@ -1,8 +1,7 @@
 """What this version does not honour stands here, and nowhere else.
 
 Rule: a value that would change the copy and is not supported is refused with its line; one that merely is not
-acted on yet is accepted and named in a notice. Settings of the later offset classes (`padBudget`, …) are
-accepted silently.
+acted on yet is accepted and named in a notice.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kmigrate.errors import Problem
-from kmigrate.manifest.model import ManifestDocument, OffsetsClass, is_start
-from kmigrate.manifest.yaml_tree import TreePath, YamlTree
+from kmigrate.manifest.model import ManifestDocument, is_start
+from kmigrate.manifest.yaml_tree import YamlTree
 
 NOT_SUPPORTED = "is not supported by this version"
 ONLY_PLAINTEXT = "only PLAINTEXT connections, without sasl.* and ssl.* keys"
 
-SUPPORTED_CLASSES = (OffsetsClass.AUTO, OffsetsClass.IDENTICAL)
 NOT_ACTED_ON = ("groups", "scheme", "waves")
 
 _SECURITY_PREFIXES = ("sasl.", "ssl.")
@@ -32,16 +30,6 @@ def unsupported_values(tree: YamlTree) -> Iterator[Problem]:
     start = tree.text_at("spec", "start")
     if start is not None and start != "earliest" and is_start(start):
         yield tree.problem(("spec", "start"), f"spec.start: {start} {NOT_SUPPORTED}", "use earliest")
-
-    wanted: dict[TreePath, str] = {
-        ("spec", "offsets", "topics", topic): text for topic, text in tree.texts_at("spec", "offsets", "topics").items()
-    }
-    if (text := tree.text_at("spec", "offsets", "class")) is not None:
-        wanted["spec", "offsets", "class"] = text
-    for path, text in wanted.items():
-        if text in set(OffsetsClass) - set(SUPPORTED_CLASSES):
-            where = "spec.offsets.class" if len(path) == 3 else f"spec.offsets.topics {path[-1]!r}"
-            yield tree.problem(path, f"{where}: {text} {NOT_SUPPORTED}", f"use {' or '.join(SUPPORTED_CLASSES)}")
 
     for side in ("source", "target"):
         if tree.at("spec", side, "addressMap"):

@@ -7,7 +7,7 @@ in as a value.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from kmigrate.runner.status import (
     GOES_ON,
     Flow,
     MigrationState,
+    OpenTransaction,
     PartitionStatus,
     StatusDocument,
     StopStatus,
@@ -65,6 +66,14 @@ class StatusBoard:
         for each in progress:
             self._amounts = self._amounts.plus(self._topic(each.partition.topic).update(each, now_ms))
         self._meter.observe(now_ms, self._amounts)
+
+    def show_open(self, transactions: Mapping[TopicPartition, OpenTransaction]) -> None:
+        """Takes all open transactions that are known to hold something back; those of before are over."""
+        by_topic: dict[str, dict[int, OpenTransaction]] = {}
+        for (topic, partition), each in transactions.items():
+            by_topic.setdefault(topic, {})[partition] = each
+        for name, known in self._topics.items():
+            known.show_open(by_topic.get(name, {}))
 
     def document(self, now_ms: int, head: StatusDocument) -> StatusDocument:
         """The head, with everything filled in that the board knows: totals, topics and partitions."""
@@ -116,6 +125,9 @@ class _Sum(NamedTuple):
         return Flow(
             records_copied=amounts.records,
             bytes_copied=amounts.bytes,
+            markers_written=amounts.markers,
+            records_reencoded=amounts.reencoded,
+            records_converted=amounts.converted,
             records_per_second=round(rates.records, 1),
             bytes_per_second=round(rates.bytes, 1),
             lag_records=self.lag if lag_is_known else None,
@@ -145,6 +157,7 @@ class _Topic:
         self._lagging: set[int] = set()
         self._in_sync_ms: dict[int, int] = {}
         self._crc_errors: Counter[int] = Counter()
+        self._open: dict[int, OpenTransaction] = {}
         self._amounts = Amounts()
         self._meter = Meter()
         self._rates = Rates()
@@ -172,6 +185,12 @@ class _Topic:
         self._amounts = self._amounts.plus(added)
         self._meter.observe(now_ms, self._amounts)
         return added
+
+    def show_open(self, transactions: dict[int, OpenTransaction]) -> None:
+        """Takes the open transaction of every partition that has one."""
+        partitions = self._open.keys() | transactions.keys()
+        self._changed |= {each for each in partitions if self._open.get(each) != transactions.get(each)}
+        self._open = transactions
 
     def refresh(self, now_ms: int) -> None:
         """Brings everything that others read up to date."""
@@ -205,13 +224,16 @@ class _Topic:
             position=_known(progress.position),
             source_start=_known(progress.source_start),
             source_end=_known(progress.source_end),
-            target_end=_known(progress.position),
+            target_end=_known(progress.target_end),
+            offset_class=progress.offset_class if progress.position >= 0 else None,
             lag_records=lag,
             lag_seconds=_lag_seconds(progress, lag, self._in_sync_ms.get(partition, -1), now_ms),
             crc_errors=self._crc_errors[partition],
             reason=progress.reason,
             stop=None if stop is None else StopStatus.of(stop, self.name, partition),
             waived=progress.state is PartitionState.IGNORED,
+            held_back_records=progress.held_back if progress.source_end >= 0 else None,
+            open_transaction=self._open.get(partition),
         )
 
 
@@ -228,6 +250,11 @@ def decide_state(document: StatusDocument, *, paused: bool = False) -> Verdict:
     answer = "answer the stops listed here" if stopped else ""
     stops = f"; {_count(stopped, 'partition')} stopped" if stopped else ""
     moving = states.total() - stopped - waived
+    if states[PartitionState.ALIGNING] and not states[PartitionState.CATCHING_UP]:
+        aligning = _count(states[PartitionState.ALIGNING], "partition")
+        return Verdict(
+            MigrationState.RUNNING, f"bringing {aligning} to the source's log start" + stops, answer or GOES_ON
+        )
     if states[PartitionState.CATCHING_UP] or states[PartitionState.THROTTLED]:
         held = states[PartitionState.THROTTLED] and not states[PartitionState.CATCHING_UP]
         reason = "copying, held back by the limit or by a quota" if held else "copying"
@@ -237,6 +264,13 @@ def decide_state(document: StatusDocument, *, paused: bool = False) -> Verdict:
             reason = f"{_count(stopped, 'partition')} stopped; the others are in sync"
             return Verdict(MigrationState.STOPPED, reason, answer)
         beside = f" ({_count(waived, 'partition')} waived)" if waived else ""
+        if held_back := document.held_back:
+            waiting = f"{_count(len(held_back), 'partition')} held back by open transactions"
+            return Verdict(
+                MigrationState.IN_SYNC,
+                f"everything readable is copied{beside}; {waiting}",
+                "have the open transactions listed here ended on the source",
+            )
         return Verdict(
             MigrationState.IN_SYNC,
             f"everything readable is copied{beside}; new records follow",
@@ -271,14 +305,24 @@ def _lag_seconds(progress: PartitionProgress, lag: int | None, in_sync_ms: int, 
 
 def _added(before: PartitionProgress | None, now: PartitionProgress) -> Amounts:
     """What happened between two reports. A counter that fell began anew: in another worker or pipeline."""
+    counted = _counted(now)
     if before is None:
-        return Amounts(records=now.records, bytes=now.bytes)
-    anew = now.records < before.records or now.bytes < before.bytes
+        return counted
+    earlier = _counted(before)
+    if all(new >= old for new, old in zip(counted, earlier, strict=True)):
+        counted = Amounts(*(new - old for new, old in zip(counted, earlier, strict=True)))
+    return counted._replace(
+        advanced=_grown(before.position, now.position), produced=_grown(before.source_end, now.source_end)
+    )
+
+
+def _counted(progress: PartitionProgress) -> Amounts:
     return Amounts(
-        records=now.records - (0 if anew else before.records),
-        bytes=now.bytes - (0 if anew else before.bytes),
-        advanced=_grown(before.position, now.position),
-        produced=_grown(before.source_end, now.source_end),
+        records=progress.records,
+        bytes=progress.bytes,
+        markers=progress.markers,
+        reencoded=progress.reencoded,
+        converted=progress.converted,
     )
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from kmigrate.copy.engine import Engine, Event, ProgressReceived, WorkerDied, WorkerStarted
 from kmigrate.copy.progress import PartitionProgress
-from kmigrate.copy.states import Choice, PartitionState, Stop
+from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
 from kmigrate.errors import Refused
 from kmigrate.kafka_types import (
     UNKNOWN_EPOCH,
@@ -26,10 +26,12 @@ from kmigrate.kafka_types import (
     TopicName,
     TopicPartition,
 )
-from kmigrate.manifest import Manifest
+from kmigrate.manifest import Manifest, OffsetsClass
+from kmigrate.offsets.classes import OffsetClass
 from kmigrate.runner.board import StatusBoard
-from kmigrate.runner.desk import Decisions, Desk
-from kmigrate.runner.dispatch import Dispatcher, End, Past, Wanted
+from kmigrate.runner.desk import Answer, Decisions, Desk
+from kmigrate.runner.dispatch import Budgets, Dispatcher, End, Past, Wanted
+from kmigrate.runner.maps import Maps
 from kmigrate.runner.observe import ClusterView, Looked, TopicSeen, Watch
 from kmigrate.runner.positions import Positions
 from kmigrate.runner.provision import Provision, Provisioner, decide_provision
@@ -65,8 +67,12 @@ class Copying:
         cleared: Iterable[TopicName],
         first_term: bool,
         cluster_ids: Mapping[Side, str],
+        classes: Mapping[TopicPartition, OffsetClass],
     ) -> None:
-        """`first_term`: nobody ever held the lease before, so nobody else can have sent anything."""
+        """`first_term`: nobody ever held the lease before, so nobody else can have sent anything.
+
+        `classes` are those that the target remembers.
+        """
         self.board = StatusBoard()
         self.positions = positions
         self.latest: dict[TopicPartition, PartitionProgress] = {}
@@ -80,7 +86,14 @@ class Copying:
         self._provisioner = provisioner
         self._cluster_ids = cluster_ids
         self._first_term = first_term
-        self._dispatcher = Dispatcher(workers=manifest.workers, lanes=manifest.lanes, past=self._past)
+        self.maps = Maps(store)
+        self.maps.adopt(classes)
+        self._dispatcher = Dispatcher(
+            workers=manifest.workers,
+            lanes=manifest.lanes,
+            past=self._past,
+            budgets=Budgets(manifest.offsets.pad_budget, manifest.offsets.gap_budget),
+        )
         self._decisions = _NOTHING_DECIDED
         self._answers = desk.decisions().answers
         self._answered_at = -math.inf
@@ -204,12 +217,14 @@ class Copying:
                     if self._dispatcher.holder(partition) != progress.key or self._is_out(partition):
                         continue  # the last word of one that was taken away
                     self._log_stop(self.latest.get(partition), each)
+                    self._shift_where_it_may_be(each)
                     self.latest[partition] = each
                     answered_by = self._answered.get(partition)
                     if answered_by is not None and progress.orders >= answered_by:
                         del self._answered[partition]
                     self._told_waiting.pop(partition, None)
                     self.positions.on_progress(each, progress.orders)
+                    self.maps.on_progress(progress.key, each)
                     words.append(each)
                 self.board.update(words, now_ms)
                 self.changed = True
@@ -235,8 +250,11 @@ class Copying:
         if decisions is not self._decisions:
             self._adopt_decisions(decisions, now_ms)
         self._adopt_answers()
+        for worker, saved in self.maps.save().items():
+            self._engine.tell_saved(worker, saved)
         self._provision(now)
         if self._undispatched:
+            self._decide_classes()
             wanted = dict(self._wanted())
             self._show_waiting(wanted, now_ms)
             self._undispatched = not self._dispatcher.dispatch(
@@ -275,8 +293,21 @@ class Copying:
         for side in late:
             self._watches[side].poke()
         if not late:
+            self._change_classes(self._answers, self._decisions.answers)
             self._answers = self._decisions.answers
             self._touch()
+
+    def _change_classes(self, before: Mapping[TopicPartition, Answer], now: Mapping[TopicPartition, Answer]) -> None:
+        """Another class, where an operator answered a stop so."""
+        for offset_class in (OffsetClass.SHIFTED, OffsetClass.MAPPED):
+            changed = {
+                tp: (memory := self.positions.get(tp)) is not None and memory.appended > 0
+                for tp, answer in now.items()
+                if answer.choice.value == offset_class.value and answer != before.get(tp)
+            }
+            self.maps.change(changed, offset_class)
+            for partition in changed:
+                log.info("%s goes on in class %s", partition, offset_class)
 
     def _waived(self, partition: TopicPartition) -> PartitionProgress:
         progress = self._last_word(partition)
@@ -304,7 +335,8 @@ class Copying:
 
     def _past(self, partition: TopicPartition, is_first: bool) -> Past:
         fresh = is_first and (self._first_term or partition in self._fresh)
-        return Past(self.positions.get(partition), fresh)
+        memory = self.positions.get(partition)
+        return Past(memory, fresh, self.maps.runs(partition, 0 if memory is None else memory.appended))
 
     def _wanted(self) -> Iterator[tuple[TopicPartition, Wanted]]:
         for name, partitions in self._moving.items():
@@ -316,7 +348,36 @@ class Copying:
                 source, target = self._end(Side.SOURCE, partition), self._end(Side.TARGET, partition)
                 if source is not None and target is not None:
                     answer = self._answers.get(partition)
-                    yield partition, Wanted(source, target, 0 if answer is None else answer.revision)
+                    revision = 0 if answer is None else answer.revision
+                    yield (
+                        partition,
+                        Wanted(source, target, revision, self.maps.class_of(partition) or OffsetClass.IDENTICAL),
+                    )
+
+    def _decide_classes(self) -> None:
+        """A class for every partition that never had one: what was begun before classes were told is identical."""
+        decided = {}
+        for partition in self.partitions:
+            if self.maps.class_of(partition) is None:
+                wish = self._wish(partition)
+                begun = self.positions.get(partition) is not None
+                decided[partition] = OffsetClass.IDENTICAL if begun or wish is None else wish
+        self.maps.decide(decided)
+
+    def _wish(self, partition: TopicPartition) -> OffsetClass | None:
+        """The class that the manifest asks for; None if it may be any."""
+        wish = self._manifest.offsets.class_of(partition.topic)
+        return None if wish is OffsetsClass.AUTO else OffsetClass(wish.value)
+
+    def _shift_where_it_may_be(self, progress: PartitionProgress) -> None:
+        """Too much filler for a partition whose class may be any: nothing is copied yet, and it begins at 0 instead."""
+        stop, partition = progress.stop, progress.partition
+        if stop is None or stop.kind is not StopKind.START_QUESTION or self._wish(partition) is not None:
+            return
+        if self.maps.class_of(partition) is OffsetClass.IDENTICAL:
+            log.warning("%s is copied in class shifted: %s", partition, stop.evidence)
+            self.maps.change({partition: False}, OffsetClass.SHIFTED)
+            self._touch()
 
     def _may_copy_into(self, name: TopicName) -> bool:
         return name in self._cleared or name in self.positions.topics
@@ -435,6 +496,7 @@ class Copying:
     def _forget_copy(self, name: TopicName) -> None:
         """The target topic is a new one: nothing that was known of the old copy counts any more."""
         self._store.forget(name)
+        self.maps.forget(name)
         self._drop_topic(name)
         self.board.expect(self._moving.get(name, ()))
 

@@ -170,7 +170,7 @@ class Desk:
                 saved = self._store.load_status()
                 if saved is None:
                     return None
-                left = StatusDocument.from_json(saved)
+                left = replace(StatusDocument.from_json(saved), held=self._store.held())
                 self._status = left_by_owner(left) if self._wake is None else before_first_look(left)
             return self._status
 

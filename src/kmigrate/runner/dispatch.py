@@ -14,6 +14,8 @@ from kmigrate.copy.assign import Handover, Leaders, assign
 from kmigrate.copy.orders import Orders, PartitionOrder, PipelineKey, PipelineOrder, Remembered
 from kmigrate.copy.progress import PipelineProgress
 from kmigrate.kafka_types import BrokerAddress, BrokerId, LeaderEpoch, TopicId, TopicPartition
+from kmigrate.offsets.classes import OffsetClass
+from kmigrate.offsets.offset_map import Run
 
 
 class End(NamedTuple):
@@ -30,13 +32,22 @@ class Wanted(NamedTuple):
     source: End
     target: End
     revision: int
+    offset_class: OffsetClass = OffsetClass.IDENTICAL
 
 
 class Past(NamedTuple):
-    """What is known of a partition's past when a pipeline gets it."""
+    """What is known of a partition's past when a pipeline gets it; `runs` is the end of its offset map."""
 
     remembered: Remembered | None
     fresh: bool
+    runs: tuple[Run, ...] = ()
+
+
+class Budgets(NamedTuple):
+    """What the same offsets may cost one partition: filler below its log start, markers in its backlog."""
+
+    pad: int = 2_000_000_000
+    gap: int = 1_000_000
 
 
 class Workers(Protocol):
@@ -53,14 +64,27 @@ class Workers(Protocol):
 class Dispatcher:
     """Keeps who has what, and what every worker was told last."""
 
-    def __init__(self, *, workers: int, lanes: int, past: Callable[[TopicPartition, bool], Past]) -> None:
-        """`past` is asked when a pipeline gets a partition, and told whether it is the first that ever does."""
+    def __init__(
+        self,
+        *,
+        workers: int,
+        lanes: int,
+        past: Callable[[TopicPartition, bool], Past],
+        budgets: Budgets = Budgets(),  # noqa: B008 - a value
+    ) -> None:
+        """`past` is asked when a pipeline gets a partition, and told whether it is the first that ever does.
+
+        It is asked again when the partition's class changes.
+        """
+        self._budgets = budgets
         self._workers = workers
         self._lanes = lanes
         self._past = past
         self._handover = Handover()
         self._assigned: dict[TopicPartition, PipelineKey] = {}
-        self._pasts: dict[TopicPartition, tuple[int, Past]] = {}
+        self._pasts: dict[TopicPartition, tuple[int, OffsetClass, Past]] = {}
+        self._lives = 0
+        self._life: dict[TopicPartition, int] = {}
         self._told: dict[int, Orders] = {}
         self._number = 0
 
@@ -124,10 +148,12 @@ class Dispatcher:
     def _order(self, partition: TopicPartition, wanted: Wanted) -> PartitionOrder:
         given_at = self._handover.given_at(partition)
         known = self._pasts.get(partition)
-        if known is None or known[0] != given_at:
-            known = given_at, self._past(partition, self._handover.is_first(partition))
+        if known is None or known[:2] != (given_at, wanted.offset_class):
+            known = given_at, wanted.offset_class, self._past(partition, self._handover.is_first(partition))
             self._pasts[partition] = known
-        source, target, past = wanted.source, wanted.target, known[1]
+            self._lives += 1
+            self._life[partition] = self._lives
+        source, target, past = wanted.source, wanted.target, known[2]
         return PartitionOrder(
             partition=partition,
             source_topic_id=source.topic_id,
@@ -137,6 +163,11 @@ class Dispatcher:
             remembered=past.remembered,
             fresh=past.fresh,
             revision=wanted.revision,
+            pad_budget=self._budgets.pad,
+            gap_budget=self._budgets.gap,
+            offset_class=wanted.offset_class,
+            runs=past.runs,
+            life=self._life[partition],
         )
 
     def on_progress(self, progress: PipelineProgress) -> bool:

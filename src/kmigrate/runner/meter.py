@@ -17,12 +17,18 @@ _FIRST_RATE_MS = 2_000
 
 
 class Amounts(NamedTuple):
-    """What grows: records and bytes appended, offsets that the copy and the source's end advanced."""
+    """What grows: records and bytes appended, offsets that the copy and the source's end advanced.
+
+    Beside them offsets of gaps that were filled, and records that were re-encoded or converted.
+    """
 
     records: int = 0
     bytes: int = 0
     advanced: int = 0
     produced: int = 0
+    markers: int = 0
+    reencoded: int = 0
+    converted: int = 0
 
     def plus(self, more: Amounts) -> Amounts:
         return Amounts(*(mine + other for mine, other in zip(self, more, strict=True)))
@@ -35,6 +41,9 @@ class Rates(NamedTuple):
     bytes: float = 0.0
     advanced: float = 0.0
     produced: float = 0.0
+    markers: float = 0.0
+    reencoded: float = 0.0
+    converted: float = 0.0
 
 
 class Meter:

@@ -35,6 +35,7 @@ from kmigrate.runner.positions import Positions
 from kmigrate.runner.provision import Provisioner
 from kmigrate.runner.start import CLUSTER_ID, NAME, TERM, Beginning, Reach, inspect_topics, look_around
 from kmigrate.runner.status import LeftOut, MigrationState, StatusDocument, WorkerStatus
+from kmigrate.runner.transaction_observer import TransactionObserver
 from kmigrate.state.store import Store
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class Owner:
         self._copying: Copying | None = None
         self._lease: Lease | NoLease | None = None
         self._watches: tuple[Watch, ...] = ()
+        self._transactions = TransactionObserver(_quick(self._reach[Side.SOURCE]).client())
         self._head: StatusDocument | None = None
         self._superseded: Superseded | None = None
         self._committing: tuple[Mapping[TopicPartition, object], Errand[Mapping[TopicPartition, str]]] | None = None
@@ -105,6 +107,7 @@ class Owner:
                 CLUSTER_ID[Side.TARGET]: beginning.target.cluster_id,
             },
         )
+        self._store.record_intended(beginning.intended)
         self._engine = self._make_engine(beginning)
         self._engine.start()  # without orders and without a grant they only get ready
         grant = self._open_lease().acquire(LEASE_SECONDS)
@@ -160,7 +163,10 @@ class Owner:
                 self._reach[Side.SOURCE].client(),
                 self._reach[Side.TARGET].client(),
                 beginning.traits,
-                lambda names: inspect_topics(self._manifest, self._reach, beginning.producer_id, tuple(names)),
+                self._store,
+                lambda names: inspect_topics(
+                    self._manifest, self._store, self._reach, beginning.producer_id, tuple(names)
+                ),
                 self._is_granted,
             ),
             Positions(beginning.memories),
@@ -170,6 +176,7 @@ class Owner:
                 Side.SOURCE: beginning.source.cluster_id,
                 Side.TARGET: beginning.target.cluster_id,
             },
+            classes=beginning.classes,
         )
         copying.on_view_changed()
         return copying
@@ -241,6 +248,7 @@ class Owner:
             copying.on_event(event, now_ms)
         self._note_trouble(copying.adopt_looks())
         copying.step(now, now_ms)
+        self._observe_transactions(copying, now)
         self._remember(copying, now)
         if now >= self._next_show and (copying.changed or now - self._shown_at >= SHOW_IDLE_SECONDS):
             self._show(copying, show, now, now_ms)
@@ -250,12 +258,24 @@ class Owner:
         assert self._engine is not None
         assert self._head is not None
         self._engine.stop()
-        head = replace(self._head, state=MigrationState.SUPERSEDED, reason=str(error), next_step=error.hint)
+        head = replace(
+            self._head,
+            state=MigrationState.SUPERSEDED,
+            reason=str(error),
+            next_step=error.hint,
+            held=self._store.held(),
+        )
         document = copying.board.document(_wall_ms(), head)
         self._desk.publish(document)
         self._desk.save()
         show(document)
         raise error
+
+    def _observe_transactions(self, copying: Copying, now: float) -> None:
+        found = self._transactions.step(copying.latest, now)
+        if found is not None:
+            copying.board.show_open(found)
+            copying.changed = True
 
     def _note_trouble(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
@@ -279,6 +299,8 @@ class Owner:
                     for number, pid in sorted(self._engine.pids().items())
                 ),
                 throttle_bytes_per_second=decisions.bytes_per_second,
+                held=self._store.held(),
+                notices=(*self._head.notices, *self._transactions.notices),
                 left_out=tuple(
                     LeftOut(topic=topic, reason=reason) for topic, reason in copying.selected.left_out.items()
                 ),
@@ -309,7 +331,7 @@ class Owner:
     def _begin_commit(self, copying: Copying) -> None:
         lease = self._lease
         assert lease is not None
-        commits = copying.positions.take_uncommitted(COMMITS, lease.grant().term)
+        commits = copying.positions.take_uncommitted(COMMITS, lease.grant().term, copying.maps.class_of)
         if commits:
             self._has_committed = True
             self._committing = commits, Errand(lambda: lease.commit(commits), "commit")

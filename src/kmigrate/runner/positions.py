@@ -10,12 +10,13 @@ A commit's offset is what was appended; its metadata is JSON: v 1, id and tid (t
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, KeysView, Mapping
+from collections.abc import Callable, Collection, KeysView, Mapping
 from typing import NamedTuple
 
 from kmigrate.copy.orders import Remembered
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.kafka_types import LeaderEpoch, Offset, Term, TopicId, TopicName, TopicPartition
+from kmigrate.offsets.classes import OffsetClass
 
 _VERSION = 1
 
@@ -25,16 +26,17 @@ class Commit(NamedTuple):
 
     memory: Remembered
     term: Term
+    offset_class: OffsetClass = OffsetClass.IDENTICAL
 
 
-def serialize_commit(memory: Remembered, term: Term) -> tuple[int, str]:
+def serialize_commit(memory: Remembered, term: Term, offset_class: OffsetClass) -> tuple[int, str]:
     """(offset, metadata) for the lease group."""
     metadata = {
         "v": _VERSION,
         "id": memory.source_topic_id,
         "tid": memory.target_topic_id,
         "epoch": memory.source_epoch,
-        "class": "identical",
+        "class": offset_class.value,
         "phase": "copy",
         "term": term,
     }
@@ -50,7 +52,7 @@ def parse_commit(offset: int, metadata: str) -> Commit | None:
         memory = Remembered(
             TopicId(str(said["id"])), TopicId(str(said["tid"])), LeaderEpoch(int(said["epoch"])), Offset(offset)
         )
-        return Commit(memory, Term(int(said["term"])))
+        return Commit(memory, Term(int(said["term"])), OffsetClass(said["class"]))
     except (ValueError, TypeError, KeyError):
         return None
 
@@ -116,9 +118,9 @@ class Positions:
         ids = self._ids.get(partition)
         if ids is None or orders < ids.number or ids.source is None or ids.target is None:
             return
-        if progress.stop is not None or progress.position < 0:
+        if progress.stop is not None or progress.target_end < 0:
             return
-        memory = Remembered(ids.source, ids.target, progress.source_epoch, progress.position)
+        memory = Remembered(ids.source, ids.target, progress.source_epoch, progress.target_end)
         known = self._memories.get(partition)
         if memory == known or (known is not None and known[:2] != memory[:2]):
             return
@@ -139,11 +141,16 @@ class Positions:
         unsaved, self._unsaved = self._unsaved, {}
         return unsaved
 
-    def take_uncommitted(self, limit: int, term: Term) -> dict[TopicPartition, tuple[int, str]]:
+    def take_uncommitted(
+        self, limit: int, term: Term, class_of: Callable[[TopicPartition], OffsetClass | None]
+    ) -> dict[TopicPartition, tuple[int, str]]:
         """Up to `limit` commits that the target has not got yet; what fails is given back with `give_back`."""
         taken = sorted(self._uncommitted)[:limit]
         self._uncommitted.difference_update(taken)
-        return {partition: serialize_commit(self._memories[partition], term) for partition in taken}
+        return {
+            partition: serialize_commit(self._memories[partition], term, class_of(partition) or OffsetClass.IDENTICAL)
+            for partition in taken
+        }
 
     def give_back(self, partitions: Mapping[TopicPartition, object]) -> None:
         """These were not committed: once more next time, if they are still known."""

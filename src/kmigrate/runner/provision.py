@@ -19,6 +19,7 @@ from kmigrate.kafka_types import TopicName
 from kmigrate.manifest import ReplicationFactor
 from kmigrate.runner.errand import Errand
 from kmigrate.runner.observe import ClusterView, TopicSeen
+from kmigrate.state.store import Store
 from kmigrate.topics.create import (
     Failed,
     Later,
@@ -31,8 +32,9 @@ from kmigrate.topics.create import (
     delete_topics,
     enlarge_topics,
 )
-from kmigrate.topics.describe import describe_topics
+from kmigrate.topics.describe import describe_settings
 from kmigrate.topics.hold import MAX_MESSAGE_BYTES
+from kmigrate.topics.intended import INTENDED_KEYS, Intended, Settings, intended_by_source
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,13 @@ class Provision:
     @property
     def topics(self) -> set[TopicName]:
         return {*self.create, *self.enlarge, *self.delete, *self.inspect}
+
+
+class Inspection(NamedTuple):
+    """Of target topics that were there already: why they cannot be copied into, or what they are to become."""
+
+    objections: Mapping[TopicName, str]
+    intended: Mapping[TopicName, Intended]
 
 
 def decide_provision(
@@ -122,13 +131,15 @@ class Provisioner:
         source: ClusterClient,
         target: ClusterClient,
         traits: TargetTraits,
-        inspect: Callable[[Sequence[TopicName]], Mapping[TopicName, str]],
+        store: Store,
+        inspect: Callable[[Sequence[TopicName]], Inspection],
         may_write: Callable[[], bool],
     ) -> None:
-        """`inspect` says of existing target topics why they cannot be copied into; nothing of those that can.
+        """`store` gets what topics are to become, before anything is done to them; `inspect` looks at existing ones.
 
         `may_write` says whether the lease is granted now; it is asked before everything that changes the target.
         """
+        self._store = store
         self._inspect = inspect
         self._may_write = may_write
         self._source = source
@@ -192,20 +203,25 @@ class Provisioner:
             outcomes.update(delete_topics(self._target, provision.delete))
         if provision.create:
             names = list(provision.create)
-            limits = describe_topics(self._source, names, [MAX_MESSAGE_BYTES])
+            theirs = describe_settings(self._source, names, INTENDED_KEYS)
+            recorded = self._store.intended()
+            self._store.record_intended(
+                {name: intended_by_source(recorded.get(name), theirs.get(name)) for name in names}
+            )
             wanted = [
                 WantedTopic(
                     name=name,
                     partitions=size.partitions,
                     replication_factor=size.replication_factor,
-                    source_max_bytes=_max_bytes(limits.get(name, {})),
+                    source_max_bytes=_max_bytes(theirs.get(name, {})),
                 )
                 for name, size in provision.create.items()
             ]
             self._check_grant()
             outcomes.update(create_topics(self._target, wanted, self._traits))
         if provision.inspect:
-            objections = self._inspect(provision.inspect)
+            objections, intended = self._inspect(provision.inspect)
+            self._store.record_intended(intended)
             for name in provision.inspect:
                 outcomes[name] = Failed(objections[name]) if name in objections else Present()
         if provision.enlarge:
@@ -222,5 +238,5 @@ class _NotGranted(Exception):
     """The lease is not granted now: another owner may be at work."""
 
 
-def _max_bytes(settings: Mapping[str, str]) -> int | None:
-    return int(settings[MAX_MESSAGE_BYTES]) if MAX_MESSAGE_BYTES in settings else None
+def _max_bytes(settings: Settings) -> int | None:
+    return int(settings[MAX_MESSAGE_BYTES].value) if MAX_MESSAGE_BYTES in settings else None

@@ -5,7 +5,7 @@ Rule: nothing is written here, neither to a cluster nor to the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from kmigrate.cluster.client import ClusterClient
@@ -15,6 +15,7 @@ from kmigrate.copy.orders import Remembered
 from kmigrate.errors import Blocked, ClusterError, Refused
 from kmigrate.kafka_types import ProducerId, Side, Term, TopicName, TopicPartition
 from kmigrate.manifest import ClusterSettings, Manifest
+from kmigrate.offsets.classes import OffsetClass
 from kmigrate.preflight import (
     Finding,
     Level,
@@ -25,11 +26,14 @@ from kmigrate.preflight import (
     guard_clusters,
     refuse_blockers,
 )
+from kmigrate.runner.effects import restored_topics
 from kmigrate.runner.positions import Commit, merge_memories, parse_commit
+from kmigrate.runner.provision import Inspection
 from kmigrate.state.store import Store
 from kmigrate.topics.create import TargetTraits
-from kmigrate.topics.describe import describe_broker
+from kmigrate.topics.describe import describe_broker, describe_intended
 from kmigrate.topics.hold import BROKER_KEYS, BROKER_MAX_MESSAGE_BYTES, timestamp_limits
+from kmigrate.topics.intended import Intended
 from kmigrate.topics.select import select_topics
 from kmigrate.wire.calls import ClusterMetadata
 
@@ -71,13 +75,19 @@ class Reach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beginning:
-    """What is known before the first write. `cleared` are target topics that may be copied into."""
+    """What is known before the first write.
+
+    `classes` are those that the target remembers. `cleared` are target topics that may be copied into; `intended` is
+    what is still to be recorded of such topics.
+    """
 
     source: ClusterMetadata
     target: ClusterMetadata
     producer_id: ProducerId
     memories: Mapping[TopicPartition, Remembered]
+    classes: Mapping[TopicPartition, OffsetClass]
     cleared: frozenset[TopicName]
+    intended: Mapping[TopicName, Intended]
     traits: TargetTraits
     expiration_ms: int
     notices: tuple[str, ...]
@@ -107,10 +117,10 @@ def _look_around(
     source: ClusterClient,
     target: ClusterClient,
 ) -> Beginning:
-    on_source, on_target = _first_metadata(source), _first_metadata(target)
+    on_source, on_target = first_metadata(source), first_metadata(target)
     _guard(manifest, store, on_source.cluster_id, on_target.cluster_id)
     ours = producer_id(on_source.cluster_id, on_target.cluster_id, manifest.name)
-    commits = _read_commits(committed()())
+    commits = read_commits(committed()())
     memories = merge_memories(store.remembered(), commits, Term(int(store.get(TERM) or 0)))
     seen = Seen(
         source=on_source, target=on_target, selected=select_topics(on_source.topics, manifest), adopted=memories
@@ -118,21 +128,40 @@ def _look_around(
     settings = {side: each.settings for side, each in reach.items()}
     try:
         findings = check(manifest, seen, source, target, settings, ours)
+        refuse_blockers(findings)
+        intended = _read_intended(store, seen, source, target, _untouched(seen, findings))
     except ClusterError as error:
         raise Blocked(f"the check could not be completed: {error}", hint=error.hint) from error
-    refuse_blockers(findings)
     told = describe_brokers(target, on_target)
     return Beginning(
         source=on_source,
         target=on_target,
         producer_id=ours,
         memories=memories,
+        classes={partition: commit.offset_class for partition, commit in commits.items()},
         cleared=frozenset(name for name in seen.selected.topics if name in on_target.topics),
+        intended=intended,
         traits=TargetTraits(limits=timestamp_limits(told), max_bytes=_whole(told.get(BROKER_MAX_MESSAGE_BYTES))),
         expiration_ms=_whole(told.get(_EXPIRATION_MS)) or _DEFAULT_EXPIRATION_MS,
         notices=tuple(str(finding) for finding in findings if finding.level is Level.WARN),
         state_lost=STATE_LOST if _is_state_lost(store, commits, findings) else None,
     )
+
+
+def _untouched(seen: Seen, findings: Collection[Finding]) -> set[TopicName]:
+    """Selected topics that the target has and that nothing was copied into."""
+    forgotten = {name for finding in findings for name in finding.forgotten}
+    return {*seen.selected.topics} & seen.target.topics.keys() - seen.adopted_topics - forgotten
+
+
+def _read_intended(
+    store: Store, seen: Seen, source: ClusterClient, target: ClusterClient, untouched: Collection[TopicName]
+) -> dict[TopicName, Intended]:
+    """What the target's topics are to become, of those where that is not recorded for good."""
+    recorded = store.intended()
+    existing = {*seen.selected.topics, *seen.adopted_topics} & seen.target.topics.keys() - restored_topics(store)
+    known = {name for name, intended in recorded.items() if intended.settings is not None and name not in untouched}
+    return describe_intended(source, target, sorted(existing - known), recorded=recorded, untouched=untouched)
 
 
 def _is_state_lost(store: Store, commits: Mapping[TopicPartition, Commit], findings: Sequence[Finding]) -> bool:
@@ -142,7 +171,8 @@ def _is_state_lost(store: Store, commits: Mapping[TopicPartition, Commit], findi
     return bool(commits) or (store.get(NAME) is None and any(finding.forgotten for finding in findings))
 
 
-def _first_metadata(client: ClusterClient) -> ClusterMetadata:
+def first_metadata(client: ClusterClient) -> ClusterMetadata:
+    """Brokers and all topics of a cluster; raises Blocked if none of its bootstrap servers answers."""
     try:
         return client.metadata(None)
     except ClusterError as error:
@@ -164,7 +194,8 @@ def _guard(manifest: Manifest, store: Store, source_id: str, target_id: str) -> 
     guard_clusters(source=source_id, target=target_id)
 
 
-def _read_commits(committed: Mapping[TopicPartition, tuple[int, str]]) -> dict[TopicPartition, Commit]:
+def read_commits(committed: Mapping[TopicPartition, tuple[int, str]]) -> dict[TopicPartition, Commit]:
+    """What the lease group's commits say; what is none of ours is left out."""
     parsed = {partition: parse_commit(*each) for partition, each in committed.items()}
     return {partition: commit for partition, commit in parsed.items() if commit is not None}
 
@@ -189,11 +220,12 @@ def _whole(text: str | None) -> int | None:
 
 
 def inspect_topics(
-    manifest: Manifest, reach: Mapping[Side, Reach], ours: ProducerId, names: tuple[TopicName, ...]
-) -> dict[TopicName, str]:
-    """Why target topics that turned up while running cannot be copied into; nothing of those that can."""
+    manifest: Manifest, store: Store, reach: Mapping[Side, Reach], ours: ProducerId, names: tuple[TopicName, ...]
+) -> Inspection:
+    """Looks at target topics that turned up while running."""
     source, target = reach[Side.SOURCE].client(), reach[Side.TARGET].client()
     objections: dict[TopicName, str] = {}
+    intended: dict[TopicName, Intended] = {}
     try:
         on_source, on_target = source.metadata(names), target.metadata(names)
         for name in names:
@@ -213,7 +245,9 @@ def inspect_topics(
             against = [finding for finding in findings if finding.level is Level.BLOCK]
             if against:
                 objections[name] = "; ".join(finding.what for finding in against)
+            else:
+                intended |= _read_intended(store, seen, source, target, _untouched(seen, findings))
     finally:
         source.close()
         target.close()
-    return objections
+    return Inspection(objections, intended)

@@ -20,6 +20,7 @@ from pydantic.alias_generators import to_camel
 
 from kmigrate.copy.states import STOPS, Choice, PartitionState, Stop, StopKind
 from kmigrate.errors import KmigrateError
+from kmigrate.offsets.classes import OffsetClass
 
 API_VERSION = "kmigrate/v1"
 GOES_ON = "nothing to do; it goes on by itself"
@@ -51,6 +52,9 @@ MIGRATION_STATES: dict[MigrationState, str] = {
     MigrationState.ENDED: "no owner runs; this is how things stood when the last one ended",
 }
 """State → what it means. Docs and `status` read this table."""
+
+
+_HANGING_FIRST = {True: 0, None: 1, False: 2}
 
 
 class EtaBasis(enum.Enum):
@@ -99,11 +103,35 @@ class StopStatus:
 
 @with_config(_JSON)
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenTransaction:
+    """A transaction that is open on the source, and holds a partition's readable end at its first offset.
+
+    `since` and `timeout_ms` are its coordinator's, `state` is Kafka's word for what the coordinator thinks. `hanging`:
+    the coordinator is not in a transaction with this partition, so nothing will ever end this one; None is not known.
+    `note` says what could not be read.
+    """
+
+    producer_id: int
+    producer_epoch: int
+    first_offset: int
+    transactional_id: str | None = None
+    since: int | None = None
+    state: str | None = None
+    timeout_ms: int | None = None
+    hanging: bool | None = None
+    note: str = ""
+
+
+@with_config(_JSON)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionStatus:
     """Where one partition stands.
 
-    `position` and `target_end` are the target's log end as far as it is proven. `crc_errors` counts batches that came
+    `position` is how far the source is copied, `target_end` where that lies on the target, as far as it is proven; the
+    `offset_class` says how they belong together. `crc_errors` counts batches that came
     damaged from the source since this owner started. `waived`: stopped, and the operator chose to leave it so.
+    `held_back_records` counts the source's offsets above what can be read now, 0 if there are none; if that lasts,
+    `open_transaction` is the one that holds them.
     """
 
     topic: str
@@ -113,12 +141,15 @@ class PartitionStatus:
     source_start: int | None = None
     source_end: int | None = None
     target_end: int | None = None
+    offset_class: OffsetClass | None = None
     lag_records: int | None = None
     lag_seconds: float | None = None
     crc_errors: int = 0
     reason: str = ""
     stop: StopStatus | None = None
     waived: bool = False
+    held_back_records: int | None = None
+    open_transaction: OpenTransaction | None = None
 
     @property
     def name(self) -> str:
@@ -132,11 +163,16 @@ class Flow:
 
     Lag and `done` are those of the partitions where they are known.
 
-    Amounts count since this owner started. `done` is the copied share of the source's offsets, 0 to 1.
+    Amounts count since this owner started. `markers_written` counts offsets of gaps; `records_reencoded` and
+    `records_converted` (from formats v0 and v1) are among the copied. `done` is the copied share of the source's
+    offsets, 0 to 1.
     """
 
     records_copied: int = 0
     bytes_copied: int = 0
+    markers_written: int = 0
+    records_reencoded: int = 0
+    records_converted: int = 0
     records_per_second: float = 0.0
     bytes_per_second: float = 0.0
     lag_records: int | None = None
@@ -179,7 +215,10 @@ class LeftOut:
 @with_config(_JSON)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusDocument:
-    """How a migration stands. `partitions` holds every partition, in the order of topic and number."""
+    """How a migration stands. `partitions` holds every partition, in the order of topic and number.
+
+    `held` names the target topics that are under hold: those that do not have their intended settings yet.
+    """
 
     api_version: Literal["kmigrate/v1"] = "kmigrate/v1"
     kind: Literal["Status"] = "Status"
@@ -201,6 +240,7 @@ class StatusDocument:
     topics: tuple[TopicStatus, ...] = ()
     partitions: tuple[PartitionStatus, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    held: tuple[str, ...] = ()
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The document as JSON."""
@@ -226,6 +266,13 @@ class StatusDocument:
     def waived(self) -> tuple[PartitionStatus, ...]:
         """The partitions that the operator left stopped."""
         return tuple(each for each in self.partitions if each.waived)
+
+    @property
+    def held_back(self) -> tuple[tuple[PartitionStatus, OpenTransaction], ...]:
+        """The partitions that an open transaction holds back: first those that nothing will end, then the most held."""
+        held = [(each, each.open_transaction) for each in self.partitions if each.open_transaction is not None]
+        held.sort(key=lambda pair: (_HANGING_FIRST[pair[1].hanging], -(pair[0].held_back_records or 0)))
+        return tuple(held)
 
 
 def left_by_owner(document: StatusDocument) -> StatusDocument:

@@ -3,6 +3,6 @@
 It is the only importer of sqlite3. One process at a time opens the file: who holds the folder's lock.
 """
 
-from kmigrate.state.store import JournalEntry, Store
+from kmigrate.state.store import EffectEntry, JournalEntry, Store
 
-__all__ = ["JournalEntry", "Store"]
+__all__ = ["EffectEntry", "JournalEntry", "Store"]

@@ -39,6 +39,38 @@ STEPS: tuple[str, ...] = (
         document TEXT NOT NULL
     );
     """,
+    """
+    CREATE TABLE hold (
+        topic TEXT PRIMARY KEY,
+        origin TEXT NOT NULL,
+        settings TEXT,
+        since_ms INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE effects (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL,
+        topic TEXT NOT NULL,
+        payload TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('planned', 'done')),
+        planned_at_ms INTEGER NOT NULL,
+        done_at_ms INTEGER
+    );
+    """,
+    """
+    CREATE TABLE offset_class (
+        topic TEXT NOT NULL,
+        partition INTEGER NOT NULL,
+        class TEXT NOT NULL,
+        PRIMARY KEY (topic, partition)
+    ) WITHOUT ROWID;
+    CREATE TABLE offset_runs (
+        topic TEXT NOT NULL,
+        partition INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        runs BLOB NOT NULL,
+        PRIMARY KEY (topic, partition, first)
+    );
+    """,
 )
 """What leads from each version to the next one; their number is the version this program writes."""
 

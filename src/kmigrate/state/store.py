@@ -1,4 +1,4 @@
-"""The store keeps a migration's memory in SQLite: facts, remembered positions, the journal, the last status.
+"""The store keeps a migration's memory in SQLite: facts, positions, holds, effects, the journal, the last status.
 
 Rule: what is returned from is on the disk (WAL, synchronous=FULL), so a decision can be acted on afterwards.
 Several threads of the one process that owns the folder may use a store; a lock makes them take turns.
@@ -10,19 +10,26 @@ import contextlib
 import json
 import os
 import sqlite3
+import struct
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 from kmigrate.copy.orders import Remembered
 from kmigrate.errors import KmigrateError
-from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, TopicId, TopicName, TopicPartition
+from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, Side, TopicId, TopicName, TopicPartition
+from kmigrate.offsets.classes import OffsetClass
+from kmigrate.offsets.offset_map import RUN_BYTES, OffsetMap
 from kmigrate.state.schema import damaged, prepare
+from kmigrate.topics.intended import Intended, Origin
 
 FILE_NAME = "state.db"
+RUNS_A_PIECE = 512
+"""Runs of an offset map that are kept, and written anew, together."""
 _BUSY_SECONDS = 5.0
 
 
@@ -38,6 +45,29 @@ class JournalEntry:
     at_ms: int
     kind: str
     detail: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectEntry:
+    """Something that is to be done to a target topic, decided but perhaps not yet done; `payload` says what."""
+
+    id: int
+    kind: str
+    topic: TopicName
+    payload: Mapping[str, Any]
+    planned_at_ms: int
+    done_at_ms: int | None
+
+    @property
+    def is_done(self) -> bool:
+        return self.done_at_ms is not None
+
+
+class RunsFrom(NamedTuple):
+    """The runs of an offset map as its `to_bytes` has them, from number `first` on, a multiple of RUNS_A_PIECE."""
+
+    first: int
+    runs: bytes
 
 
 class Store:
@@ -114,16 +144,80 @@ class Store:
             )
 
     def forget(self, topic: str) -> None:
-        """Forgets every partition of a topic."""
+        """Forgets every partition of a topic, with its class and its offset map."""
         with self._writing() as db:
-            db.execute("DELETE FROM remembered WHERE topic = ?", (topic,))
+            for table in ("remembered", "offset_class", "offset_runs"):
+                db.execute(f"DELETE FROM {table} WHERE topic = ?", (topic,))
+
+    def offset_classes(self) -> dict[TopicPartition, OffsetClass]:
+        """The class of every partition for which one was decided."""
+        with self._reading() as db:
+            rows = db.execute("SELECT topic, partition, class FROM offset_class").fetchall()
+        return {_place(topic, partition): OffsetClass(name) for topic, partition, name in rows}
+
+    def decide_classes(
+        self, classes: Mapping[TopicPartition, OffsetClass], runs: Mapping[TopicPartition, RunsFrom]
+    ) -> None:
+        """Records these classes, and what their offset maps hold from now on, all or none."""
+        if not classes:
+            return
+        with self._writing() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO offset_class VALUES (?, ?, ?)",
+                [(*partition, each.value) for partition, each in classes.items()],
+            )
+            _put_runs(db, runs)
+
+    def save_runs(self, runs: Mapping[TopicPartition, RunsFrom]) -> None:
+        """Replaces the ends of these offset maps, all or none."""
+        if not runs:
+            return
+        with self._writing() as db:
+            _put_runs(db, runs)
+
+    def offset_map(self, partition: TopicPartition) -> OffsetMap:
+        """The offset map of a partition; an empty one if none is kept."""
+        found = OffsetMap()
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT runs FROM offset_runs WHERE topic = ? AND partition = ? ORDER BY first", tuple(partition)
+            )
+            for (kept,) in rows:
+                found.extend(kept)
+        return found
+
+    def offset_runs_near(self, partition: TopicPartition, offset: Offset, side: Side) -> OffsetMap:
+        """Of an offset map the piece that holds this offset of the source or the target, and the run after it.
+
+        It translates this offset as the whole map does. A handful of pieces is looked at, whatever the map's size.
+        """
+        found, field = OffsetMap(), 0 if side is Side.SOURCE else 1
+        with self._reading() as db:
+
+            def beginning(piece: int) -> Offset:
+                return Offset(_first_run(db, partition, piece * RUNS_A_PIECE)[field])
+
+            pieces = range(_count_pieces(db, partition))
+            held = max(0, bisect_right(pieces, offset, key=beginning) - 1)
+            found.extend(_read_runs(db, partition, held * RUNS_A_PIECE, 1))
+        return found
+
+    def offset_runs_from(self, partition: TopicPartition, first: int, pieces: int) -> OffsetMap:
+        """So many pieces of a partition's offset map from run number `first` on, and the run after them.
+
+        `first` is a multiple of RUNS_A_PIECE. Empty if the map has no such run.
+        """
+        found = OffsetMap()
+        with self._reading() as db:
+            found.extend(_read_runs(db, partition, first, pieces))
+        return found
 
     def decide(self, kind: str, detail: Mapping[str, object], *, facts: Mapping[str, str] | None = None) -> int:
         """Appends to the journal and sets the facts that changed, both or none; returns the number."""
         with self._writing() as db:
             cursor = db.execute(
                 "INSERT INTO journal (at_ms, kind, detail) VALUES (?, ?, ?)",
-                (self._wall_ms(), kind, json.dumps(detail, ensure_ascii=False)),
+                (self._wall_ms(), kind, _json(detail)),
             )
             _put(db, facts or {})
         return cursor.lastrowid or 0
@@ -137,6 +231,82 @@ class Store:
         return [
             JournalEntry(number=number, at_ms=at_ms, kind=kind, detail=json.loads(detail))
             for number, at_ms, kind, detail in rows
+        ]
+
+    def record_intended(self, intended: Mapping[TopicName, Intended]) -> None:
+        """Records what these topics are to become when their hold ends, all or none; from now on they are held."""
+        if not intended:
+            return
+        now_ms = self._wall_ms()
+        with self._writing() as db:
+            db.executemany(
+                "INSERT INTO hold VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (topic) DO UPDATE SET origin = excluded.origin, settings = excluded.settings",
+                [
+                    (topic, each.origin.value, None if each.settings is None else _json(each.settings), now_ms)
+                    for topic, each in intended.items()
+                ],
+            )
+
+    def intended(self) -> dict[TopicName, Intended]:
+        """What the topics that are held are to become."""
+        with self._reading() as db:
+            rows = db.execute("SELECT topic, origin, settings FROM hold").fetchall()
+        return {
+            TopicName(topic): Intended(
+                origin=Origin(origin), settings=None if settings is None else json.loads(settings)
+            )
+            for topic, origin, settings in rows
+        }
+
+    def held(self) -> tuple[str, ...]:
+        """The topics whose hold has not ended."""
+        with self._reading() as db:
+            return tuple(topic for (topic,) in db.execute("SELECT topic FROM hold ORDER BY topic"))
+
+    def plan_effect(self, kind: str, topic: TopicName, payload: Mapping[str, object]) -> EffectEntry:
+        """Journals an effect that is decided."""
+        planned_at_ms = self._wall_ms()
+        with self._writing() as db:
+            cursor = db.execute(
+                "INSERT INTO effects (kind, topic, payload, state, planned_at_ms) VALUES (?, ?, ?, 'planned', ?)",
+                (kind, topic, _json(payload), planned_at_ms),
+            )
+        return EffectEntry(
+            id=cursor.lastrowid or 0,
+            kind=kind,
+            topic=topic,
+            payload=payload,
+            planned_at_ms=planned_at_ms,
+            done_at_ms=None,
+        )
+
+    def end_effect(self, effect: EffectEntry, *, ends_hold: bool = False) -> None:
+        """Journals that an effect is done, and with it, in one step, that its topic is no longer held."""
+        with self._writing() as db:
+            db.execute(
+                "UPDATE effects SET state = 'done', done_at_ms = ? WHERE id = ? AND state = 'planned'",
+                (self._wall_ms(), effect.id),
+            )
+            if ends_hold:
+                db.execute("DELETE FROM hold WHERE topic = ?", (effect.topic,))
+
+    def effects(self) -> list[EffectEntry]:
+        """Every effect, in the order of the decisions."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT id, kind, topic, payload, planned_at_ms, done_at_ms FROM effects ORDER BY id"
+            ).fetchall()
+        return [
+            EffectEntry(
+                id=number,
+                kind=kind,
+                topic=TopicName(topic),
+                payload=json.loads(payload),
+                planned_at_ms=planned_at_ms,
+                done_at_ms=done_at_ms,
+            )
+            for number, kind, topic, payload, planned_at_ms, done_at_ms in rows
         ]
 
     def save_status(self, document: str) -> None:
@@ -170,6 +340,52 @@ class Store:
                 self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
+
+
+def _place(topic: str, partition: int) -> TopicPartition:
+    return TopicPartition(TopicName(topic), Partition(partition))
+
+
+def _put_runs(db: sqlite3.Connection, runs: Mapping[TopicPartition, RunsFrom]) -> None:
+    """Runs lie in pieces of RUNS_A_PIECE; those from the first that changes on are written anew."""
+    for partition, (first, kept) in runs.items():
+        db.execute("DELETE FROM offset_runs WHERE topic = ? AND partition = ? AND first >= ?", (*partition, first))
+        size = RUNS_A_PIECE * RUN_BYTES
+        db.executemany(
+            "INSERT INTO offset_runs VALUES (?, ?, ?, ?)",
+            [(*partition, first + at // RUN_BYTES, kept[at : at + size]) for at in range(0, len(kept), size)],
+        )
+
+
+def _count_pieces(db: sqlite3.Connection, partition: TopicPartition) -> int:
+    (last,) = db.execute(
+        "SELECT max(first) FROM offset_runs WHERE topic = ? AND partition = ?", tuple(partition)
+    ).fetchone()
+    return 0 if last is None else int(last) // RUNS_A_PIECE + 1
+
+
+def _first_run(db: sqlite3.Connection, partition: TopicPartition, first: int) -> tuple[int, int]:
+    (kept,) = db.execute(
+        "SELECT substr(runs, 1, ?) FROM offset_runs WHERE topic = ? AND partition = ? AND first = ?",
+        (RUN_BYTES, *partition, first),
+    ).fetchone()
+    source, target = struct.unpack(">qq", kept)
+    return source, target
+
+
+def _read_runs(db: sqlite3.Connection, partition: TopicPartition, first: int, pieces: int) -> bytes:
+    """The runs of so many pieces, and the first of the next one."""
+    end = first + pieces * RUNS_A_PIECE
+    rows = db.execute(
+        "SELECT CASE WHEN first < ? THEN runs ELSE substr(runs, 1, ?) END FROM offset_runs"
+        " WHERE topic = ? AND partition = ? AND first BETWEEN ? AND ? ORDER BY first",
+        (end, RUN_BYTES, *partition, first, end),
+    )
+    return b"".join(kept for (kept,) in rows)
+
+
+def _json(value: Mapping[str, object]) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _put(db: sqlite3.Connection, facts: Mapping[str, str]) -> None:

@@ -176,6 +176,11 @@ def _outcome(found: TopicOutcome | None, done: Outcome, *, present: int) -> Outc
         return done
     if found.error == present:
         return Present()
+    return judge_error(found)
+
+
+def judge_error(found: TopicOutcome) -> Later | Failed:
+    """Whether an error may pass, or is the target's last word."""
     return Later(_reason(found)) if found.error in _LATER else Failed(_reason(found))
 
 

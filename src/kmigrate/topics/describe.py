@@ -1,14 +1,17 @@
-"""Reads the settings of topics and brokers, a limited number in each request."""
+"""Reads the settings of topics and brokers, and what topics are to become; a limited number in each request."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.errors import BrokerRefused
 from kmigrate.kafka_types import BrokerId, TopicName
-from kmigrate.wire import calls
+from kmigrate.topics.hold import HELD_KEYS
+from kmigrate.topics.intended import INTENDED_KEYS, Intended, intended_for_existing
+from kmigrate.wire import config_calls
+from kmigrate.wire.config_calls import Setting
 from kmigrate.wire.error_codes import ErrorCode
 
 BATCH = 100
@@ -23,24 +26,54 @@ def in_batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
         yield items[first : first + size]
 
 
-def describe_topics(
+def describe_settings(
     client: ClusterClient, topics: Sequence[TopicName], keys: Sequence[str]
-) -> dict[TopicName, Mapping[str, str]]:
-    """The settings of topics; those that may not be read, or are gone, are left out."""
-    found: dict[TopicName, Mapping[str, str]] = {}
+) -> dict[TopicName, Mapping[str, Setting]]:
+    """The settings of topics, and which are their own; topics that may not be read, or are gone, are left out."""
+    found: dict[TopicName, Mapping[str, Setting]] = {}
     for names in in_batches(topics):
-        answer = client.any(calls.describe_topic_configs(names, keys))
+        answer = client.any(config_calls.describe_topic_configs(names, keys))
         found.update(
             (TopicName(name), settings) for name, (error, settings) in answer.items() if error == ErrorCode.NONE
         )
     return found
 
 
+def describe_topics(
+    client: ClusterClient, topics: Sequence[TopicName], keys: Sequence[str]
+) -> dict[TopicName, Mapping[str, str]]:
+    """The values of the settings that are in force; topics that may not be read, or are gone, are left out."""
+    found = describe_settings(client, topics, keys)
+    return {name: values_of(settings) for name, settings in found.items()}
+
+
+def describe_intended(
+    source: ClusterClient,
+    target: ClusterClient,
+    topics: Sequence[TopicName],
+    *,
+    recorded: Mapping[TopicName, Intended],
+    untouched: Collection[TopicName],
+) -> dict[TopicName, Intended]:
+    """What topics that the target has already are to become; `untouched` are those never copied into."""
+    theirs = describe_settings(source, topics, INTENDED_KEYS)
+    ours = describe_settings(target, topics, HELD_KEYS)
+    return {
+        name: intended_for_existing(recorded.get(name), ours.get(name), theirs.get(name), untouched=name in untouched)
+        for name in topics
+    }
+
+
 def describe_broker(client: ClusterClient, broker: BrokerId, keys: Sequence[str]) -> Mapping[str, str]:
     """The settings of one broker; empty if they may not be read. Keys it does not know are left out."""
     try:
-        answer = client.broker(broker, calls.describe_broker_configs(broker, keys))
+        answer = client.broker(broker, config_calls.describe_broker_configs(broker, keys))
     except BrokerRefused:
         return {}
     error, settings = answer.get(str(broker), (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, {}))
-    return settings if error == ErrorCode.NONE else {}
+    return values_of(settings) if error == ErrorCode.NONE else {}
+
+
+def values_of(settings: Mapping[str, Setting]) -> dict[str, str]:
+    """The values alone."""
+    return {key: setting.value for key, setting in settings.items()}

@@ -1,7 +1,8 @@
 """The hold: settings of a target topic for the time of copying.  (pure)
 
 Nothing may be deleted, compacted, recompressed or given another time while records arrive at their offsets; any
-timestamp and any batch of the source must fit. Nothing restores the real settings yet: promotion will.
+timestamp and any batch of the source must fit. What the settings are to be afterwards is `intended`'s to know, and
+`restore` sets them.
 
 Reference: org.apache.kafka.common.config.TopicConfig; KIP-937 for the two timestamp limits of Kafka 3.6.
 """
@@ -11,6 +12,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
+
+from kmigrate.wire.config_calls import Setting
 
 LONG_MAX = (1 << 63) - 1
 MAX_MESSAGE_BYTES = "max.message.bytes"
@@ -29,13 +32,13 @@ _ALWAYS = {
     "compression.type": "producer",
     "message.timestamp.type": "CreateTime",
 }
-_SINGLE_LIMIT = "message.timestamp.difference.max.ms"
-_SPLIT_LIMITS = ("message.timestamp.before.max.ms", "message.timestamp.after.max.ms")
+SINGLE_LIMIT = "message.timestamp.difference.max.ms"
+SPLIT_LIMITS = ("message.timestamp.before.max.ms", "message.timestamp.after.max.ms")
 
 SOURCE_KEYS = (MAX_MESSAGE_BYTES, "retention.ms", "retention.bytes")
 """What the source's topic is asked for."""
-TARGET_KEYS = (*_ALWAYS, MAX_MESSAGE_BYTES, _SINGLE_LIMIT, *_SPLIT_LIMITS)
-"""What an existing target topic is compared by."""
+HELD_KEYS = (*_ALWAYS, MAX_MESSAGE_BYTES, SINGLE_LIMIT, *SPLIT_LIMITS)
+"""What the hold sets, in both spellings: an existing target topic is compared by it."""
 
 
 class TimestampLimits(enum.Enum):
@@ -58,9 +61,20 @@ def hold_settings(
     limits: TimestampLimits, *, source_max_bytes: int | None, broker_max_bytes: int | None
 ) -> dict[str, str]:
     """The settings of a target topic under hold; None for a limit that could not be read."""
-    keys = _SPLIT_LIMITS if limits is TimestampLimits.SPLIT else (_SINGLE_LIMIT,)
+    keys = SPLIT_LIMITS if limits is TimestampLimits.SPLIT else (SINGLE_LIMIT,)
     largest = max(KAFKA_MAX_MESSAGE_BYTES, source_max_bytes or 0, broker_max_bytes or 0)
     return _ALWAYS | dict.fromkeys(keys, str(LONG_MAX)) | {MAX_MESSAGE_BYTES: str(largest)}
+
+
+def wears_hold(found: Mapping[str, Setting]) -> bool:
+    """Whether a topic has the whole hold, each setting of its own: only a topic made under hold looks so."""
+    own = {key: setting.value for key, setting in found.items() if setting.is_override}
+    limits = (SINGLE_LIMIT,), SPLIT_LIMITS
+    return (
+        MAX_MESSAGE_BYTES in own
+        and all(own.get(key) == value for key, value in _ALWAYS.items())
+        and any(all(own.get(key) == str(LONG_MAX) for key in keys) for keys in limits)
+    )
 
 
 class Difference(NamedTuple):

@@ -94,7 +94,7 @@ spec:
   topics:
     include: ["a("]
   start: latest
-  offsets: {class: mapped}
+  offsets: {class: scattered}
   workers: 0
   workers: 2
 """
@@ -111,7 +111,7 @@ spec:
         "m.yaml:12: spec.topics.include[0] 'a(' is not a regular expression: "
         "missing ), unterminated subpattern at position 1",
         "m.yaml:13: spec.start: latest is not supported by this version (use earliest)",
-        "m.yaml:14: spec.offsets.class: mapped is not supported by this version (use auto or identical)",
+        "m.yaml:14: spec.offsets.class must be 'auto', 'identical', 'shifted' or 'mapped', not 'scattered'",
         "m.yaml:15: spec.workers must be at least 1, not 0",
         "m.yaml:16: key 'workers' is given twice; first in line 15",
         f"s.properties:1: sasl.mechanism is not supported by this version {plaintext}",

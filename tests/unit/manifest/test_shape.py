@@ -47,6 +47,11 @@ from tests.unit.manifest.conftest import HEAD, Told
             "offsets: {topics: {'*': auto}}",
             "spec.offsets.topics.* '*' is not a regular expression: nothing to repeat at position 0",
         ),
+        (
+            "offsets: {topics: {pay: same}}",
+            "spec.offsets.topics.pay must be 'auto', 'identical', 'shifted' or 'mapped', not 'same'",
+        ),
+        ("offsets: {topics: [pay]}", "spec.offsets.topics must be a mapping of keys to values"),
         ("offsets: {padBudget: -1}", "spec.offsets.padBudget must be at least 0, not -1"),
         (
             "offsets: {class: same}",

@@ -17,14 +17,6 @@ PLAINTEXT_HINT = "(only PLAINTEXT connections, without sasl.* and ssl.* keys)"
             "start: 2024-05-01T00:00:00Z",
             "m.yaml:7: spec.start: 2024-05-01T00:00:00Z is not supported by this version (use earliest)",
         ),
-        (
-            "offsets:\n    padBudget: 5\n    class: shifted",
-            "m.yaml:9: spec.offsets.class: shifted is not supported by this version (use auto or identical)",
-        ),
-        (
-            "offsets:\n    topics:\n      a: identical\n      b.*: mapped",
-            "m.yaml:10: spec.offsets.topics 'b.*': mapped is not supported by this version (use auto or identical)",
-        ),
     ],
 )
 def test_values_that_would_change_the_copy_are_refused(told: Told, appended: str, problem: str) -> None:

@@ -8,9 +8,10 @@ from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, TopicName, TopicPartition
 from kmigrate.runner.board import NOT_LOOKED_AT, StatusBoard, decide_state
-from kmigrate.runner.status import EtaBasis, MigrationState, StatusDocument
+from kmigrate.runner.status import EtaBasis, MigrationState, OpenTransaction, StatusDocument
 
 HEAD = StatusDocument(name="orders", state=MigrationState.WAITING)
+OPEN = OpenTransaction(producer_id=4, producer_epoch=2, first_offset=9)
 FOREIGN = Stop(kind=StopKind.FOREIGN_WRITE, offset=Offset(4), evidence="producer 7 wrote")
 
 
@@ -31,6 +32,7 @@ def progress(
         partition=TopicPartition(TopicName(topic), Partition(partition)),
         state=state,
         position=Offset(position),
+        target_end=Offset(position),
         source_start=Offset(start),
         source_end=Offset(end),
         source_epoch=LeaderEpoch(0),
@@ -178,6 +180,49 @@ def test_nothing_is_made_again_for_what_did_not_change() -> None:
     )
     assert before.topics[1] is after.topics[1]
     assert after.partitions[0].lag_seconds == 62.0
+
+
+def place(partition: int, topic: str = "orders") -> TopicPartition:
+    return TopicPartition(TopicName(topic), Partition(partition))
+
+
+def test_what_is_held_back_is_counted_if_the_source_was_looked_at() -> None:
+    board = StatusBoard()
+    reports = [progress(0, end=9)._replace(held_back=3), progress(1, end=9), progress(2, end=-1)]
+    board.update(reports, 0)
+    board.expect([place(3)])
+    assert [each.held_back_records for each in board.document(0, HEAD).partitions] == [3, 0, None, None]
+
+
+def test_an_open_transaction_is_shown_until_it_is_known_no_longer() -> None:
+    board = StatusBoard()
+    board.update([progress(0), progress(1), progress(0, topic="pay")], 0)
+    before = board.document(0, HEAD)
+    board.show_open({place(1): OPEN, place(0, "pay"): OPEN, place(7, "nobody"): OPEN})
+    shown = board.document(0, HEAD)
+    assert [each.open_transaction for each in shown.partitions] == [None, OPEN, OPEN]
+    assert [partition.name for partition, _ in shown.held_back] == ["orders-1", "pay-0"]
+    board.show_open({place(1): replace(OPEN), place(0, "pay"): OPEN})
+    assert board.document(0, HEAD).partitions[1] is shown.partitions[1]
+    board.update([progress(1, position=3)], 0)
+    board.show_open({place(1): OPEN})
+    assert [each.open_transaction for each in board.document(0, HEAD).partitions] == [None, OPEN, None]
+    board.show_open({})
+    after = board.document(0, HEAD)
+    assert [each.open_transaction for each in after.partitions] == [None, None, None]
+    assert after.partitions[0] is before.partitions[0], "nothing is made again for what did not change"
+
+
+def test_what_is_held_back_is_in_sync_but_not_without_a_next_step() -> None:
+    board = StatusBoard()
+    board.update([progress(number, state=PartitionState.IN_SYNC) for number in range(2)], 0)
+    board.show_open({place(1): OPEN})
+    state, reason, next_step = decide_state(board.document(0, HEAD))
+    assert (state, reason) == (
+        MigrationState.IN_SYNC,
+        "everything readable is copied; 1 partition held back by open transactions",
+    )
+    assert "open transactions" in next_step
 
 
 def test_stopped_and_waived_partitions_do_not_move() -> None:

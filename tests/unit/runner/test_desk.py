@@ -12,6 +12,7 @@ from kmigrate.kafka_types import Offset, Partition, TopicName, TopicPartition
 from kmigrate.runner.desk import Answer, Desk
 from kmigrate.runner.status import MigrationState, PartitionStatus, StatusDocument, StopStatus
 from kmigrate.state.store import Store
+from kmigrate.topics.intended import Intended, Origin
 
 
 @pytest.fixture
@@ -237,3 +238,13 @@ def test_the_status_of_a_gone_owner_is_told_as_such(store: Store) -> None:
     assert starting is not None
     assert starting.state is MigrationState.WAITING
     assert without.stopped == starting.stopped == DOCUMENT.stopped
+
+
+def test_without_an_owner_the_store_says_what_is_held(store: Store) -> None:
+    orders, pay = TopicName("orders"), TopicName("pay")
+    store.record_intended(dict.fromkeys((orders, pay), Intended(origin=Origin.SOURCE, settings={})))
+    Desk(store, lambda: None).publish(replace(DOCUMENT, held=("orders", "pay")))
+    store.end_effect(store.plan_effect("restore-hold", orders, {}), ends_hold=True)
+    status = Desk(store).status()
+    assert status is not None
+    assert status.held == ("pay",)

@@ -133,6 +133,7 @@ class World:
             cleared=[ORDERS],
             first_term=False,
             cluster_ids=dict.fromkeys(Side, "c"),
+            classes={},
         )
         self.copying.on_view_changed()
         self.copying.on_event(WorkerStarted(0, 77), 0)

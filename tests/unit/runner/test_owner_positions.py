@@ -9,6 +9,7 @@ from kmigrate.copy.orders import Remembered
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, Term, TopicId, TopicName, TopicPartition
+from kmigrate.offsets.classes import OffsetClass
 from kmigrate.runner.positions import Commit, Positions, merge_memories, parse_commit, serialize_commit
 
 T = TopicName("t")
@@ -26,6 +27,7 @@ def progress(position: int, stop: Stop | None = None) -> PartitionProgress:
         partition=TP,
         state=PartitionState.STOPPED if stop else PartitionState.CATCHING_UP,
         position=Offset(position),
+        target_end=Offset(position),
         source_start=Offset(0),
         source_end=Offset(100),
         source_epoch=LeaderEpoch(4),
@@ -41,7 +43,9 @@ def progress(position: int, stop: Stop | None = None) -> PartitionProgress:
 @given(st.integers(0, 2**62), st.integers(-1, 2**31 - 1), st.integers(0, 2**31 - 1))
 def test_a_commit_comes_back_as_it_was(appended: int, epoch: int, term: int) -> None:
     written = Remembered(A, TARGET, LeaderEpoch(epoch), Offset(appended))
-    assert parse_commit(*serialize_commit(written, Term(term))) == Commit(written, Term(term))
+    assert parse_commit(*serialize_commit(written, Term(term), OffsetClass.SHIFTED)) == Commit(
+        written, Term(term), OffsetClass.SHIFTED
+    )
 
 
 def test_a_commit_of_somebody_else_is_not_ours() -> None:
@@ -56,11 +60,11 @@ def test_progress_is_remembered_once_for_the_store_and_once_for_the_target() -> 
     positions.on_progress(progress(20), 1)
     assert positions.take_unsaved() == {TP: memory(20)}
     assert positions.take_unsaved() == {}
-    commits = positions.take_uncommitted(10, Term(7))
-    assert commits == {TP: serialize_commit(memory(20), Term(7))}
-    assert positions.take_uncommitted(10, Term(7)) == {}
+    commits = positions.take_uncommitted(10, Term(7), lambda _: OffsetClass.MAPPED)
+    assert commits == {TP: serialize_commit(memory(20), Term(7), OffsetClass.MAPPED)}
+    assert positions.take_uncommitted(10, Term(7), lambda _: OffsetClass.MAPPED) == {}
     positions.give_back(commits)
-    assert positions.take_uncommitted(10, Term(7)) == commits
+    assert positions.take_uncommitted(10, Term(7), lambda _: OffsetClass.MAPPED) == commits
     assert positions.topics == {T}
 
 
@@ -94,7 +98,7 @@ def test_a_topic_that_is_copied_anew_is_forgotten() -> None:
     assert positions.get(TP) is None
     assert not positions.topics
     assert positions.take_unsaved() == {}
-    assert positions.take_uncommitted(10, Term(1)) == {}
+    assert positions.take_uncommitted(10, Term(1), lambda _: None) == {}
     positions.on_ordered(TP, B, TARGET, 6)
     positions.on_progress(progress(1), 6)
     assert positions.get(TP) == memory(1, B)

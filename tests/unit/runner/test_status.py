@@ -14,6 +14,7 @@ from kmigrate.runner.status import (
     Flow,
     LeftOut,
     MigrationState,
+    OpenTransaction,
     PartitionStatus,
     StatusDocument,
     StopStatus,
@@ -23,6 +24,27 @@ from kmigrate.runner.status import (
     ended,
     left_by_owner,
 )
+
+OPEN = OpenTransaction(
+    producer_id=4,
+    producer_epoch=2,
+    first_offset=50,
+    transactional_id="billing",
+    since=1_790_000_000_000,
+    state="Ongoing",
+    timeout_ms=60_000,
+    hanging=False,
+)
+
+
+def held_back(partition: int, records: int, found: OpenTransaction | None) -> PartitionStatus:
+    return PartitionStatus(
+        topic="orders",
+        partition=partition,
+        state=PartitionState.IN_SYNC,
+        held_back_records=records,
+        open_transaction=found,
+    )
 
 
 def full_document() -> StatusDocument:
@@ -54,8 +76,10 @@ def full_document() -> StatusDocument:
                 lag_seconds=0.5,
                 stop=StopStatus.of(stop, "orders", 0),
             ),
+            held_back(1, 12, OPEN),
         ),
         left_out=(LeftOut(topic="__consumer_offsets", reason="internal"),),
+        held=("orders", "pay"),
     )
 
 
@@ -74,6 +98,7 @@ def test_the_json_has_the_words_of_the_contract() -> None:
     assert told["throttleBytesPerSecond"] == 50
     assert told["totals"]["etaBasis"] == "at the rate of the last 30 s"
     assert told["topics"][0]["states"] == {"STOPPED": 1}
+    assert told["held"] == ["orders", "pay"]
     assert told["partitions"][0]["sourceEnd"] is None
     assert told["partitions"][0]["stop"] == {
         "kind": "FOREIGN_WRITE",
@@ -87,10 +112,50 @@ def test_the_json_has_the_words_of_the_contract() -> None:
     }
 
 
+def test_what_holds_a_partition_back_has_the_words_of_the_contract() -> None:
+    stopped, held = json.loads(full_document().to_json())["partitions"]
+    assert (stopped["heldBackRecords"], stopped["openTransaction"]) == (None, None)
+    assert held["heldBackRecords"] == 12
+    assert held["openTransaction"] == {
+        "producerId": 4,
+        "producerEpoch": 2,
+        "transactionalId": "billing",
+        "since": 1_790_000_000_000,
+        "firstOffset": 50,
+        "state": "Ongoing",
+        "timeoutMs": 60_000,
+        "hanging": False,
+        "note": "",
+    }
+    unknown = replace(full_document(), partitions=(held_back(0, 1, replace(OPEN, transactional_id=None, since=None)),))
+    told = json.loads(unknown.to_json())["partitions"][0]["openTransaction"]
+    assert (told["transactionalId"], told["since"]) == (None, None)
+
+
+def test_a_document_of_an_owner_that_knew_no_open_transactions_is_read() -> None:
+    told = json.loads(full_document().to_json())
+    for partition in told["partitions"]:
+        del partition["heldBackRecords"], partition["openTransaction"]
+    assert StatusDocument.from_json(json.dumps(told)).held_back == ()
+
+
+def test_what_nothing_will_end_comes_first_then_what_holds_most() -> None:
+    hanging, unclear = replace(OPEN, hanging=True), replace(OPEN, hanging=None)
+    partitions = [(0, 9, OPEN), (1, 10, OPEN), (2, 1, unclear), (3, 1, hanging), (4, 99, None), (5, 2, hanging)]
+    document = replace(full_document(), partitions=tuple(held_back(*each) for each in partitions))
+    assert [partition.partition for partition, _ in document.held_back] == [5, 3, 2, 1, 0]
+
+
 def test_keys_of_a_newer_version_are_ignored() -> None:
     told = json.loads(full_document().to_json())
     told["fromTheFuture"] = told["totals"]["alsoNew"] = 1
     assert StatusDocument.from_json(json.dumps(told)) == full_document()
+
+
+def test_a_document_of_an_older_version_lacks_what_came_later() -> None:
+    told = json.loads(full_document().to_json())
+    del told["held"]
+    assert StatusDocument.from_json(json.dumps(told)) == replace(full_document(), held=())
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"name": "x", "state": "DANCING"}', "[1]"])
@@ -112,7 +177,7 @@ def test_a_stop_carries_its_meaning_and_a_command_for_each_choice(kind: StopKind
 def test_a_waived_stop_waits_for_no_answer() -> None:
     document = full_document()
     waived = replace(document.partitions[0], waived=True, state=PartitionState.IGNORED)
-    assert document.stopped == document.partitions
+    assert document.stopped == document.partitions[:1]
     assert document.waived == ()
     document = replace(document, partitions=(waived,))
     assert document.stopped == ()

@@ -10,8 +10,9 @@ import pytest
 from kmigrate.copy.orders import Remembered
 from kmigrate.errors import KmigrateError
 from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, TopicId, TopicName, TopicPartition
-from kmigrate.state.schema import STEPS
+from kmigrate.state.schema import APPLICATION_ID, STEPS
 from kmigrate.state.store import FILE_NAME, Store
+from kmigrate.topics.intended import Intended, Origin
 
 ORDERS_0 = TopicPartition(TopicName("orders"), Partition(0))
 ORDERS_1 = TopicPartition(TopicName("orders"), Partition(1))
@@ -72,6 +73,75 @@ def test_a_decision_that_cannot_be_written_changes_nothing(tmp_path: Path) -> No
     assert store.journal() == []
     store.put("paused", "yes")  # and the store is not stuck in a transaction
     assert store.get("paused") == "yes"
+
+
+ORDERS, PAY = TopicName("orders"), TopicName("zahlung-ü")
+COMPACTED = Intended(origin=Origin.SOURCE, settings={"cleanup.policy": "compact"})
+BY_HAND = Intended(origin=Origin.TARGET, settings={})
+LOST = Intended(origin=Origin.LOST, settings=None)
+
+
+def test_what_topics_are_to_become_outlives_the_process(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    store.record_intended({ORDERS: COMPACTED, PAY: LOST})
+    store.record_intended({PAY: BY_HAND})
+    store.record_intended({})
+    store.close()
+    store = Store.open(tmp_path)
+    assert store.intended() == {ORDERS: COMPACTED, PAY: BY_HAND}
+    assert store.held() == ("orders", "zahlung-ü")
+    store.forget("orders")
+    assert store.held() == ("orders", "zahlung-ü"), "a copy that begins anew is still under hold"
+
+
+def test_an_effect_is_planned_then_done(tmp_path: Path) -> None:
+    times = iter((5, 10, 20, 30, 40))
+    store = Store.open(tmp_path, wall_ms=lambda: next(times))
+    store.record_intended({ORDERS: COMPACTED, PAY: BY_HAND})
+    first = store.plan_effect("raise-limit", ORDERS, {"bytes": 7})
+    second = store.plan_effect("restore-hold", ORDERS, {"settings": {"cleanup.policy": "compact"}})
+    assert store.effects() == [first, second]
+    assert (first.planned_at_ms, second.planned_at_ms) == (10, 20)
+    store.end_effect(first)
+    assert store.held() == ("orders", "zahlung-ü")
+    store.end_effect(second, ends_hold=True)
+    assert store.held() == ("zahlung-ü",)
+    assert [(each.is_done, each.done_at_ms) for each in store.effects()] == [(True, 30), (True, 40)]
+
+
+def test_an_effect_that_is_done_stays_done_as_it_was(tmp_path: Path) -> None:
+    times = iter((10, 20, 30))
+    store = Store.open(tmp_path, wall_ms=lambda: next(times))
+    effect = store.plan_effect("raise-limit", ORDERS, {"bytes": 7})
+    store.end_effect(effect)
+    store.end_effect(effect)
+    assert [each.done_at_ms for each in store.effects()] == [20]
+
+
+def test_the_end_of_an_effect_and_of_its_hold_are_one(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    store.record_intended({ORDERS: COMPACTED})
+    effect = store.plan_effect("restore-hold", ORDERS, {})
+    store._connection.execute("CREATE TRIGGER full BEFORE DELETE ON hold BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    with pytest.raises(KmigrateError):
+        store.end_effect(effect, ends_hold=True)
+    assert store.effects() == [effect]
+    assert store.held() == ("orders",)
+
+
+def test_a_database_of_the_first_version_keeps_what_it_holds(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.executescript(STEPS[0])
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute("INSERT INTO fact VALUES ('term', '4')")
+    connection.close()
+    store = Store.open(tmp_path)
+    assert store.get("term") == "4"
+    assert (store.held(), store.effects()) == ((), [])
+    store.record_intended({ORDERS: COMPACTED})
+    store.close()
+    assert Store.open(tmp_path).intended() == {ORDERS: COMPACTED}
 
 
 def test_the_last_status_is_kept(tmp_path: Path) -> None:

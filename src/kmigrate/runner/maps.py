@@ -1,0 +1,109 @@
+"""The offset classes of all partitions, and the maps of those that need one: kept in the store, written ahead.
+
+Rule: a class never changes silently. It is decided once, before a partition is first ordered, and afterwards by an
+operator's answer. Entries of a map come up with the workers' progress; what is saved goes down to them, and only then
+do they send the records behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kmigrate.copy.course import IDENTITY, KEPT_OFFSETS
+from kmigrate.copy.orders import PipelineKey, Saved
+from kmigrate.copy.progress import PartitionProgress
+from kmigrate.kafka_types import Offset, TopicName, TopicPartition
+from kmigrate.offsets.classes import OffsetClass
+from kmigrate.offsets.offset_map import OffsetMap, Run
+from kmigrate.state.store import RUNS_A_PIECE, RunsFrom, Store
+
+
+class Maps:
+    """What one owner knows of classes and maps."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._classes = store.offset_classes()
+        self._maps: dict[TopicPartition, OffsetMap] = {}
+        self._noted: dict[TopicPartition, Saved] = {}
+        """How many entries of which life are in the map."""
+        self._unsaved: dict[TopicPartition, int] = {}
+        """Partitions whose map changed, and from which run on."""
+        self._to_tell: dict[int, dict[TopicPartition, Saved]] = {}
+
+    def class_of(self, partition: TopicPartition) -> OffsetClass | None:
+        """The class that was decided; None if none was yet."""
+        return self._classes.get(partition)
+
+    def adopt(self, classes: Mapping[TopicPartition, OffsetClass]) -> None:
+        """What the target remembers of partitions that the store has lost; their maps are lost too."""
+        self.decide({tp: each for tp, each in classes.items() if tp not in self._classes})
+
+    def decide(self, classes: Mapping[TopicPartition, OffsetClass]) -> None:
+        """Records what is decided, once and for all."""
+        self._store.decide_classes(classes, {})
+        self._classes |= classes
+
+    def change(self, begun: Mapping[TopicPartition, bool], offset_class: OffsetClass) -> None:
+        """Another class from now on, as an operator said, for partitions that were begun or not.
+
+        What was copied at the same offsets is the first run of the map.
+        """
+        classes, runs = {}, {}
+        for partition, has_begun in begun.items():
+            before = self._classes.get(partition, OffsetClass.IDENTICAL)
+            classes[partition] = offset_class
+            if offset_class.needs_map and not before.needs_map:
+                self._maps[partition] = kept = OffsetMap()
+                if has_begun:
+                    kept.add(IDENTITY[0])
+                runs[partition] = RunsFrom(0, kept.to_bytes())
+        self._store.decide_classes(classes, runs)
+        self._classes |= classes
+
+    def map_of(self, partition: TopicPartition) -> OffsetMap:
+        """The map as it is now, with what is not saved yet."""
+        if partition not in self._maps:
+            self._maps[partition] = self._store.offset_map(partition)
+        return self._maps[partition]
+
+    def runs(self, partition: TopicPartition, floor: int) -> tuple[Run, ...]:
+        """The end of the map, from a little before what the target acknowledged."""
+        if not self._classes.get(partition, OffsetClass.IDENTICAL).needs_map:
+            return ()
+        return self.map_of(partition).from_target(Offset(max(0, floor - KEPT_OFFSETS)), 2)
+
+    def on_progress(self, holder: PipelineKey, progress: PartitionProgress) -> None:
+        """Notes the entries that are new."""
+        if not progress.entries:
+            return
+        partition, made = progress.partition, progress.entries_made
+        known = self._noted.get(partition)
+        noted = known.entries if known is not None and known.life == progress.life else 0
+        if made > noted:
+            kept = self.map_of(partition)
+            for entry in progress.entries[noted - made :]:
+                self._unsaved[partition] = min(self._unsaved.get(partition, len(kept)), max(0, len(kept) - 1))
+                kept.note(entry)
+                self._unsaved[partition] = min(self._unsaved[partition], max(0, len(kept) - 1))
+        self._noted[partition] = Saved(progress.life, made)
+        self._to_tell.setdefault(holder.worker, {})[partition] = self._noted[partition]
+
+    def save(self) -> Mapping[int, Mapping[TopicPartition, Saved]]:
+        """Saves what is new; returns what to tell which worker."""
+        if not self._to_tell:
+            return {}
+        runs = {}
+        for partition, changed in self._unsaved.items():
+            first = changed // RUNS_A_PIECE * RUNS_A_PIECE
+            runs[partition] = RunsFrom(first, self._maps[partition].to_bytes(first))
+        self._store.save_runs(runs)
+        self._unsaved.clear()
+        told, self._to_tell = self._to_tell, {}
+        return told
+
+    def forget(self, topic: TopicName) -> None:
+        """The target topic is created anew: its partitions get a class anew too."""
+        for known in (self._classes, self._maps, self._noted, self._unsaved):
+            for partition in [partition for partition in known if partition.topic == topic]:
+                del known[partition]

@@ -1,0 +1,255 @@
+"""Looks at both clusters for a plan: where every partition stands, what it holds, what we may do, and what it weighs.
+
+Rule: it reads, and nothing else: no lock, no lease, no store. Even the group's commits are only asked for where the
+target has the topic of all groups, since a broker that is asked for a coordinator would create it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from kmigrate.cluster.client import ClusterClient
+from kmigrate.cluster.connection import Connection
+from kmigrate.copy.identity import filler_producer_id, marker_producer_id, producer_id
+from kmigrate.copy.orders import Remembered
+from kmigrate.errors import Blocked, ClusterError
+from kmigrate.kafka_types import Partition, ProducerId, Side, TopicName, TopicPartition
+from kmigrate.manifest import Manifest
+from kmigrate.plan.facts import (
+    Facts,
+    PartitionFacts,
+    Right,
+    Sampling,
+    TargetContent,
+    TargetFacts,
+    TopicFacts,
+    right_to_delete_records,
+    right_to_write_markers,
+)
+from kmigrate.preflight import Finding, Seen, check, guard_cluster, guard_clusters
+from kmigrate.preflight.bounds import Bounds, Unseen, by_leader, read_bounds
+from kmigrate.preflight.foreign import look_into
+from kmigrate.preflight.samples import Samples, Span, take_samples
+from kmigrate.runner.start import Reach, first_metadata, read_commits
+from kmigrate.topics.describe import describe_topics, in_batches
+from kmigrate.topics.select import select_topics
+from kmigrate.wire import group_calls, survey_calls
+from kmigrate.wire.calls import ClusterMetadata
+
+GROUPS_TOPIC = TopicName("__consumer_offsets")
+_CLEANUP_POLICY = "cleanup.policy"
+_DELETE_RETENTION_MS = "delete.retention.ms"
+
+Tell = Callable[[str], None]
+
+
+class Survey(NamedTuple):
+    """What was seen, and what the checks that `run` makes too have found."""
+
+    facts: Facts
+    findings: list[Finding]
+
+
+def survey(manifest: Manifest, tell: Tell) -> Survey:
+    """Looks at everything once; raises Blocked or Refused if the clusters are not there, or not the right ones.
+
+    `tell` gets a sentence before what takes long.
+    """
+    reach = {
+        Side.SOURCE: Reach.of(Side.SOURCE, manifest.source, manifest.name),
+        Side.TARGET: Reach.of(Side.TARGET, manifest.target, manifest.name),
+    }
+    source, target = reach[Side.SOURCE].client(), reach[Side.TARGET].client()
+    with contextlib.closing(source), contextlib.closing(target):
+        try:
+            return _Surveyor(manifest, reach, source, target).look(tell)
+        except ClusterError as error:
+            raise Blocked(f"the plan could not be completed: {error}", hint=error.hint) from error
+
+
+@dataclass(slots=True)
+class _Surveyor:
+    manifest: Manifest
+    reach: Mapping[Side, Reach]
+    source: ClusterClient
+    target: ClusterClient
+
+    def look(self, tell: Tell) -> Survey:
+        on_source, on_target = first_metadata(self.source), first_metadata(self.target)
+        self._guard(on_source.cluster_id, on_target.cluster_id)
+        ours = producer_id(on_source.cluster_id, on_target.cluster_id, self.manifest.name)
+        seen = Seen(
+            source=on_source,
+            target=on_target,
+            selected=select_topics(on_source.topics, self.manifest),
+            adopted=self._commits(on_target),
+        )
+        settings = {side: each.settings for side, each in self.reach.items()}
+        findings = check(self.manifest, seen, self.source, self.target, settings, ours)
+        partitions = [
+            TopicPartition(name, Partition(number))
+            for name in seen.selected.topics
+            for number in sorted(on_source.topics[name].partitions)
+        ]
+        tell(f"looking into {len(partitions):,} partitions")
+        return Survey(self._facts(seen, partitions, ours), findings)
+
+    def _guard(self, source_id: str, target_id: str) -> None:
+        for side, found, cluster in (
+            (Side.SOURCE, source_id, self.manifest.source),
+            (Side.TARGET, target_id, self.manifest.target),
+        ):
+            guard_cluster(side, found, wanted=cluster.cluster_id, remembered=None)
+        guard_clusters(source=source_id, target=target_id)
+
+    def _commits(self, on_target: ClusterMetadata) -> dict[TopicPartition, Remembered]:
+        """What this migration remembers on the target; nothing where it cannot be asked: then contents tell."""
+        if GROUPS_TOPIC not in on_target.topics:
+            return {}
+        group = f"kmigrate-{self.manifest.name}"
+        try:
+            coordinator = self.target.any(group_calls.find_coordinator(group))
+            if coordinator.error:
+                return {}
+            answer = self.target.broker(coordinator.address.node_id, group_calls.offset_fetch(group))
+        except ClusterError:
+            return {}
+        committed = {tp: (each.offset, each.metadata) for tp, each in answer.partitions.items() if not each.error}
+        return {tp: commit.memory for tp, commit in read_commits(committed).items()}
+
+    def _facts(self, seen: Seen, partitions: list[TopicPartition], ours: ProducerId) -> Facts:
+        bounds = read_bounds(self.source, seen.source, partitions)
+        targets = self._targets(seen, bounds, ours)
+        known = {tp: _partition(tp, bounds[tp], targets[tp]) for tp in partitions}
+        sizes = self._sizes(seen.source, [tp for tp, facts in known.items() if facts.backlog])
+        samples = self._samples(seen.source, known)
+        return Facts(
+            source_cluster_id=seen.source.cluster_id,
+            target_cluster_id=seen.target.cluster_id,
+            target_brokers=len(seen.target.brokers),
+            may_write_markers=self._marker_right(),
+            topics=self._topics(seen.selected.topics),
+            partitions=tuple(
+                replace(known[tp], size_bytes=sizes.get(tp), census=samples.found.get(tp)) for tp in partitions
+            ),
+            left_out=seen.selected.left_out,
+            sampling=Sampling(
+                places=samples.places,
+                partitions_skipped=len(samples.skipped),
+                places_left_out=samples.places_left_out,
+                failures=samples.failures,
+            ),
+        )
+
+    # -- the source
+
+    def _topics(self, names: Collection[TopicName]) -> dict[TopicName, TopicFacts]:
+        settings = describe_topics(self.source, list(names), (_CLEANUP_POLICY, _DELETE_RETENTION_MS))
+        return {
+            name: TopicFacts(
+                cleanup_policy=told.get(_CLEANUP_POLICY),
+                delete_retention_ms=int(told[_DELETE_RETENTION_MS]) if _DELETE_RETENTION_MS in told else None,
+            )
+            for name, told in settings.items()
+        }
+
+    def _sizes(self, metadata: ClusterMetadata, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """Bytes on the leaders' disks, as far as they tell."""
+        sizes: dict[TopicPartition, int] = {}
+        for leader, some in by_leader(metadata, partitions)[0].items():
+            with contextlib.suppress(ClusterError):
+                told = self.source.broker(leader, survey_calls.describe_log_dirs(some))
+                sizes.update(told)
+        return sizes
+
+    def _samples(self, metadata: ClusterMetadata, known: Mapping[TopicPartition, PartitionFacts]) -> Samples:
+        settings = self.reach[Side.SOURCE].settings
+        return take_samples(
+            lambda broker: Connection(Side.SOURCE, broker, settings),
+            metadata,
+            {
+                tp: Span(metadata.topics[tp.topic].topic_id, facts.begin, facts.last_stable)
+                for tp, facts in known.items()
+                if facts.backlog and not facts.unknown
+            },
+        )
+
+    # -- the target
+
+    def _targets(
+        self, seen: Seen, bounds: Mapping[TopicPartition, Bounds | Unseen], ours: ProducerId
+    ) -> dict[TopicPartition, TargetFacts]:
+        there = [
+            tp
+            for tp in bounds
+            if tp.topic in seen.target.topics and tp.partition in seen.target.topics[tp.topic].partitions
+        ]
+        logs = read_bounds(self.target, seen.target, there)
+        contents = self._contents(seen, bounds, logs, ours)
+        rights = self._deletion_rights(list(dict.fromkeys(tp.topic for tp in there)))
+        targets = {tp: TargetFacts(content=TargetContent.ABSENT) for tp in bounds}
+        for tp, log in logs.items():
+            right = rights.get(tp.topic, Right.UNKNOWN)
+            if isinstance(log, Unseen):
+                targets[tp] = TargetFacts(content=TargetContent.UNSEEN, may_delete=right)
+            else:
+                targets[tp] = TargetFacts(
+                    content=contents.get(tp, TargetContent.EMPTY), start=log.start, end=log.end, may_delete=right
+                )
+        return targets
+
+    def _contents(
+        self,
+        seen: Seen,
+        bounds: Mapping[TopicPartition, Bounds | Unseen],
+        logs: Mapping[TopicPartition, Bounds | Unseen],
+        ours: ProducerId,
+    ) -> dict[TopicPartition, TargetContent]:
+        """What the partitions hold that are not empty."""
+        filled = {tp: log for tp, log in logs.items() if isinstance(log, Bounds) and log.end > 0}
+        settings = self.reach[Side.TARGET].settings
+        data = look_into(self.target, settings, seen.target, filled, (ours, marker_producer_id(ours)))
+        behind = [tp for tp, log in filled.items() if not data[tp].ours and _starts_above(bounds[tp], log.end)]
+        filler = look_into(self.target, settings, seen.target, behind, (filler_producer_id(ours),))
+        contents = {}
+        for tp in filled:
+            if tp in filler and filler[tp].ours:
+                contents[tp] = TargetContent.FILLER
+            else:
+                known = data[tp].ours or tp in seen.adopted
+                contents[tp] = TargetContent.OURS if known else TargetContent.FOREIGN
+        return contents
+
+    def _deletion_rights(self, topics: list[TopicName]) -> dict[TopicName, Right]:
+        rights: dict[TopicName, Right] = {}
+        for names in in_batches(topics):
+            with contextlib.suppress(ClusterError):
+                told = self.target.any(survey_calls.topic_operations(names))
+                rights.update((name, right_to_delete_records(operations)) for name, operations in told.items())
+        return rights
+
+    def _marker_right(self) -> Right:
+        try:
+            return right_to_write_markers(self.target.any(survey_calls.cluster_operations()))
+        except ClusterError:
+            return Right.UNKNOWN
+
+
+def _starts_above(source: Bounds | Unseen, end: int) -> bool:
+    return isinstance(source, Bounds) and source.start > end
+
+
+def _partition(partition: TopicPartition, source: Bounds | Unseen, target: TargetFacts) -> PartitionFacts:
+    if isinstance(source, Unseen):
+        return PartitionFacts(partition=partition, target=target, unseen=source.reason)
+    return PartitionFacts(
+        partition=partition,
+        target=target,
+        start=source.start,
+        end=source.end,
+        high_watermark=source.high_watermark,
+        last_stable=source.last_stable,
+    )
