@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.cluster.settings import ConnectionSettings
+from kmigrate.copy.identity import producer_ids
 from kmigrate.kafka_types import Partition, ProducerId, Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.preflight.findings import Finding, Level, name_some
@@ -18,8 +19,8 @@ from kmigrate.preflight.reach import judge_reach, try_brokers
 from kmigrate.topics.create import decide_replication_factor
 from kmigrate.topics.describe import describe_topics
 from kmigrate.topics.hold import (
+    HELD_KEYS,
     SOURCE_KEYS,
-    TARGET_KEYS,
     TimestampLimits,
     alter_command,
     differences,
@@ -74,9 +75,9 @@ def check_existing(
         return []
     findings = judge_partition_counts(seen, existing)
     strange = [partition for partition in _partitions(seen, existing) if partition not in seen.adopted]
-    findings += judge_contents(look_into(target, reach_target, seen.target, strange, producer_id))
+    findings += judge_contents(look_into(target, reach_target, seen.target, strange, producer_ids(producer_id)))
     return findings + judge_settings(
-        describe_topics(target, existing, TARGET_KEYS),
+        describe_topics(target, existing, HELD_KEYS),
         describe_topics(source, existing, SOURCE_KEYS),
         seen.adopted_topics,
         ",".join(map(str, manifest.target.bootstrap)),
@@ -168,10 +169,11 @@ def judge_contents(contents: Mapping[TopicPartition, Content]) -> list[Finding]:
                 hint="delete the topic on the target if nobody needs it, or leave it out with topics.exclude",
             )
         )
-    forgotten = sum(content.ours and content.end > 0 for content in contents.values())
+    forgotten = [partition for partition, content in contents.items() if content.ours and content.end > 0]
     if forgotten:
-        what = f"{_count(forgotten, 'partition')} on the target hold what this migration copied before"
-        findings.append(Finding(level=Level.PASS, what=what, forgotten=True))
+        what = f"{_count(len(forgotten), 'partition')} on the target hold what this migration copied before"
+        topics = tuple(sorted({partition.topic for partition in forgotten}))
+        findings.append(Finding(level=Level.PASS, what=what, forgotten=topics))
     return findings
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kmigrate.errors import Blocked
+from kmigrate.kafka_types import TopicName
 
 
 class Level(enum.Enum):
@@ -23,13 +24,13 @@ class Level(enum.Enum):
 class Finding:
     """One thing that was looked at: `what` is a sentence, `hint` what to do.
 
-    `forgotten`: this migration copied here before, and nothing remembers it.
+    `forgotten` are topics that this migration copied into before, and nothing remembers it.
     """
 
     level: Level
     what: str
     hint: str = ""
-    forgotten: bool = False
+    forgotten: tuple[TopicName, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.what}" + (f"\n  → {self.hint}" if self.hint else "")

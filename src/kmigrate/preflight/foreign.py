@@ -1,13 +1,13 @@
 """Looks into target partitions that this migration never adopted: do they hold records that are not ours?
 
-Ours is what carries the migration's own producer id. The leader lists the ids that it remembers; it forgets them
+Ours is what carries one of the migration's own producer ids. The leader lists those that it remembers; it forgets them
 with the age of the records, so where ours is not listed the last batch is looked at. What cannot be told counts as
 foreign.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from kmigrate.cluster.client import ClusterClient
@@ -34,7 +34,7 @@ def look_into(
     settings: ConnectionSettings,
     metadata: ClusterMetadata,
     partitions: Iterable[TopicPartition],
-    producer_id: ProducerId,
+    ours: Collection[ProducerId],
 ) -> dict[TopicPartition, Content]:
     """What each of these target partitions holds."""
     found: dict[TopicPartition, Content] = {}
@@ -47,7 +47,7 @@ def look_into(
             by_leader.setdefault(described.leader, []).append(partition)
     for leader, some in by_leader.items():
         try:
-            found.update(_ask_leader(client, settings, metadata, leader, some, producer_id))
+            found.update(_ask_leader(client, settings, metadata, leader, some, ours))
         except ClusterError as error:
             found.update(dict.fromkeys(some, Content(False, -1, str(error))))
     return found
@@ -59,7 +59,7 @@ def _ask_leader(
     metadata: ClusterMetadata,
     leader: BrokerId,
     partitions: list[TopicPartition],
-    producer_id: ProducerId,
+    ours: Collection[ProducerId],
 ) -> dict[TopicPartition, Content]:
     found: dict[TopicPartition, Content] = {}
     starts = client.broker(leader, calls.list_offsets(partitions, calls.EARLIEST))
@@ -78,14 +78,14 @@ def _ask_leader(
     producers = client.broker(leader, calls.describe_producers(filled))
     unlisted: dict[TopicPartition, tuple[Offset, Offset]] = {}
     for partition, (start_offset, end_offset) in filled.items():
-        if any(state.producer_id == producer_id for state in producers[partition].states):
+        if any(state.producer_id in ours for state in producers[partition].states):
             found[partition] = Content(True, end_offset, "its leader knows our producer id")
         else:
             unlisted[partition] = start_offset, end_offset
     if unlisted:
         connection = Connection(Side.TARGET, metadata.brokers[leader], settings)
         try:
-            found.update(_read_last(connection, metadata, unlisted, producer_id))
+            found.update(_read_last(connection, metadata, unlisted, ours))
         finally:
             connection.close()
     return found
@@ -95,7 +95,7 @@ def _read_last(
     connection: Connection,
     metadata: ClusterMetadata,
     bounds: Mapping[TopicPartition, tuple[Offset, Offset]],
-    producer_id: ProducerId,
+    ours: Collection[ProducerId],
 ) -> dict[TopicPartition, Content]:
     wanted = {
         partition: (metadata.topics[partition.topic].topic_id, Offset(end - 1), end)
@@ -112,7 +112,7 @@ def _read_last(
             evidence = f"its last record cannot be read: {error_name(stretch.error)}"
         elif not stretch.batches:
             evidence = "its last record is not in a batch of today's format"
-        elif stretch.batches[-1][0].producer_id == producer_id:
+        elif stretch.batches[-1][0].producer_id in ours:
             found[partition] = Content(True, end, "its last batch is ours")
             continue
         else:

@@ -124,6 +124,18 @@ def test_foreign_records_block_their_topic_with_the_evidence() -> None:
     assert "2 partitions; t-1 (log end 7): its last batch was written by producer id 5" in finding.what
 
 
+def test_topics_with_our_records_that_nothing_remembers_are_named() -> None:
+    contents = {
+        TopicPartition(T, Partition(0)): Content(True, 0, "empty"),
+        TopicPartition(TopicName("b"), Partition(0)): Content(True, 7, "its leader knows our producer id"),
+        TopicPartition(TopicName("b"), Partition(1)): Content(True, 9, "its leader knows our producer id"),
+        TopicPartition(TopicName("a"), Partition(0)): Content(True, 1, "its leader knows our producer id"),
+    }
+    (finding,) = judge_contents(contents)
+    assert (finding.level, finding.forgotten) == (Level.PASS, ("a", "b"))
+    assert "3 partitions" in finding.what
+
+
 def test_settings_that_do_harm_block_an_empty_topic_and_warn_of_one_in_use() -> None:
     compact = {T: {**HOLD, "cleanup.policy": "compact"}}
     (finding,) = judge_settings(compact, {}, (), "t:9092")

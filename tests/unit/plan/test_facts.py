@@ -1,0 +1,75 @@
+"""Rights are read from what a broker names; what it does not tell is unknown, and unknown is not denied."""
+
+from __future__ import annotations
+
+import pytest
+
+from kmigrate.plan.facts import (
+    Right,
+    TargetContent,
+    TopicFacts,
+    right_to_delete_records,
+    right_to_write_markers,
+)
+from kmigrate.wire.survey_calls import AclOperation, Operations
+from tests.unit.plan.known import partition
+
+A = AclOperation
+EVERYTHING = frozenset(AclOperation)
+
+
+@pytest.mark.parametrize(
+    ("told", "right"),
+    [
+        (EVERYTHING, Right.GRANTED),
+        (frozenset({A.CLUSTER_ACTION}), Right.GRANTED),
+        (frozenset({A.ALTER, A.DESCRIBE}), Right.GRANTED),
+        (frozenset({A.DESCRIBE, A.CREATE, A.ALTER_CONFIGS}), Right.DENIED),
+        (frozenset(), Right.UNKNOWN),  # may not describe the cluster: that says nothing of CLUSTER_ACTION
+        (None, Right.UNKNOWN),
+    ],
+)
+def test_the_right_to_write_markers(told: Operations, right: Right) -> None:
+    assert right_to_write_markers(told) is right
+
+
+@pytest.mark.parametrize(
+    ("told", "right"),
+    [
+        (EVERYTHING, Right.GRANTED),
+        (frozenset({A.DELETE}), Right.GRANTED),
+        (frozenset({A.WRITE, A.DESCRIBE}), Right.DENIED),
+        (None, Right.UNKNOWN),
+    ],
+)
+def test_the_right_to_delete_records(told: Operations, right: Right) -> None:
+    assert right_to_delete_records(told) is right
+
+
+@pytest.mark.parametrize(
+    ("content", "target_end", "filler", "backlog"),
+    [
+        (TargetContent.ABSENT, 0, 100, 900),
+        (TargetContent.EMPTY, 0, 100, 900),
+        (TargetContent.FILLER, 60, 40, 900),
+        (TargetContent.OURS, 400, 0, 600),
+        (TargetContent.OURS, 50, 0, 900),  # the source trimmed past it: nothing is filled behind data
+        (TargetContent.OURS, 1000, 0, 0),
+        (TargetContent.FOREIGN, 7, 0, 900),
+    ],
+)
+def test_what_the_target_holds_decides_what_is_left(
+    content: TargetContent, target_end: int, filler: int, backlog: int
+) -> None:
+    known = partition(start=100, end=1000, target=content, target_end=target_end)
+    assert (known.filler, known.backlog) == (filler, backlog)
+
+
+def test_only_decided_offsets_are_a_backlog() -> None:
+    assert partition(end=1000, last_stable=300).backlog == 300
+
+
+def test_a_policy_that_compacts_and_deletes_compacts() -> None:
+    assert TopicFacts(cleanup_policy="compact,delete").compacted
+    assert not TopicFacts(cleanup_policy="delete").compacted
+    assert not TopicFacts().compacted
