@@ -1,4 +1,4 @@
-"""The application: each route hands a request to the desk, and what it says back.
+"""The application: each route hands a request to the desk or the lookup, and what it says back.
 
 Rule: no logic. An error is JSON (`error`, `hint`, `exitCode`), so that a command ends as if it had happened
 there.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +18,9 @@ from pydantic.alias_generators import to_camel
 from kmigrate import __version__
 from kmigrate.copy.states import Choice
 from kmigrate.errors import KmigrateError, UsageError
+from kmigrate.kafka_types import LARGEST_OFFSET, Offset, Side
 from kmigrate.runner.desk import Decisions, Desk
+from kmigrate.runner.lookup import Lookup, Mark, RunsPage, Translation
 from kmigrate.runner.status import StatusDocument
 
 
@@ -66,8 +68,8 @@ class ErrorReply(_Body):
     exit_code: int
 
 
-def create_app(desk: Desk) -> FastAPI:
-    """The application over one desk."""
+def create_app(desk: Desk, lookup: Lookup) -> FastAPI:
+    """The application over one desk and one lookup."""
     app = FastAPI(
         title="kmigrate",
         version=__version__,
@@ -108,6 +110,26 @@ def create_app(desk: Desk) -> FastAPI:
     def throttle(request: ThrottleRequest) -> DecisionsReply:
         desk.throttle(request.bytes_per_second)
         return _reply(desk.decisions())
+
+    @app.get("/v1/offsets/translation", response_model=Translation)
+    def translation(
+        topic: str,
+        partition: Annotated[int, Query(ge=0)],
+        offset: Annotated[int, Query(ge=0, le=LARGEST_OFFSET)],
+        side: Annotated[Side, Query(alias="from")] = Side.SOURCE,
+    ) -> Response:
+        found = lookup.translate(topic, partition, Offset(offset), side)
+        return Response(found.to_json(), media_type="application/json")
+
+    @app.get("/v1/offsets/runs", response_model=RunsPage)
+    def runs(
+        topic: str | None = None,
+        from_topic: Annotated[str | None, Query(alias="fromTopic")] = None,
+        from_partition: Annotated[int, Query(alias="fromPartition", ge=0)] = 0,
+        from_run: Annotated[int, Query(alias="fromRun", ge=0)] = 0,
+    ) -> Response:
+        start = None if from_topic is None else Mark(topic=from_topic, partition=from_partition, run=from_run)
+        return Response(lookup.runs(topic, start).to_json(), media_type="application/json")
 
     return app
 

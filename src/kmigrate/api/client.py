@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
 from kmigrate.copy.states import Choice
 from kmigrate.errors import KmigrateError, UsageError
+from kmigrate.kafka_types import Side
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.folder import MigrationFolder
+from kmigrate.runner.lookup import Lookup, PartitionRuns, RunsPage, Translation
 from kmigrate.runner.status import MigrationState, StatusDocument
 from kmigrate.state.store import Store
 
@@ -79,6 +82,38 @@ class Client:
         """Limits all copying together; None lifts the limit."""
         self._decide("/v1/throttle", {"bytesPerSecond": bytes_per_second})
 
+    def translate(self, topic: str, partition: int, offset: int, from_side: Side) -> Translation:
+        """Where an offset of one side is on the other."""
+        asked = {"topic": topic, "partition": partition, "offset": offset, "from": from_side.value}
+        return Translation.from_json(self._look_up("/v1/offsets/translation", asked))
+
+    def runs(self, topic: str | None) -> Iterator[PartitionRuns]:
+        """The runs of all partitions, or of one topic's, in parts.
+
+        Raises KmigrateError if a partition is copied anew meanwhile.
+        """
+        asked: dict[str, object] = {} if topic is None else {"topic": topic}
+        before: PartitionRuns | None = None
+        while True:
+            page = RunsPage.from_json(self._look_up("/v1/offsets/runs", asked))
+            for part in page.partitions:
+                _check_follows(before, part)
+                yield part
+                before = part
+            if page.next is None:
+                return
+            start = page.next
+            asked |= {"fromTopic": start.topic, "fromPartition": start.partition, "fromRun": start.run}
+
+    def _look_up(self, path: str, asked: Mapping[str, object]) -> str:
+        reply = self._request("GET", f"{path}?{urlencode(asked)}")
+        if reply is None:
+            raise UsageError(
+                f"{self._folder.name} has not been started: nothing is copied",
+                hint="start it with `kmigrate run -f FILE`; is --state the folder that it ran with?",
+            )
+        return reply.text
+
     def _decide(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
         reply = self._request("POST", path, body)
         if reply is None:
@@ -122,7 +157,8 @@ class Client:
         self.reached_owner = False
         store = Store.open(self._folder.path)
         try:
-            app = create_app(Desk(store, manifest_limit=self._limit))
+            desk = Desk(store, manifest_limit=self._limit)
+            app = create_app(desk, Lookup(store, desk.status))
             return _checked(asyncio.run(_call(httpx.ASGITransport(app), method, path, body)))
         finally:
             store.close()
@@ -133,6 +169,17 @@ async def _call(
 ) -> httpx.Response:
     async with httpx.AsyncClient(transport=transport) as http:
         return await http.request(method, _HOST + path, json=body)
+
+
+def _check_follows(before: PartitionRuns | None, part: PartitionRuns) -> None:
+    """On the target the runs of a partition follow each other without a hole."""
+    if before is None or (before.topic, before.partition) != (part.topic, part.partition):
+        return
+    _, target, count = before.runs[-1]
+    if part.runs[0][1] != target + count or part.offset_class is not before.offset_class:
+        raise KmigrateError(
+            f"{part.topic}-{part.partition} was copied anew while its runs were read", hint="begin again"
+        )
 
 
 def _checked(reply: httpx.Response) -> httpx.Response:

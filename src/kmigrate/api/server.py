@@ -1,4 +1,4 @@
-"""The owner serves its desk on the migration's unix socket, from a thread of its own.
+"""The owner serves its desk, and look-ups of offsets, on the migration's unix socket, from a thread of its own.
 
 Rule: copying never waits for the API: FastAPI and uvicorn are imported in the thread. Only the owner of the
 folder serves, so a socket file that is already there is a dead owner's and is replaced.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 from kmigrate.errors import KmigrateError
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.folder import Ownership, create_socket_folder
+from kmigrate.runner.lookup import Lookup
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -29,11 +30,12 @@ STOP_SECONDS = 2.0
 
 
 class ApiServer:
-    """Serves a desk from `start` to `stop`; a context manager."""
+    """Serves a desk and a lookup from `start` to `stop`; a context manager."""
 
-    def __init__(self, desk: Desk, ownership: Ownership) -> None:
+    def __init__(self, desk: Desk, lookup: Lookup, ownership: Ownership) -> None:
         self.path = Path(ownership.note.socket)
         self._desk = desk
+        self._lookup = lookup
         self._socket: socket.socket | None = None
         self._server: Server | None = None
         self._stopping = threading.Event()
@@ -73,7 +75,7 @@ class ApiServer:
             from kmigrate.api.app import create_app
 
             config = uvicorn.Config(
-                create_app(self._desk),
+                create_app(self._desk, self._lookup),
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -20,11 +20,13 @@ from kmigrate.errors import KmigrateError
 INTERRUPTED = 130
 
 COMMANDS: dict[str, str] = {
+    "plan": "Show what a copy would do and cost; reads only.",
     "run": "Copy: in the foreground, until it is ended.",
     "status": "Show how a migration stands.",
     "pause": "Stop all copying until `resume`.",
     "resume": "End a pause, or answer a stop.",
     "throttle": "Limit the bytes copied a second.",
+    "offsets": "Translate offsets, or export where everything went.",
     "demo": "Watch a whole migration between two embedded clusters.",
 }
 """Name → one line. Each has a module of its name with a command of its name."""
@@ -34,16 +36,16 @@ HELP = """Move live Kafka services between clusters, with identical offsets.
 \b
 A first migration:
   kmigrate demo                    see it happen, nothing to set up
+  kmigrate plan -f orders.yaml     classes, costs and risks; reads only
   kmigrate run -f orders.yaml      copy; Ctrl-C ends, a second run resumes
   kmigrate status -f orders.yaml   state, next step and stops
 
 What this version does: it creates the selected topics on the target, holds them (nothing expires there) and
-copies records with identical offsets, headers and timestamps, for as long as it runs.
+copies records with identical offsets, headers and timestamps, for as long as it runs: also of logs that were
+trimmed, compacted, or written in transactions, and those of old formats. What cannot be copied exactly stops
+its partition, with the offset and the reason. Both clusters must be Kafka 2.8 or newer.
 
-What it does not copy yet stops its partition as UNSUPPORTED, with the offset: a log that does not start at 0,
-gaps and transactions, formats v0 and v1, LogAppendTime. Both clusters must be Kafka 2.8 or newer.
-
-What does not exist yet: init, check, plan, apply; TLS and SASL; consumer groups and their offsets; message
+What does not exist yet: init, check, apply; TLS and SASL; consumer groups and their offsets; message
 query and verify; ACLs, quotas and users; fences and the cutover. Topics stay under hold on the target until
 the cutover exists: restore their settings yourself before applications depend on them.
 

@@ -19,6 +19,7 @@ from kmigrate.runner.status import (
     EtaBasis,
     Flow,
     MigrationState,
+    OpenTransaction,
     PartitionStatus,
     StatusDocument,
     TopicStatus,
@@ -220,14 +221,67 @@ def stops(document: StatusDocument, spell: Spell, limit: int) -> RenderableType 
     return Group(*lines)
 
 
+def held_back(document: StatusDocument, limit: int) -> RenderableType | None:
+    """Who holds partitions back on the source, with the command that ends what nothing else will; None if nobody."""
+    held = document.held_back
+    if not held:
+        return None
+    number = f"{len(held):,} partition{'' if len(held) == 1 else 's'}"
+    lines: list[RenderableType] = [Text(f"{number} held back by open transactions on the source:", "bold yellow")]
+    for partition, found in held[:limit]:
+        lines.append(Text(held_words(partition, found, document.updated_at), overflow="fold"))
+        if remedy := abort_words(partition, found):
+            lines.append(Padding(Text(remedy, "cyan", overflow="fold"), (0, 0, 0, 2), expand=False))
+    if len(held) > limit:
+        lines.append(Text(f"… and {len(held) - limit:,} more", "dim"))
+    return Group(*lines)
+
+
+def held_words(partition: PartitionStatus, found: OpenTransaction, now_ms: int | None) -> str:
+    """A partition that is held back: how much, from where on, by whom and since when."""
+    held = partition.held_back_records
+    parts = [
+        f"{partition.name}  {show_count(held)} offset{'' if held == 1 else 's'} from {found.first_offset} on",
+        f"producer id {found.producer_id} (epoch {found.producer_epoch})",
+        f"transactional id {'?' if found.transactional_id is None else repr(found.transactional_id)}",
+        _open_words(found, now_ms),
+    ]
+    return ", ".join(parts)
+
+
+def _open_words(found: OpenTransaction, now_ms: int | None) -> str:
+    if found.hanging:
+        return f"hanging: its coordinator is {found.state}, and not with this partition"
+    if found.note:
+        return found.note
+    open_for = "open for ?"
+    if found.since is not None and now_ms is not None:
+        open_for = f"open for {show_duration(max(0, now_ms - found.since) / 1000)}"
+    most = "" if found.timeout_ms is None else f" of at most {show_duration(found.timeout_ms / 1000)}"
+    return open_for + most
+
+
+def abort_words(partition: PartitionStatus, found: OpenTransaction) -> str:
+    """The command that ends a hanging transaction, with the condition if it may not hang; empty if it does not."""
+    if found.hanging is False:
+        return ""
+    command = (
+        f"kafka-transactions.sh --bootstrap-server SOURCE abort --topic {partition.topic}"
+        f" --partition {partition.partition} --start-offset {found.first_offset}"
+    )
+    return command if found.hanging else f"if it hangs: {command}"
+
+
 def beside(document: StatusDocument) -> RenderableType | None:
-    """Notices, lost state, waived partitions and topics left out."""
+    """Notices, lost state, waived partitions, topics under hold and topics left out."""
     lines: list[Text] = []
     if document.state_lost:
         lines.append(Text(f"state lost: {document.state_lost}", "yellow"))
     lines += [Text(f"note: {notice}", "yellow") for notice in document.notices]
     if waived := document.waived:
         lines.append(Text(f"waived: {_some([each.name for each in waived])}"))
+    if held := document.held:
+        lines.append(Text(f"{len(held):,} topic{'' if len(held) == 1 else 's'} under hold: {_some(list(held))}", "dim"))
     if document.left_out:
         told = [f"{each.topic} ({each.reason})" for each in document.left_out]
         lines.append(Text(f"left out: {_some(told)}", "dim"))

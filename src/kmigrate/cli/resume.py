@@ -18,6 +18,7 @@ Examples:
   kmigrate resume -f orders.yaml -t pay -p 3            look again
   kmigrate resume -f orders.yaml -t pay -p 3 --ignore   leave it stopped
   kmigrate resume -f orders.yaml -t pay --recreate      delete, copy anew
+  kmigrate resume -f orders.yaml -t pay --class mapped  go on in another class
 """
 
 
@@ -27,6 +28,12 @@ Examples:
 @click.option("-p", "--partition", metavar="N", type=click.IntRange(min=0), help="Only of this partition.")
 @click.option("--recreate", is_flag=True, help="Delete the topic on the target, create it, copy it anew.")
 @click.option("--ignore", is_flag=True, help="Leave it stopped, listed as waived.")
+@click.option(
+    "--class",
+    "offset_class",
+    type=click.Choice([Choice.SHIFTED.value, Choice.MAPPED.value]),
+    help="Go on in this offset class.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask for the topic's name before --recreate.")
 @message_options
 @click.pass_context
@@ -38,6 +45,7 @@ def resume(
     partition: int | None,
     recreate: bool,
     ignore: bool,
+    offset_class: str | None,
     yes: bool,
     no_color: bool,
 ) -> None:
@@ -46,7 +54,7 @@ def resume(
     `kmigrate status` lists the stops, each with its evidence and the command lines that answer it.
     """
     named = Named.by(ctx, file, state)
-    choice = _choice(topic, partition, recreate=recreate, ignore=ignore)
+    choice = _choice(topic, partition, recreate=recreate, ignore=ignore, offset_class=offset_class)
     client = named.client()
     if topic is None:
         client.resume_all()
@@ -58,15 +66,19 @@ def resume(
     click.echo(f"{choice.value}: {', '.join(answered)}{when_it_counts(client)}", err=True)
 
 
-def _choice(topic: str | None, partition: int | None, *, recreate: bool, ignore: bool) -> Choice:
-    if recreate and ignore:
-        raise UsageError("--recreate and --ignore are two answers", hint="choose one of them")
-    if topic is None and (recreate or ignore or partition is not None):
+def _choice(
+    topic: str | None, partition: int | None, *, recreate: bool, ignore: bool, offset_class: str | None
+) -> Choice:
+    if recreate + ignore + (offset_class is not None) > 1:
+        raise UsageError("--recreate, --ignore and --class are different answers", hint="choose one of them")
+    if topic is None and (recreate or ignore or offset_class or partition is not None):
         raise UsageError("which topic?", hint="name it with -t TOPIC")
     if recreate and partition is not None:
         raise UsageError(
             "Kafka deletes topics, not partitions: --recreate copies all partitions anew", hint="leave -p out"
         )
+    if offset_class is not None:
+        return Choice(offset_class)
     return Choice.RECREATE if recreate else Choice.IGNORE if ignore else Choice.RESUME
 
 

@@ -27,6 +27,7 @@ from kmigrate.errors import Blocked, KmigrateError
 from kmigrate.manifest import Manifest, load_manifest
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.folder import Ownership
+from kmigrate.runner.lookup import Lookup
 from kmigrate.runner.status import MigrationState, StatusDocument, ended
 from kmigrate.state.store import Store
 
@@ -88,7 +89,7 @@ def _own(manifest: Manifest, ownership: Ownership, store: Store, desk: Desk, vie
     owner = Owner(manifest=manifest, folder=ownership, store=store, desk=desk, report=view.tell)
     if desk.status() is None:
         desk.publish(_starting(manifest.name))
-    with _signals_interrupt(), ApiServer(desk, ownership):
+    with _signals_interrupt(), ApiServer(desk, Lookup(store, desk.status), ownership):
         try:
             owner.start()
             return owner.wait(until_in_sync, view.show)

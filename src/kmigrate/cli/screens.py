@@ -10,8 +10,10 @@ from kmigrate.cli.amounts import show_bytes, show_count, show_duration, show_rat
 from kmigrate.runner.status import MigrationState, StatusDocument
 
 LIVE_STOPS = 3
+LIVE_HELD_BACK = 3
 MIN_TOPICS = 3
 STATUS_STOPS = 20
+STATUS_HELD_BACK = 10
 WORST_PARTITIONS = 10
 STATUS_TOPICS = 10
 _BLANK = Text()
@@ -33,12 +35,18 @@ def live_screen(document: StatusDocument, console: Console, spell: panels.Spell)
         bottom = Group(*_stacked(panels.stops(document, spell, limit)))
         if _height(console, bottom) <= height // 2:
             break
+    room = min(height // 2, height - _height(console, top) - MIN_TOPICS - 2)
+    for limit in range(LIVE_HELD_BACK, 0, -1):
+        with_held_back = Group(bottom, *_stacked(panels.held_back(document, limit)))
+        if _height(console, with_held_back) <= room:
+            bottom = with_held_back
+            break
     rows = height - _height(console, top) - _height(console, bottom) - 2
     return Group(top, panels.topics_table(document.topics, width, max(MIN_TOPICS, rows)), bottom)
 
 
 def status_screen(document: StatusDocument, width: int, spell: panels.Spell) -> RenderableType:
-    """What `status` shows: state, next step, totals, topics, worst partitions, stops."""
+    """What `status` shows: state, next step, totals, topics, worst partitions, stops, open transactions."""
     first: list[RenderableType] = [panels.headline(document)]
     step = panels.next_step(document, spell)
     if step is not None:
@@ -53,6 +61,7 @@ def status_screen(document: StatusDocument, width: int, spell: panels.Spell) -> 
             panels.topics_table(document.topics, width, STATUS_TOPICS) if document.topics else None,
             panels.worst_partitions(document, width, WORST_PARTITIONS),
             panels.stops(document, spell, STATUS_STOPS),
+            panels.held_back(document, STATUS_HELD_BACK),
             panels.beside(document),
         ),
     )
@@ -74,7 +83,14 @@ def closing_screen(document: StatusDocument, spell: panels.Spell, log: str) -> R
     if step is not None:
         lines.append(step)
     lines.append(Text(f"log   {log}", "dim", overflow="fold"))
-    return Group(*lines, *_stacked(panels.stops(document, spell, STATUS_STOPS), panels.beside(document)))
+    return Group(
+        *lines,
+        *_stacked(
+            panels.stops(document, spell, STATUS_STOPS),
+            panels.held_back(document, STATUS_HELD_BACK),
+            panels.beside(document),
+        ),
+    )
 
 
 def plain_line(document: StatusDocument) -> str:

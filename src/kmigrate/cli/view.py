@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from kmigrate.cli.panels import Spell
+from kmigrate.cli.panels import Spell, abort_words, held_words
 from kmigrate.cli.screens import closing_screen, live_screen, plain_line
-from kmigrate.runner.status import StatusDocument
+from kmigrate.runner.status import OpenTransaction, StatusDocument
 
 LINE_SECONDS = 5.0
 DRAW_SECONDS = 0.25
+TOLD_HOLDERS = 3
 
 
 class View(Protocol):
@@ -68,7 +69,10 @@ class ScreenView:
 
 
 class LineView:
-    """Writes a line every five seconds, and at once when the state or a stop changes."""
+    """Writes a line every five seconds, and at once when the state or a stop changes.
+
+    What holds a partition back is told when it becomes known, of the worst few.
+    """
 
     def __init__(self, console: Console, spell: Spell, monotonic_seconds: Callable[[], float]) -> None:
         self._console = console
@@ -77,6 +81,7 @@ class LineView:
         self._next_line = 0.0
         self._shown: tuple[object, ...] = ()
         self._stops: dict[str, str] = {}
+        self._holders: dict[str, OpenTransaction] = {}
 
     def tell(self, message: str) -> None:
         self._line(message)
@@ -96,9 +101,19 @@ class LineView:
                 self._line(f"{each.name} stopped: {stops[each.name]}")
                 for choice in each.stop.choices:
                     self._line(f"  {choice.choice.value}: {self._spell(choice.command)}")
+        self._tell_holders(document)
         self._line(plain_line(document))
         self._next_line = now + LINE_SECONDS
         self._shown, self._stops = shown, stops
+
+    def _tell_holders(self, document: StatusDocument) -> None:
+        worst = document.held_back[:TOLD_HOLDERS]
+        for partition, found in worst:
+            if self._holders.get(partition.name) != found:
+                self._line(f"held back: {held_words(partition, found, document.updated_at)}")
+                if remedy := abort_words(partition, found):
+                    self._line(f"  {remedy}")
+        self._holders = {partition.name: found for partition, found in worst}
 
     def close(self) -> None:
         return

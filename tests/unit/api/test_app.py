@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -11,10 +12,13 @@ import pytest
 from kmigrate import __version__
 from kmigrate.api.app import create_app
 from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
-from kmigrate.kafka_types import Offset
+from kmigrate.kafka_types import Offset, Partition, TopicName, TopicPartition
+from kmigrate.offsets.classes import OffsetClass
+from kmigrate.offsets.offset_map import OffsetMap, Run
 from kmigrate.runner.desk import Desk
+from kmigrate.runner.lookup import Lookup
 from kmigrate.runner.status import MigrationState, PartitionStatus, StatusDocument, StopStatus
-from kmigrate.state.store import Store
+from kmigrate.state.store import RunsFrom, Store
 
 STOP = StopStatus.of(Stop(kind=StopKind.UNAUTHORIZED, offset=Offset(4), evidence="WRITE"), "orders", 2)
 DOCUMENT = StatusDocument(
@@ -30,8 +34,8 @@ DOCUMENT = StatusDocument(
 class InProcess:
     """Asks the application without a socket."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._transport = httpx.ASGITransport(create_app(desk))
+    def __init__(self, desk: Desk, store: Store) -> None:
+        self._transport = httpx.ASGITransport(create_app(desk, Lookup(store, desk.status)))
 
     def get(self, path: str) -> httpx.Response:
         return self._ask("GET", path, None)
@@ -48,15 +52,20 @@ class InProcess:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def store(tmp_path: Path) -> Iterator[Store]:
     store = Store.open(tmp_path)
-    yield Desk(store, lambda: None, manifest_limit=9)
+    yield store
     store.close()
 
 
 @pytest.fixture
-def http(desk: Desk) -> InProcess:
-    return InProcess(desk)
+def desk(store: Store) -> Desk:
+    return Desk(store, lambda: None, manifest_limit=9)
+
+
+@pytest.fixture
+def http(desk: Desk, store: Store) -> InProcess:
+    return InProcess(desk, store)
 
 
 def test_health_names_process_and_version(http: InProcess) -> None:
@@ -114,9 +123,61 @@ def test_what_cannot_be_done_is_told_with_hint_and_exit_code(
     assert told["exitCode"] == 2
 
 
+def test_an_offset_is_translated_and_runs_are_listed(http: InProcess, desk: Desk, store: Store) -> None:
+    orders_1 = TopicPartition(TopicName("orders"), Partition(1))
+    kept = OffsetMap()
+    kept.add(Run(Offset(10), Offset(0)))
+    kept.add(Run(Offset(40), Offset(20)))
+    store.decide_classes({orders_1: OffsetClass.MAPPED}, {orders_1: RunsFrom(0, kept.to_bytes())})
+    there = replace(DOCUMENT.partitions[0], position=90, target_end=50, source_start=10)
+    desk.publish(replace(DOCUMENT, partitions=(there,)))
+    assert http.get("/v1/offsets/translation?topic=orders&partition=1&offset=35").json() == {
+        "apiVersion": "kmigrate/v1",
+        "kind": "Translation",
+        "topic": "orders",
+        "partition": 1,
+        "offsetClass": "mapped",
+        "fromSide": "source",
+        "sourceOffset": 35,
+        "targetOffset": 20,
+        "place": "gap",
+        "reason": "",
+        "sourceStart": 10,
+        "position": 90,
+        "targetEnd": 50,
+    }
+    back = http.get("/v1/offsets/translation?topic=orders&partition=1&offset=25&from=target")
+    assert back.json()["sourceOffset"] == 45
+    beyond = http.get("/v1/offsets/translation?topic=orders&partition=1&offset=91")
+    assert beyond.status_code == 200
+    assert (beyond.json()["targetOffset"], beyond.json()["reason"][:8]) == (None, "orders-1")
+    runs = [{"topic": "orders", "partition": 1, "offsetClass": "mapped", "runs": [[10, 0, 20], [40, 20, 30]]}]
+    assert http.get("/v1/offsets/runs").json() == {"partitions": runs, "next": None}
+    assert http.get("/v1/offsets/runs?fromTopic=orders&fromPartition=2&fromRun=0").json()["partitions"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("/v1/offsets/translation?topic=orders&partition=7&offset=1", "no partition orders-7"),
+        ("/v1/offsets/translation?topic=orders&partition=1&offset=-1", "not understood: query.offset"),
+        ("/v1/offsets/translation?topic=orders&partition=1&offset=9223372036854775808", "not understood: query.offset"),
+        ("/v1/offsets/translation?topic=orders&partition=1&offset=1&from=moon", "not understood: query.from"),
+        ("/v1/offsets/translation?topic=orders", "not understood: query.partition"),
+        ("/v1/offsets/runs?topic=pay", "no topic 'pay'"),
+    ],
+)
+def test_a_lookup_that_cannot_be_done_is_told(http: InProcess, desk: Desk, path: str, error: str) -> None:
+    desk.publish(DOCUMENT)
+    reply = http.get(path)
+    assert reply.status_code == 400
+    assert error in reply.json()["error"]
+    assert reply.json()["exitCode"] == 2
+
+
 def test_a_broken_store_is_an_error_and_not_a_traceback(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
-    http = InProcess(Desk(store))
+    http = InProcess(Desk(store), store)
     store.close()
     reply = http.post("/v1/pause")
     assert reply.status_code == 500
@@ -125,6 +186,14 @@ def test_a_broken_store_is_an_error_and_not_a_traceback(tmp_path: Path) -> None:
 
 def test_openapi_describes_the_contract(http: InProcess) -> None:
     told = http.get("/openapi.json").json()
-    assert set(told["paths"]) == {"/v1/health", "/v1/status", "/v1/pause", "/v1/resume", "/v1/throttle"}
+    decisions = {"/v1/pause", "/v1/resume", "/v1/throttle"}
+    assert set(told["paths"]) - decisions == {
+        "/v1/health",
+        "/v1/status",
+        "/v1/offsets/translation",
+        "/v1/offsets/runs",
+    }
+    assert decisions <= set(told["paths"])
+    assert {"Translation", "RunsPage"} <= set(told["components"]["schemas"])
     assert "StatusDocument" in told["components"]["schemas"]
     assert "leaseSecondsLeft" in told["components"]["schemas"]["StatusDocument"]["properties"]

@@ -9,12 +9,17 @@ import pytest
 
 from kmigrate.api.client import Client
 from kmigrate.api.server import ApiServer
+from kmigrate.copy.orders import Remembered
 from kmigrate.copy.states import Choice
 from kmigrate.errors import KmigrateError, UsageError
+from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, Side, TopicId, TopicName, TopicPartition
+from kmigrate.offsets.classes import OffsetClass
+from kmigrate.offsets.offset_map import OffsetMap, Run
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.folder import MigrationFolder
+from kmigrate.runner.lookup import RUNS_A_PAGE, Lookup, Translation
 from kmigrate.runner.status import Flow, MigrationState, StatusDocument, TopicStatus
-from kmigrate.state.store import Store
+from kmigrate.state.store import RunsFrom, Store
 
 TOPIC = TopicStatus(topic="orders", partitions=0, flow=Flow(), states={})
 DOCUMENT = StatusDocument(name="orders", state=MigrationState.RUNNING, topics=(TOPIC,))
@@ -32,7 +37,7 @@ def desk(folder: MigrationFolder) -> Iterator[Desk]:
     with folder.take_ownership() as ownership:
         store = Store.open(folder.path)
         desk = Desk(store, lambda: None)
-        with ApiServer(desk, ownership):
+        with ApiServer(desk, Lookup(store, desk.status), ownership):
             yield desk
         store.close()
 
@@ -71,7 +76,8 @@ def test_a_dead_owners_socket_is_replaced_and_the_own_one_removed(folder: Migrat
     folder.socket_path.touch()
     store = Store.open(folder.path)
     with folder.take_ownership() as ownership:
-        server = ApiServer(Desk(store, lambda: None), ownership)
+        desk = Desk(store, lambda: None)
+        server = ApiServer(desk, Lookup(store, desk.status), ownership)
         with server:
             assert stat.S_ISSOCK(folder.socket_path.stat().st_mode)
             Client(folder).status()
@@ -109,12 +115,82 @@ def test_without_an_owner_the_same_application_answers(folder: MigrationFolder) 
     assert decisions.bytes_per_second == 5
 
 
+def map_orders(store: Store, runs: int) -> None:
+    """Partition 0 of orders has that many runs, of two records each."""
+    kept = OffsetMap()
+    for number in range(runs):
+        kept.add(Run(Offset(number * 3), Offset(number * 2)))
+    orders_0 = TopicPartition(TopicName("orders"), Partition(0))
+    store.decide_classes({orders_0: OffsetClass.MAPPED}, {orders_0: RunsFrom(0, kept.to_bytes())})
+    memory = Remembered(TopicId("a" * 32), TopicId("b" * 32), LeaderEpoch(0), Offset(runs * 2))
+    store.remember({orders_0: memory})
+
+
+def test_offsets_are_looked_up_with_and_without_an_owner(folder: MigrationFolder) -> None:
+    with pytest.raises(UsageError, match="has not been started"):
+        Client(folder).translate("orders", 0, 4, Side.SOURCE)
+    with pytest.raises(UsageError, match="has not been started"):
+        list(Client(folder).runs(None))
+    runs = RUNS_A_PAGE + 5
+    store = Store.open(folder.path)
+    map_orders(store, runs)
+    store.close()
+
+    def look() -> tuple[bool, Translation, list[tuple[int, int, int]]]:
+        client = Client(folder)
+        found = client.translate("orders", 0, 4, Side.SOURCE)
+        return client.reached_owner, found, [run for part in client.runs("orders") for run in part.runs]
+
+    without = look()
+    with folder.take_ownership() as ownership:
+        store = Store.open(folder.path)
+        desk = Desk(store, lambda: None)
+        with ApiServer(desk, Lookup(store, desk.status), ownership):
+            beside = look()
+        store.close()
+    assert (without[0], beside[0]) == (False, True)
+    assert without[1:] == beside[1:]
+    assert beside[1].target_offset == 3
+    assert beside[2] == [(number * 3, number * 2, 2) for number in range(runs)]
+
+
+def test_a_partition_that_is_copied_anew_while_its_runs_are_read_is_told(folder: MigrationFolder) -> None:
+    store = Store.open(folder.path)
+    map_orders(store, RUNS_A_PAGE + 5)
+    store.close()
+    parts = Client(folder).runs(None)
+    next(parts)
+    store = Store.open(folder.path)
+    store.forget("orders")
+    map_orders(store, 2)
+    store.close()
+    with pytest.raises(KmigrateError, match="orders-0 was copied anew while its runs were read"):
+        next(parts)
+
+
+def test_runs_that_do_not_follow_each_other_are_no_answer(folder: MigrationFolder) -> None:
+    store = Store.open(folder.path)
+    map_orders(store, RUNS_A_PAGE + 5)
+    store.close()
+    parts = Client(folder).runs(None)
+    next(parts)
+    store = Store.open(folder.path)
+    orders_0 = TopicPartition(TopicName("orders"), Partition(0))
+    other = OffsetMap()
+    for number in range(RUNS_A_PAGE + 5):
+        other.add(Run(Offset(number * 5), Offset(number)))
+    store.save_runs({orders_0: RunsFrom(0, other.to_bytes())})
+    store.close()
+    with pytest.raises(KmigrateError, match="orders-0 was copied anew while its runs were read"):
+        next(parts)
+
+
 def test_an_owner_that_is_starting_is_waited_for(folder: MigrationFolder) -> None:
     store = Store.open(folder.path)
     desk = Desk(store, lambda: None)
     desk.publish(DOCUMENT)
     with folder.take_ownership() as ownership:
-        server = ApiServer(desk, ownership)
+        server = ApiServer(desk, Lookup(store, desk.status), ownership)
 
         def start_now(seconds: float) -> None:
             if not folder.socket_path.exists():

@@ -106,7 +106,7 @@ class World:
 
     def call(self, command: str, *arguments: str, typed: str | None = None) -> Result:
         place = [] if command == "demo" else ["-f", str(self.file), "--state", str(self.root / "state")]
-        return CliRunner().invoke(commands, [command, *place, *arguments], input=typed)
+        return CliRunner().invoke(commands, [*command.split(), *place, *arguments], input=typed)
 
     def left_behind(self, document: StatusDocument = DOCUMENT) -> None:
         """An owner ran, and ended without a word."""

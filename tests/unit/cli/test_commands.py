@@ -27,9 +27,9 @@ def test_help_says_what_there_is_and_what_is_not() -> None:
     assert CliRunner().invoke(commands, ["--version"]).output == f"kmigrate {__version__}\n"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, "offsets translate", "offsets export"])
 def test_the_help_of_every_command_has_an_example_that_fits_80_columns(name: str) -> None:
-    result = CliRunner().invoke(commands, [name, "-h"], terminal_width=80)
+    result = CliRunner().invoke(commands, [*name.split(), "-h"], terminal_width=80)
     assert result.exit_code == 0
     assert "Example" in result.output
     assert f"kmigrate {name}" in result.output.split("Example")[1]
@@ -139,7 +139,7 @@ def test_decisions_without_an_owner_are_for_the_next(world: World) -> None:
         (["-p", "3"], "which topic?"),
         (["--ignore"], "which topic?"),
         (["--recreate"], "which topic?"),
-        (["-t", "pay", "--recreate", "--ignore"], "two answers"),
+        (["-t", "pay", "--recreate", "--ignore"], "different answers"),
         (["-t", "pay", "-p", "3", "--recreate"], "leave -p out"),
         (["-t", "nobody"], "no topic 'nobody'"),
         (["-t", "pay", "-p", "1"], "pay-1 is not stopped"),

@@ -7,23 +7,32 @@ import click
 
 from kmigrate.cli.group import COMMANDS, HELP, commands
 from kmigrate.copy.states import STOPS, PartitionState
+from kmigrate.manifest import OffsetsClass
+from kmigrate.plan.notices import NoticeKind
 from kmigrate.runner.status import MIGRATION_STATES, EtaBasis
 
 DOCS = Path(__file__).parents[3] / "docs"
 STATUS = (DOCS / "understanding-status.md").read_text()
+PLAN = (DOCS / "plan.md").read_text()
 COMMAND_DOC = (DOCS / "commands.md").read_text()
 SECTIONS = dict(re.findall(r"^## `?(.+?)`?\n(.*?)(?=^## |\Z)", COMMAND_DOC, re.MULTILINE | re.DOTALL))
 EVERYWHERE = SECTIONS["Options of every command"]
 
 
-def tree() -> dict[str, click.Command]:
-    context = click.Context(commands)
-    found = {name: commands.get_command(context, name) for name in commands.list_commands(context)}
-    return {name: command for name, command in found.items() if command is not None}
+def tree(group: click.Group = commands, path: tuple[str, ...] = ()) -> dict[str, click.Command]:
+    """Every command and what is below it, by the words that call it."""
+    context, found = click.Context(group), {}
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        found[" ".join((*path, name))] = command
+        if isinstance(command, click.Group):
+            found |= tree(command, (*path, name))
+    return found
 
 
 def test_every_command_and_option_is_documented() -> None:
-    assert set(tree()) == set(COMMANDS)
+    assert {name for name in tree() if " " not in name} == set(COMMANDS)
     for name, command in tree().items():
         for parameter in command.params:
             for option in parameter.opts if isinstance(parameter, click.Option) else ():
@@ -50,6 +59,13 @@ def test_every_state_is_documented() -> None:
         assert f"| `{partition_state.value}` | " in STATUS
     for basis in EtaBasis:
         assert f"| {basis.value} | " in STATUS
+
+
+def test_every_class_and_notice_of_a_plan_is_documented() -> None:
+    for offset_class in set(OffsetsClass) - {OffsetsClass.AUTO}:
+        assert f"| `{offset_class.value}` | " in PLAN
+    for kind in NoticeKind:
+        assert f"| `{kind.value}` | " in PLAN
 
 
 def test_the_exit_codes_of_the_help_are_those_of_the_docs() -> None:

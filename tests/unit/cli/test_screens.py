@@ -10,7 +10,7 @@ from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, TopicName, TopicPartition
 from kmigrate.runner.board import StatusBoard, decide_state
-from kmigrate.runner.status import LeftOut, MigrationState, StatusDocument, WorkerStatus
+from kmigrate.runner.status import LeftOut, MigrationState, OpenTransaction, StatusDocument, WorkerStatus
 
 STOP = Stop(
     kind=StopKind.FOREIGN_WRITE,
@@ -28,7 +28,24 @@ HEAD = StatusDocument(
     workers=(WorkerStatus(number=0, pid=7, alive=True), WorkerStatus(number=1, pid=8, alive=False)),
     notices=("the target has one broker",),
     left_out=(LeftOut(topic="__consumer_offsets", reason="internal"),),
+    held=("topic-0", "topic-1"),
 )
+
+
+ONGOING = OpenTransaction(
+    producer_id=4,
+    producer_epoch=2,
+    first_offset=1_000,
+    transactional_id="billing\x1b[31m",
+    since=4_000,
+    state="Ongoing",
+    timeout_ms=60_000,
+    hanging=False,
+)
+HANGING = OpenTransaction(
+    producer_id=5, producer_epoch=0, first_offset=900, transactional_id="pay", state="Empty", hanging=True
+)
+UNCLEAR = OpenTransaction(producer_id=6, producer_epoch=0, first_offset=800, note="no coordinator names it")
 
 
 def spell(text: str) -> str:
@@ -70,6 +87,17 @@ def document(topics: int, *, stopped: int = 1, behind: int = 5) -> StatusDocumen
     shown = board.document(10_000, HEAD)
     verdict = decide_state(shown)
     return replace(shown, state=verdict.state, reason=verdict.reason, next_step=verdict.next_step)
+
+
+def held_back(topics: int, *found: OpenTransaction, stopped: int = 0) -> StatusDocument:
+    """The first partitions of the last topic are held back by these transactions."""
+    shown = document(topics, stopped=stopped)
+    there = {(name_of(topics - 1), number): each for number, each in enumerate(found)}
+    partitions = tuple(
+        replace(each, held_back_records=12, open_transaction=there.get((each.topic, each.partition)))
+        for each in shown.partitions
+    )
+    return replace(shown, partitions=partitions)
 
 
 def lines(renderable: RenderableType, width: int) -> list[str]:
@@ -130,7 +158,56 @@ def test_status_shows_next_step_partitions_stops_and_what_was_left_out(width: in
     assert "kmigrate resume -f orders.yaml -t topic-0 -p 0 --ignore" in text
     assert "producer id 7041" in text
     assert "note: the target has one broker" in text
+    assert "2 topics under hold: topic-0, topic-1" in text
     assert "left out: __consumer_offsets (internal)" in text
+
+
+@pytest.mark.parametrize("width", [80, 200])
+@pytest.mark.parametrize("height", [24, 50])
+@pytest.mark.parametrize("stopped", [0, 1, 3])
+@pytest.mark.parametrize("found", [(ONGOING,), (ONGOING, UNCLEAR, HANGING)])
+def test_the_live_view_with_open_transactions_fits_its_terminal(
+    width: int, height: int, stopped: int, found: tuple[OpenTransaction, ...]
+) -> None:
+    console = Console(width=width, height=height)
+    shown = lines(live_screen(held_back(4, *found, stopped=stopped), console, spell), width)
+    assert len(shown) <= height
+    assert max(map(len, shown)) <= width
+    if height == 50:
+        assert any("held back by open transactions" in line for line in shown)
+
+
+@pytest.mark.parametrize("screen", ["status", "live", "closing"])
+def test_every_screen_says_who_holds_a_partition_back_worst_first(screen: str) -> None:
+    told = held_back(4, ONGOING, UNCLEAR, HANGING)
+    shown = lines(
+        {
+            "status": lambda: status_screen(told, 200, spell),
+            "live": lambda: live_screen(told, Console(width=200, height=50), spell),
+            "closing": lambda: closing_screen(told, spell, "kmigrate.log"),
+        }[screen](),
+        200,
+    )
+    first = shown.index("3 partitions held back by open transactions on the source:")
+    abort = "kafka-transactions.sh --bootstrap-server SOURCE abort --topic topic-3"
+    assert [line.rstrip() for line in shown[first + 1 : first + 6]] == [
+        "topic-3-2  12 offsets from 900 on, producer id 5 (epoch 0), transactional id 'pay', "
+        "hanging: its coordinator is Empty, and not with this partition",
+        f"  {abort} --partition 2 --start-offset 900",
+        "topic-3-1  12 offsets from 800 on, producer id 6 (epoch 0), transactional id ?, no coordinator names it",
+        f"  if it hangs: {abort} --partition 1 --start-offset 800",
+        "topic-3-0  12 offsets from 1000 on, producer id 4 (epoch 2), transactional id 'billing\\x1b[31m', "
+        "open for 6.0s of at most 1m00s",
+    ]
+
+
+def test_of_many_partitions_that_are_held_back_the_rest_is_counted() -> None:
+    shown = document(5)
+    partitions = tuple(replace(each, held_back_records=1, open_transaction=ONGOING) for each in shown.partitions)
+    text = "\n".join(lines(status_screen(replace(shown, partitions=partitions), 200, spell), 200))
+    assert "15 partitions held back by open transactions" in text
+    assert text.count("1 offset from 1000 on") == 10
+    assert "… and 5 more" in text
 
 
 def test_a_long_name_keeps_its_end_and_stops_tell_it_whole() -> None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from rich.console import Console
 
 from kmigrate.cli.view import LineView, ScreenView, open_view
-from kmigrate.runner.status import MigrationState
+from kmigrate.copy.states import PartitionState
+from kmigrate.runner.status import MigrationState, OpenTransaction, PartitionStatus
 
 from .conftest import DOCUMENT
 
@@ -63,6 +64,23 @@ def test_a_change_of_state_or_a_stop_is_written_at_once() -> None:
     assert "stopped: TARGET" not in terminal.take()  # a stop is told once
     terminal.view.show(CALM)
     assert terminal.take()  # and its end
+
+
+def test_who_holds_a_partition_back_is_told_once_with_the_remedy() -> None:
+    terminal = Terminal(is_terminal=False)
+    found = OpenTransaction(producer_id=4, producer_epoch=0, first_offset=9, hanging=True, state="Empty")
+    held = PartitionStatus(
+        topic="pay", partition=3, state=PartitionState.IN_SYNC, held_back_records=2, open_transaction=found
+    )
+    for told in (True, False):
+        terminal.now += 5
+        terminal.view.show(replace(CALM, partitions=(held,)))
+        text = terminal.take()
+        assert ("held back: pay-3  2 offsets from 9 on, producer id 4 (epoch 0)" in text) == told
+        assert ("  kafka-transactions.sh --bootstrap-server SOURCE abort --topic pay " in text) == told
+    terminal.now += 5
+    terminal.view.show(replace(CALM, partitions=(replace(held, open_transaction=replace(found, first_offset=20)),)))
+    assert "2 offsets from 20 on" in terminal.take()
 
 
 def test_messages_are_written_as_they_come() -> None:
