@@ -1,4 +1,4 @@
-"""A proxy on loopback before one broker, which loses answers, flips bits and stalls on demand.
+"""A proxy on loopback before one broker, which loses answers, flips bits, stalls and strikes on demand.
 
 It understands Kafka's framing (a size of four bytes), the request header and the correlation id of an
 answer, and nothing else. Let a broker advertise the proxy's port, or clients will go past it::
@@ -8,11 +8,15 @@ answer, and nothing else. Let a broker advertise the proxy's port, or clients wi
         lost = proxy.cut_after_request(PRODUCE)
         …
         assert lost.done == 1
+
+A *strike* does something to the client at one moment of one exchange: before the broker got the request, before the
+client got the answer, or right after that. What the client had sent by then is all that the broker ever gets.
 """
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import socket
 import struct
 import threading
@@ -24,17 +28,22 @@ from kmigrate.demo.ports import find_free_ports
 
 PRODUCE = 0
 FETCH = 1
+DELETE_RECORDS = 21
+OFFSET_FOR_LEADER_EPOCH = 23
+WRITE_TXN_MARKERS = 27
+DESCRIBE_PRODUCERS = 61
 HOST = "127.0.0.1"
 
 
 class Request(NamedTuple):
-    """A request that passed; `body` is the whole frame without its size."""
+    """A request that came; `body` is the whole frame without its size, `connection` the number of its connection."""
 
     api_key: int
     api_version: int
     correlation_id: int
     client_id: str | None
     body: bytes
+    connection: int = 0
 
 
 Matching = Callable[[Request], bool]
@@ -102,6 +111,63 @@ class Flip(Rule):
         return bytes(damaged)
 
 
+class Moment(enum.Enum):
+    """When a strike comes, and what becomes of the exchange."""
+
+    UNHEARD = "the broker never gets the request"
+    LATE = "the broker gets the request when `Strike.deliver` is called"
+    UNANSWERED = "the broker did what was asked, and its answer is lost"
+    ANSWERED = "the answer came through, and nothing after it"
+
+    @property
+    def precedes_request(self) -> bool:
+        """Whether the broker has not got the request at that moment."""
+        return self in (Moment.UNHEARD, Moment.LATE)
+
+
+class Strike(Rule):
+    """Calls `blow` at a moment of one matching exchange, after `skip` others; every connection ends with it."""
+
+    def __init__(
+        self,
+        api_key: int,
+        moment: Moment,
+        matching: Matching | None,
+        skip: int,
+        blow: Callable[[], None],
+        resend: Callable[[bytes], bytes],
+    ) -> None:
+        super().__init__(api_key, 1, matching)
+        self.moment = moment
+        self.requests_before = -1
+        """How many requests had come when it struck, the one that was struck among them."""
+        self._skip = skip
+        self._blow = blow
+        self._resend = resend
+        self._frame = b""
+
+    def takes(self, request: Request) -> bool:
+        if not super().takes(request):
+            return False
+        with self._changed:
+            self._frame = request.body
+            if self._skip:
+                self._skip -= 1
+                self._taken -= 1
+                return False
+            return True
+
+    def strike(self, requests_before: int) -> None:
+        self.requests_before = requests_before
+        self._blow()
+
+    def deliver(self) -> None:
+        """Brings the broker the request that it did not get; returns when it has answered."""
+        assert self.moment is Moment.LATE, f"{self.moment.value}: there is nothing to deliver"
+        assert self.done, "it has not struck yet"
+        self._resend(self._frame)
+
+
 _R = TypeVar("_R", bound=Rule)
 
 
@@ -113,8 +179,10 @@ def middle_bit(answer: bytes) -> int:
 class TcpProxy:
     """Listens from the start on `port`; connections that come before `forward_to` are closed."""
 
-    def __init__(self, upstream_port: int | None = None) -> None:
+    def __init__(self, upstream_port: int | None = None, *, comes_from: str = HOST) -> None:
+        """`comes_from` is the address from which the broker sees clients come: any of 127.0.0.0/8."""
         self._upstream_port = upstream_port
+        self._comes_from = comes_from
         self._listener = _listen()
         self.port: int = self._listener.getsockname()[1]
         self.requests: list[Request] = []
@@ -123,6 +191,7 @@ class TcpProxy:
         self._open.set()
         self._lock = threading.Lock()
         self._connections: set[_Connection] = set()
+        self._accepted = 0
         self._accepting = threading.Thread(target=self._accept, name=f"proxy-{self.port}", daemon=True)
         self._accepting.start()
 
@@ -153,6 +222,21 @@ class TcpProxy:
         `bit` chooses it: answer (from the correlation id on) to index in bits.
         """
         return self._add(Flip(api_key, times, matching, min_size, bit))
+
+    def strike(
+        self,
+        api_key: int,
+        moment: Moment,
+        blow: Callable[[], None],
+        *,
+        skip: int = 0,
+        matching: Matching | None = None,
+    ) -> Strike:
+        """Call `blow` at this moment of the first matching exchange after `skip` others.
+
+        Meanwhile nothing passes; afterwards every connection is closed, and new ones are welcome.
+        """
+        return self._add(Strike(api_key, moment, matching, skip, blow, self._resend))
 
     def hold(self) -> None:
         """Let nothing through, in both directions; connections stay open."""
@@ -194,6 +278,27 @@ class TcpProxy:
 
     # -- inside ---------------------------------------------------------------------------------
 
+    def strike_down(self, rule: Strike) -> None:
+        """Carries out a strike; called by the connection that it hits."""
+        try:
+            rule.strike(len(self.requests))
+        finally:
+            self.cut_all()  # before anything is released: what was held belongs to who was struck
+            self.release()
+        rule.count()
+
+    def _connect(self) -> socket.socket:
+        if self._upstream_port is None:
+            raise ConnectionRefusedError("no broker named yet")
+        return socket.create_connection((HOST, self._upstream_port), source_address=(self._comes_from, 0))
+
+    def _resend(self, frame: bytes) -> bytes:
+        with self._connect() as upstream:
+            _send_frame(upstream, frame)
+            answer = _read_frame(upstream)
+        assert answer is not None, "the broker does not answer"
+        return answer
+
     def _add(self, rule: _R) -> _R:
         with self._lock:
             self._rules.append(rule)
@@ -206,13 +311,12 @@ class TcpProxy:
             except OSError:
                 return
             try:
-                if self._upstream_port is None:
-                    raise ConnectionRefusedError("no broker named yet")
-                upstream = socket.create_connection((HOST, self._upstream_port))
+                upstream = self._connect()
             except OSError:
                 client.close()
                 continue
-            connection = _Connection(self, client, upstream)
+            self._accepted += 1
+            connection = _Connection(self, self._accepted, client, upstream)
             with self._lock:
                 self._connections.add(connection)
             connection.start()
@@ -233,11 +337,13 @@ class TcpProxy:
 class _Connection:
     """Two threads, one a direction; `_awaited` maps a correlation id to the rule of its answer."""
 
-    def __init__(self, proxy: TcpProxy, client: socket.socket, upstream: socket.socket) -> None:
+    def __init__(self, proxy: TcpProxy, number: int, client: socket.socket, upstream: socket.socket) -> None:
         self._proxy = proxy
+        self._number = number
         self._client = client
         self._upstream = upstream
         self._awaited: dict[int, Rule] = {}
+        self._closed = False
         for each in (client, upstream):
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -246,6 +352,7 @@ class _Connection:
             threading.Thread(target=self._until_closed, args=(work,), daemon=True).start()
 
     def close(self) -> None:
+        self._closed = True
         for each in (self._client, self._upstream):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -263,8 +370,14 @@ class _Connection:
     def _forward_requests(self) -> None:
         while (frame := _read_frame(self._client)) is not None:
             self._proxy.wait_while_held()
-            request = parse_request(frame)
+            if self._closed:
+                return
+            request = parse_request(frame)._replace(connection=self._number)
             rule = self._proxy.rule_for(request)
+            if isinstance(rule, Strike) and rule.moment.precedes_request:
+                self._proxy.hold()
+                self._proxy.strike_down(rule)
+                return
             if rule is not None:
                 self._awaited[request.correlation_id] = rule
             _send_frame(self._upstream, frame)
@@ -277,6 +390,12 @@ class _Connection:
             if isinstance(rule, Cut):
                 self.close()
                 rule.count()
+                return
+            if isinstance(rule, Strike):
+                self._proxy.hold()
+                if rule.moment is Moment.ANSWERED:
+                    _send_frame(self._client, frame)
+                self._proxy.strike_down(rule)
                 return
             if isinstance(rule, Flip):
                 frame = rule.apply(frame)

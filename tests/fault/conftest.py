@@ -69,7 +69,7 @@ def pair(_pair: tuple[EmbeddedCluster, EmbeddedCluster]) -> tuple[EmbeddedCluste
 
 def heal(cluster: EmbeddedCluster) -> None:
     """Thaws what is frozen and starts what is down."""
-    for node in sorted({*cluster.broker_ids, *cluster.controller_ids}, reverse=True):  # controllers first
+    for node in sorted({*cluster.broker_ids, *cluster.quorum_ids}, reverse=True):  # controllers first
         if cluster.state(node) is NodeState.FROZEN:
             cluster.thaw(node)
         elif cluster.state(node) is NodeState.DOWN:

@@ -181,6 +181,16 @@ class Migration:
         for pid in wait_until("the status names a worker's process", self.worker_pids, evidence=self.evidence):
             _send(pid, signal.SIGKILL)
 
+    def kill(self, *, owner: bool) -> None:
+        """SIGKILL to all workers at once, and before them to the owner; returns when none of them is alive."""
+        workers = self.child_pids()
+        for pid in [*([self.pid] if owner else []), *workers]:
+            _send(pid, signal.SIGKILL)
+        wait_until("the killed processes are gone", lambda: not any(map(is_alive, workers)))
+        if owner:
+            self._children_killed = workers
+            self.wait_for_exit()
+
     def freeze(self, *, owner: bool = True, workers: bool = True) -> None:
         """SIGSTOP to the owner, its workers or both."""
         children = self.child_pids()
@@ -411,7 +421,7 @@ def _first_difference(source: Sequence[ReadRecord], target: Sequence[ReadRecord]
 
 def _nodes(cluster: EmbeddedCluster) -> str:
     told = []
-    for node in sorted({*cluster.broker_ids, *cluster.controller_ids}):
+    for node in sorted({*cluster.broker_ids, *cluster.quorum_ids}):
         folder = _try(lambda node=node: cluster.data_dir(node).parent.parent)
         told.append(f"{node} {_try(lambda node=node: cluster.state(node).value)} logs to {folder}/node-{node}.log")
     return "; ".join(told)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -17,10 +18,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from confluent_kafka import KafkaError, Producer
 
@@ -29,6 +30,15 @@ _STEP_SECONDS = 0.01
 _TOLD_EVERY_SECONDS = 0.1
 
 Place = tuple[str, int]
+
+
+class Written(NamedTuple):
+    """A record of a load, where it lies."""
+
+    topic: str
+    partition: int
+    record_id: int
+    offset: int
 
 
 def record_value(record_id: int, size: int) -> bytes:
@@ -48,6 +58,8 @@ class Load:
     `age_seconds` dates the records back. `rate` is in records a second, for all partitions together.
     """
 
+    _child_module = "tests.fault.load"
+
     def __init__(
         self,
         bootstrap: str,
@@ -60,7 +72,7 @@ class Load:
         seed: int = 0,
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="kmigrate-load-")
-        self._result = Path(self._folder.name) / "acknowledged"
+        self._result = Path(self._folder.name) / "result"
         self._errors = Path(self._folder.name) / "stderr"
         order = {
             "bootstrap": bootstrap,
@@ -74,7 +86,7 @@ class Load:
         }
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.fault.load", json.dumps(order)],
+                [sys.executable, "-m", self._child_module, json.dumps(order)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -114,10 +126,7 @@ class Load:
             raise
         self._listener.join()
         assert code == 0, f"the load ended with code {code}:\n{self._errors.read_text()}"
-        self._ended = {}
-        for line in self._result.read_text().splitlines():
-            topic, partition, record_id, offset = line.split()
-            self._ended.setdefault((topic, int(partition)), {})[int(record_id)] = int(offset)
+        self._ended = read_places(self._result)
         return self._ended
 
     @property
@@ -148,42 +157,72 @@ class Load:
             self.acknowledged, self._seconds = told["acknowledged"], told["seconds"]
 
 
+def read_places(file: Path) -> dict[Place, dict[int, int]]:
+    """The records that a child wrote down, as `write_places` lays them out: (topic, partition) → id → offset."""
+    found: dict[Place, dict[int, int]] = {}
+    for line in file.read_text().splitlines():
+        topic, partition, record_id, offset = line.split()
+        found.setdefault((topic, int(partition)), {})[int(record_id)] = int(offset)
+    return found
+
+
+def write_places(file: Path, records: Iterable[Written]) -> None:
+    """Writes down records."""
+    file.write_text("".join(" ".join(map(str, record)) + "\n" for record in records))
+
+
 # -- the child --------------------------------------------------------------------------------------------------------
 
 
-class _Child:
+class Child:
+    """The process that writes; `run` is all of its life."""
+
     def __init__(self, order: Mapping[str, Any]) -> None:
-        self._order = order
-        self._places: list[Place] = [(t, p) for t in order["topics"] for p in range(order["partitions"])]
-        self._next = dict.fromkeys(self._places, 0)
-        self._acknowledged: list[tuple[str, int, int, int]] = []
+        self.order = order
+        self.places: list[Place] = [(t, p) for t in order["topics"] for p in range(order["partitions"])]
+        self.acknowledged: list[Written] = []
+        self.over = threading.Event()
+        self._ids = {place: itertools.count() for place in self.places}
         self._failures: list[str] = []
         self._chance = random.Random(order["seed"])
-        self._over = threading.Event()
         self._producer = Producer(
             {
-                "bootstrap.servers": order["bootstrap"],
+                **self.client_settings(),
                 "enable.idempotence": True,
                 "acks": "all",
                 "linger.ms": 5,
-                "compression.type": order["compression"],
                 "batch.num.messages": 500,
                 "queue.buffering.max.messages": 2_000_000,
-                "message.timeout.ms": 600_000,
                 "retry.backoff.ms": 50,
                 "retry.backoff.max.ms": 200,
-                "reconnect.backoff.ms": 50,
-                "reconnect.backoff.max.ms": 500,
-                "log_level": 0,
             }
         )
 
+    def client_settings(self) -> dict[str, Any]:
+        """What all producers here have in common: they wait for the brokers, and come back soon."""
+        return {
+            "bootstrap.servers": self.order["bootstrap"],
+            "compression.type": self.order["compression"],
+            "message.timeout.ms": 600_000,
+            "reconnect.backoff.ms": 50,
+            "reconnect.backoff.max.ms": 500,
+            "log_level": 0,
+        }
+
     def run(self) -> None:
         threading.Thread(target=self._wait_for_the_end, daemon=True).start()
-        begun = told = time.monotonic()
-        sent = 0
-        while not self._over.is_set():
-            due = int((time.monotonic() - begun) * self._order["rate"])
+        begun = time.monotonic()
+        self.write_until_over(begun)
+        unsent = self._producer.flush(FLUSH_SECONDS)
+        self._tell(time.monotonic() - begun)
+        if unsent or self._failures:
+            sys.exit(f"{unsent} records were not delivered; {self._failures[:3]}")
+        self.write_down(Path(self.order["result"]))
+
+    def write_until_over(self, begun: float) -> None:
+        sent, told = 0, begun
+        while not self.over.is_set():
+            due = int((time.monotonic() - begun) * self.order["rate"])
             while sent < due:
                 self._produce()
                 sent += 1
@@ -191,56 +230,54 @@ class _Child:
             if time.monotonic() - told > _TOLD_EVERY_SECONDS:
                 told = time.monotonic()
                 self._tell(told - begun)
-        unsent = self._producer.flush(FLUSH_SECONDS)
-        self._tell(time.monotonic() - begun)
-        if unsent or self._failures:
-            sys.exit(f"{unsent} records were not delivered; {self._failures[:3]}")
-        Path(self._order["result"]).write_text(
-            "".join(
-                f"{topic} {partition} {record_id} {offset}\n"
-                for topic, partition, record_id, offset in self._acknowledged
-            )
-        )
 
-    def _wait_for_the_end(self) -> None:
-        sys.stdin.read()
-        self._over.set()
+    def write_down(self, result: Path) -> None:
+        write_places(result, self.acknowledged)
+
+    def draw_record(self, chance: random.Random, place: Place) -> tuple[int, dict[str, Any]]:
+        """The next id of a place, and a record with it as the arguments of `produce`."""
+        record_id = next(self._ids[place])
+        arguments: dict[str, Any] = {
+            "topic": place[0],
+            "partition": place[1],
+            "value": record_value(record_id, chance.randrange(20, 200)),
+            "key": self.draw_key(chance, record_id),
+        }
+        if chance.random() < 0.1:
+            arguments["headers"] = [("kind", b"odd"), ("empty", b""), ("none", None)]
+        if self.order["age_seconds"]:
+            arguments["timestamp"] = int((time.time() - self.order["age_seconds"]) * 1000)
+        return record_id, arguments
+
+    def draw_key(self, chance: random.Random, record_id: int) -> bytes | None:
+        return None if chance.random() < 0.2 else b"key-%d" % chance.randrange(100)
 
     def _produce(self) -> None:
-        chance = self._chance
-        topic, partition = place = chance.choice(self._places)
-        record_id = self._next[place]
-        self._next[place] += 1
+        place = self._chance.choice(self.places)
+        record_id, arguments = self.draw_record(self._chance, place)
 
         def note(error: KafkaError | None, message: Any) -> None:
             if error is not None:
                 self._failures.append(str(error))
             else:
-                self._acknowledged.append((topic, partition, record_id, message.offset()))
+                self.acknowledged.append(Written(*place, record_id, message.offset()))
 
-        arguments: dict[str, Any] = {}
-        if chance.random() < 0.1:
-            arguments["headers"] = [("kind", b"odd"), ("empty", b""), ("none", None)]
-        if self._order["age_seconds"]:
-            arguments["timestamp"] = int((time.time() - self._order["age_seconds"]) * 1000)
-        self._producer.produce(
-            topic,
-            value=record_value(record_id, chance.randrange(20, 200)),
-            key=None if chance.random() < 0.2 else b"key-%d" % chance.randrange(100),
-            partition=partition,
-            on_delivery=note,
-            **arguments,
-        )
+        self._producer.produce(**arguments, on_delivery=note)
+
+    def _wait_for_the_end(self) -> None:
+        sys.stdin.read()
+        self.over.set()
 
     def _tell(self, seconds: float) -> None:
-        print(json.dumps({"acknowledged": len(self._acknowledged), "seconds": seconds}), flush=True)  # noqa: T201
+        print(json.dumps({"acknowledged": len(self.acknowledged), "seconds": seconds}), flush=True)  # noqa: T201
 
 
-def _main() -> None:
+def run_child(kind: type[Child]) -> None:
+    """The whole of a child process: its order is the command line's one argument."""
     parser = argparse.ArgumentParser()
     parser.add_argument("order", type=json.loads)
-    _Child(parser.parse_args().order).run()
+    kind(parser.parse_args().order).run()
 
 
 if __name__ == "__main__":
-    _main()
+    run_child(Child)

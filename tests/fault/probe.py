@@ -13,7 +13,8 @@ from typing import NamedTuple, TypeVar
 from kmigrate.cluster.connection import Connection
 from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.demo.embedded import EmbeddedCluster
-from kmigrate.demo.kafka_node import INTERNAL, NodeState
+from kmigrate.demo.kafka_node import NodeState
+from kmigrate.demo.quorum import INTERNAL
 from kmigrate.errors import KmigrateError
 from kmigrate.kafka_types import BrokerAddress, BrokerId, Partition, Side, TopicName, TopicPartition
 from kmigrate.wire import calls, group_calls

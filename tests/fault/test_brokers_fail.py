@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import pytest
@@ -12,11 +13,10 @@ from kmigrate.demo.embedded import EmbeddedCluster
 from tests.conftest import SOURCE_VERSION, TARGET_VERSION
 from tests.fault.cells import Cell, cells
 from tests.fault.conftest import heal
-from tests.fault.harness import Migration, Witness, wait_until
-from tests.fault.load import Load
+from tests.fault.harness import Migration, wait_until
 from tests.fault.probe import leaders
-from tests.kafka_tools import create_topic
-from tests.tcp_proxy import PRODUCE, Request, TcpProxy
+from tests.fault.traffic import KINDS, MIXED, PLAIN, make_traffic
+from tests.tcp_proxy import PRODUCE, WRITE_TXN_MARKERS, Request, TcpProxy
 
 pytestmark = pytest.mark.broker
 
@@ -30,28 +30,30 @@ def test_a_killed_leader_or_controller_costs_no_record(
 ) -> None:
     source, target = pair
     victim = cell.pick(["source leader", "target leader", "controller"])
-    topic = create_topic(source.bootstrap, partitions=PARTITIONS, replication=2)
-    copy = migration(source, target, [topic], name=topic)
-    with Load(source.bootstrap, [topic], partitions=PARTITIONS) as load:
+    kind = cell.pick(KINDS)
+    traffic = make_traffic(kind, source, target, partitions=PARTITIONS, replication=2)
+    copy = migration(source, target, traffic.topics, name=traffic.name)
+    with traffic.load() as load:
         copy.start()
         copy.wait_for_growth()
         time.sleep(cell.chance.uniform(0.0, 2.0))
         if victim == "controller":
             cluster = cell.chance.choice(pair)
-            node = cluster.controller_ids[0]
+            node = cluster.quorum_ids[0]
         else:
             cluster = source if victim == "source leader" else target
-            node = cell.chance.choice(sorted(set(leaders(cluster, topic).values())))
+            node = cell.chance.choice(sorted(set(leaders(cluster, traffic.name).values())))
         cluster.kill(node)
         copy.wait_for_growth()
         time.sleep(cell.chance.uniform(0.0, 4.0))
         cluster.start_node(node)
         load.wait_for(4_000)
-        acknowledged = load.stop()
+        load.stop()
     copy.wait_in_sync()
     copy.stop()
     cell.note("victim", f"{victim} {node} of Kafka {cluster.version}")
-    cell.note("records", Witness(source, target).compare(acknowledged, copy.evidence))
+    cell.note("traffic", kind)
+    cell.note("records", traffic.judge(copy.evidence))
 
 
 class Fragile(NamedTuple):
@@ -91,21 +93,23 @@ def test_a_lost_answer_of_the_target_is_not_a_second_append(
     cell: Cell, fragile: Fragile, migration: Callable[..., Migration]
 ) -> None:
     source, target, proxy = fragile
-    topic = create_topic(source.bootstrap, partitions=PARTITIONS)
-    copy = migration(source, target, [topic], name=topic)
+    kind, api_key = cell.pick([(PLAIN, PRODUCE), (MIXED, PRODUCE), (MIXED, WRITE_TXN_MARKERS)])
+    traffic = make_traffic(kind, source, target, partitions=PARTITIONS)
+    copy = migration(source, target, traffic.topics, name=traffic.name)
     times = cell.chance.randrange(1, 6)
-    with Load(source.bootstrap, [topic], partitions=PARTITIONS) as load:
+    with traffic.load() as load:
         copy.start()
         copy.wait_for_growth()
         for _ in range(times):
-            lost = proxy.cut_after_request(PRODUCE, matching=lambda request: _writes_to(request, topic))
+            lost = proxy.cut_after_request(api_key, matching=lambda request: _writes_to(request, traffic.topics))
             wait_until("an answer is lost", lambda lost=lost: lost.done, evidence=copy.evidence)
         load.wait_for(3_000)
-        acknowledged = load.stop()
+        load.stop()
     copy.wait_in_sync()
     copy.stop()
     cell.note("answers_lost", times)
-    cell.note("records", Witness(source, target).compare(acknowledged, copy.evidence))
+    cell.note("traffic", kind)
+    cell.note("records", traffic.judge(copy.evidence))
 
 
 @cells(long=6, sample=1)
@@ -113,9 +117,10 @@ def test_with_both_clusters_down_it_waits_with_a_reason_and_goes_on(
     cell: Cell, fragile: Fragile, migration: Callable[..., Migration]
 ) -> None:
     source, target, _ = fragile
-    topic = create_topic(source.bootstrap, partitions=PARTITIONS)
-    copy = migration(source, target, [topic], name=topic)
-    with Load(source.bootstrap, [topic], partitions=PARTITIONS) as load:
+    kind, waits = cell.pick(list(itertools.product(KINDS, [False, True])))
+    traffic = make_traffic(kind, source, target, partitions=PARTITIONS)
+    copy = migration(source, target, traffic.topics, name=traffic.name)
+    with traffic.load() as load:
         copy.start()
         copy.wait_for_growth()
         both = [source, target]
@@ -124,17 +129,18 @@ def test_with_both_clusters_down_it_waits_with_a_reason_and_goes_on(
             cluster.kill(1)
         document = copy.wait_for_state("WAITING")
         assert document["reason"], copy.evidence()
-        time.sleep(cell.chance.uniform(0.0, 15.0) if cell.number % 2 else 0.0)
+        time.sleep(cell.chance.uniform(0.0, 15.0) if waits else 0.0)
         for cluster in both:
             cluster.start_node(1)
         copy.wait_for_growth()
         load.wait_for(3_000)
-        acknowledged = load.stop()
+        load.stop()
     copy.wait_in_sync()
     copy.stop()
     cell.note("reason", document["reason"])
-    cell.note("records", Witness(source, target).compare(acknowledged, copy.evidence))
+    cell.note("traffic", kind)
+    cell.note("records", traffic.judge(copy.evidence))
 
 
-def _writes_to(request: Request, topic: str) -> bool:
-    return topic.encode() in request.body
+def _writes_to(request: Request, topics: Sequence[str]) -> bool:
+    return any(topic.encode() in request.body for topic in topics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from kmigrate.demo.embedded import EmbeddedCluster
 from tests.fault.cells import Cell, cells
 from tests.fault.harness import Migration, Witness, is_alive, wait_until
 from tests.fault.load import Load
-from tests.kafka_tools import create_topic, new_topic_name
+from tests.fault.traffic import KINDS, make_traffic
+from tests.kafka_tools import create_topic
 
 pytestmark = pytest.mark.broker
 
@@ -31,9 +33,11 @@ def test_a_killed_copier_loses_repeats_and_reorders_nothing(
     target_cluster: EmbeddedCluster,
     migration: Callable[..., Migration],
 ) -> None:
-    topic = create_topic(source_cluster.bootstrap, partitions=PARTITIONS)
-    copy = migration(source_cluster, target_cluster, [topic], name=topic, spec={"workers": cell.chance.choice([1, 2])})
-    with Load(source_cluster.bootstrap, [topic], partitions=PARTITIONS, compression=cell.pick(CODECS)) as load:
+    kind = cell.pick(KINDS)
+    traffic = make_traffic(kind, source_cluster, target_cluster, partitions=PARTITIONS)
+    workers = cell.chance.choice([1, 2])
+    copy = migration(source_cluster, target_cluster, traffic.topics, name=traffic.name, spec={"workers": workers})
+    with traffic.load(compression=cell.pick(CODECS)) as load:
         load.wait_for(2_000)
         copy.start()
         time.sleep(cell.chance.uniform(0.0, 6.0))
@@ -47,13 +51,14 @@ def test_a_killed_copier_loses_repeats_and_reorders_nothing(
             cell.note("resumed_after_seconds", round(resumed_after_seconds, 1))
             assert not (cell.whole_row and copied_before) or resumed_after_seconds < RESUMED_SECONDS, copy.evidence()
         load.wait_for(6_000)
-        acknowledged = load.stop()
+        load.stop()
         cell.note("records_per_second", round(load.rate))
     copy.wait_in_sync()
     copy.stop()
     cell.note("victim", victim)
+    cell.note("traffic", kind)
     cell.note("copied_before", copied_before)
-    cell.note("records", Witness(source_cluster, target_cluster).compare(acknowledged, copy.evidence))
+    cell.note("records", traffic.judge(copy.evidence))
 
 
 def test_a_killed_owner_leaves_no_worker_behind(
@@ -101,29 +106,31 @@ def test_a_killed_worker_is_replaced_and_the_copy_goes_on(
     Witness(source_cluster, target_cluster).compare(acknowledged, copy.evidence)
 
 
-@cells(long=5, sample=1)
+@cells(long=6, sample=1)
 def test_without_its_state_the_copy_resumes_from_the_target_and_says_so(
     cell: Cell,
     source_cluster: EmbeddedCluster,
     target_cluster: EmbeddedCluster,
     migration: Callable[..., Migration],
 ) -> None:
-    topic = create_topic(source_cluster.bootstrap, new_topic_name("state-lost"), partitions=PARTITIONS)
-    copy = migration(source_cluster, target_cluster, [topic], name=topic)
-    with Load(source_cluster.bootstrap, [topic], partitions=PARTITIONS) as load:
+    kind, ends = cell.pick(list(itertools.product(KINDS, ["stopped", "killed"])))
+    traffic = make_traffic(kind, source_cluster, target_cluster, partitions=PARTITIONS)
+    copy = migration(source_cluster, target_cluster, traffic.topics, name=traffic.name)
+    with traffic.load() as load:
         copy.start()
         copy.wait_for_growth()
         time.sleep(cell.chance.uniform(0.0, 3.0))
-        if cell.number % 2:
+        if ends == "stopped":
             copy.stop()
         else:
             copy.kill_owner()
         shutil.rmtree(copy.state_root)
         cell.note("resumed_after_seconds", round(copy.restart_killed(), 1))
-        acknowledged = load.stop()
+        load.stop()
     copy.wait_in_sync()
     document = copy.status()
     assert document["stateLost"], f"the status does not say that state was lost\n{copy.evidence()}"
     assert document["stateLost"] in copy.messages()
     copy.stop()
-    cell.note("records", Witness(source_cluster, target_cluster).compare(acknowledged, copy.evidence))
+    cell.note("traffic", kind)
+    cell.note("records", traffic.judge(copy.evidence))

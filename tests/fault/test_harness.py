@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from confluent_kafka import TIMESTAMP_CREATE_TIME
 
 from kmigrate.demo.embedded import EmbeddedCluster
+from tests.content.judging import Ends, Seen, Sides, compare
 from tests.fault.cells import CELLS_VARIABLE, choose_numbers
 from tests.fault.harness import Witness, log_ends
 from tests.fault.load import Load, record_value
 from tests.fault.probe import look
+from tests.fault.traffic import find_superseded, forgive_late_trim
 from tests.kafka_tools import SentRecord, create_topic, produce, read_all
 from tests.long.results import Result, append_result, latest, load_results
 
@@ -83,6 +86,39 @@ def test_a_load_tells_every_record_that_was_acknowledged(source_cluster: Embedde
     assert told == {record[:2] for record in read_all(source_cluster.bootstrap, topic)}
     ends = {(topic, number): view.true_end for number, view in look(source_cluster, topic).items()}
     assert ends == log_ends(source_cluster, [topic])
+
+
+def _see(record_id: int, key: bytes = b"key") -> Seen:
+    return Seen(key, record_value(record_id, 5), (), TIMESTAMP, TIMESTAMP_CREATE_TIME)
+
+
+def test_of_a_cleaned_topic_only_what_a_later_record_replaced_may_be_missing() -> None:
+    old, new, other = _see(1), _see(2), _see(3, b"other key")
+    both = {(0, 5): old, (0, 9): new, (0, 7): other}
+    without_old = {(0, 9): new, (0, 7): other}
+    assert find_superseded(both, both) == set()
+    assert find_superseded(without_old, both) == find_superseded(both, without_old) == {(0, 5)}
+    for lost in ((0, 9), (0, 7)):  # the last of its key: nothing replaces it
+        rest = {place: seen for place, seen in both.items() if place != lost}
+        assert find_superseded(both, rest) == find_superseded(rest, both) == set()
+    elsewhere = {(0, 5): old, (1, 9): new}
+    assert find_superseded({(1, 9): new}, elsewhere) == set()
+
+
+def test_below_a_source_s_log_start_the_target_may_show_only_what_was_written_there() -> None:
+    ends, written = Ends(10, 20, 20), {(0, 8): 8, (0, 9): 9}
+    records = {(0, 12): _see(12)}
+    sides = Sides({0: ends}, {0: ends}, records, records, records)
+    assert not compare("topic", forgive_late_trim(sides, written)).differences
+    late = {**records, (0, 8): _see(8), (0, 9): _see(9)}
+    lagging = sides._replace(target_ends={0: ends._replace(start=8)}, target=late, everything=late)
+    assert not compare("topic", forgive_late_trim(lagging, written)).differences
+    for wrong in (_see(7), Seen(None, None, (), TIMESTAMP, TIMESTAMP_CREATE_TIME)):  # another record, filler
+        spoiled = {**late, (0, 8): wrong}
+        seen = lagging._replace(target=spoiled, everything=spoiled)
+        assert compare("topic", forgive_late_trim(seen, written)).differences
+    ahead = sides._replace(target_ends={0: ends._replace(start=13)}, target={}, everything={})
+    assert compare("topic", forgive_late_trim(ahead, written)).differences
 
 
 def test_all_cells_together_are_the_whole_row(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,9 @@ killed long ago are still appended, one after the other, each when the one befor
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
 
@@ -17,13 +18,14 @@ from tests.conftest import TARGET_VERSION
 from tests.fault.cells import Cell, cells
 from tests.fault.conftest import heal
 from tests.fault.harness import Migration, Witness, wait_until
-from tests.fault.load import Load
+from tests.fault.load import Load, Place
 from tests.fault.probe import LeaderView, find_coordinator, leaders, look
+from tests.fault.traffic import KINDS, make_traffic
 from tests.kafka_tools import create_topic
 
 pytestmark = pytest.mark.broker
 
-PARTITIONS = 4
+PARTITIONS = 6
 AGE_SECONDS = 30 * 24 * 3600
 HIDDEN_SECONDS = 4.0
 """How long a new copier is given to do the wrong thing; it asks several times a second."""
@@ -84,11 +86,11 @@ def test_old_records_that_come_late_are_not_written_twice(
         target.freeze(following)
         wait_until(
             "the leader holds records above its high watermark",
-            lambda: _hidden(target, topic),
+            lambda: _hidden(target, [topic]),
             evidence=copy.evidence,
         )
         time.sleep(cell.chance.uniform(0.2, 1.0))
-        at_kill = _hidden(target, topic)
+        at_kill = _hidden(target, [topic])
         copy.kill_workers()
         time.sleep(LATE_SECONDS)
         target.thaw(following)
@@ -110,52 +112,63 @@ def test_hidden_records_are_not_written_again(
     migration: Callable[..., Migration],
 ) -> None:
     target = patient_target
-    topic = create_topic(source_cluster.bootstrap, partitions=PARTITIONS)
+    kind, stopped = cell.pick(list(itertools.product(KINDS, ["leader", "follower"])))
+    traffic = make_traffic(kind, source_cluster, target, partitions=PARTITIONS)
+    topics = traffic.topics
     copy = migration(
         source_cluster,
         target,
-        [topic],
-        name=topic,
+        topics,
+        name=traffic.name,
         spec={"replicationFactor": 2, "workers": 2},
         request_timeout_ms=3_000,
     )
-    with Load(source_cluster.bootstrap, [topic], partitions=PARTITIONS) as load:
+    with traffic.load() as load:
         copy.start()
-        copy.wait_for_growth()
-        leading = find_coordinator(target, f"kmigrate-{topic}")
+        copy.wait_for_state("IN_SYNC")  # every partition gets records all the time now
+        leading = find_coordinator(target, f"kmigrate-{copy.name}")
         following = next(node for node in target.broker_ids if node != leading)
         target.freeze(following)
         wait_until(
             "the leader holds records above its high watermark",
-            lambda: 0 < sum(node == leading for node in leaders(target, topic).values()) == len(_hidden(target, topic)),
+            lambda: 0 < _count_led(target, topics, leading) == len(_hidden(target, topics)),
             evidence=copy.evidence,
         )
         time.sleep(cell.chance.uniform(0.0, 2.0))
         copy.kill_workers()
-        before = _hidden(target, topic)
+        before = _hidden(target, topics)
         time.sleep(HIDDEN_SECONDS)
-        after = _hidden(target, topic)
+        after = _hidden(target, topics)
         assert before, f"nothing was hidden when the copier was killed\n{copy.evidence()}"
         assert after.keys() >= before.keys(), f"the follower did not hide for long enough\n{copy.evidence()}"
         target.thaw(following)
         wait_until(
             "what was hidden is visible",
-            lambda: _shows_all(look(target, topic), before),
+            lambda: _shows_all(_look(target, topics), before),
             evidence=copy.evidence,
         )
-        target.stop(cell.pick([leading, following]))  # the other one leads everything now
+        target.stop(leading if stopped == "leader" else following)  # the other one leads everything now
         load.wait_for(2_000)
-        acknowledged = load.stop()
+        load.stop()
     copy.wait_in_sync()
     copy.stop()
     cell.note("hidden_records", sum(view.true_end - view.high_watermark for view in before.values()))
-    cell.note("came_late_records", sum(after[number].true_end - view.true_end for number, view in before.items()))
-    cell.note("records", Witness(source_cluster, target).compare(acknowledged, copy.evidence))
+    cell.note("came_late_records", sum(after[place].true_end - view.true_end for place, view in before.items()))
+    cell.note("traffic", kind)
+    cell.note("records", traffic.judge(copy.evidence))
 
 
-def _hidden(target: EmbeddedCluster, topic: str) -> dict[int, LeaderView]:
-    return {number: view for number, view in look(target, topic).items() if view.true_end > view.high_watermark}
+def _count_led(target: EmbeddedCluster, topics: Sequence[str], node: int) -> int:
+    return sum(leader == node for topic in topics for leader in leaders(target, topic).values())
 
 
-def _shows_all(now: Mapping[int, LeaderView], before: Mapping[int, LeaderView]) -> bool:
-    return all(number in now and now[number].high_watermark >= view.true_end for number, view in before.items())
+def _look(target: EmbeddedCluster, topics: Sequence[str]) -> dict[Place, LeaderView]:
+    return {(topic, number): view for topic in topics for number, view in look(target, topic).items()}
+
+
+def _hidden(target: EmbeddedCluster, topics: Sequence[str]) -> dict[Place, LeaderView]:
+    return {place: view for place, view in _look(target, topics).items() if view.true_end > view.high_watermark}
+
+
+def _shows_all(now: Mapping[Place, LeaderView], before: Mapping[Place, LeaderView]) -> bool:
+    return all(place in now and now[place].high_watermark >= view.true_end for place, view in before.items())

@@ -1,7 +1,11 @@
-"""Two copiers of one migration, by mistake: one loses, and nothing is written twice; also without the lease."""
+"""Two copiers of one migration, by mistake: one loses, and nothing is written twice.
+
+Without the lease that holds for data only: markers are guarded by nothing else.
+"""
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 
@@ -11,6 +15,7 @@ from kmigrate.demo.embedded import EmbeddedCluster
 from tests.fault.cells import Cell, cells
 from tests.fault.harness import REFUSED, Migration, Witness, wait_until
 from tests.fault.load import Load
+from tests.fault.traffic import KINDS, make_traffic
 from tests.kafka_tools import create_topic
 
 pytestmark = pytest.mark.broker
@@ -27,9 +32,13 @@ def test_of_two_copiers_started_at_once_one_is_refused(
     target_cluster: EmbeddedCluster,
     migration: Callable[..., Migration],
 ) -> None:
-    topic = create_topic(source_cluster.bootstrap, partitions=PARTITIONS)
-    both = [migration(source_cluster, target_cluster, [topic], name=topic, state=state) for state in ("one", "two")]
-    with Load(source_cluster.bootstrap, [topic], partitions=PARTITIONS) as load:
+    kind = cell.pick(KINDS)
+    traffic = make_traffic(kind, source_cluster, target_cluster, partitions=PARTITIONS)
+    both = [
+        migration(source_cluster, target_cluster, traffic.topics, name=traffic.name, state=state)
+        for state in ("one", "two")
+    ]
+    with traffic.load() as load:
         for copy in both:
             copy.start()
             time.sleep(cell.pick([0.0, cell.chance.uniform(0.0, 0.5), cell.chance.uniform(0.0, 5.0)]))
@@ -39,10 +48,11 @@ def test_of_two_copiers_started_at_once_one_is_refused(
         assert loser.exit_code == REFUSED, evidence()
         _assert_names_the_holder(loser, winner)
         load.wait_for(3_000)
-        acknowledged = load.stop()
+        load.stop()
     winner.wait_in_sync()
     winner.stop()
-    cell.note("records", Witness(source_cluster, target_cluster).compare(acknowledged, evidence))
+    cell.note("traffic", kind)
+    cell.note("records", traffic.judge(evidence))
 
 
 @cells(long=15, sample=1)
@@ -52,13 +62,14 @@ def test_a_copier_that_was_frozen_finds_another_in_its_place(
     target_cluster: EmbeddedCluster,
     migration: Callable[..., Migration],
 ) -> None:
-    topic = create_topic(source_cluster.bootstrap, partitions=PARTITIONS)
+    kind, what = cell.pick(list(itertools.product(KINDS, ["owner and workers", "owner"])))
+    traffic = make_traffic(kind, source_cluster, target_cluster, partitions=PARTITIONS)
     sleeper, other = (
-        migration(source_cluster, target_cluster, [topic], name=topic, state=state) for state in ("sleeper", "other")
+        migration(source_cluster, target_cluster, traffic.topics, name=traffic.name, state=state)
+        for state in ("sleeper", "other")
     )
     evidence = _evidence_of([sleeper, other])
-    what = cell.pick(["owner and workers", "owner"])
-    with Load(source_cluster.bootstrap, [topic], partitions=PARTITIONS) as load:
+    with traffic.load() as load:
         sleeper.start()
         sleeper.wait_for_growth()
         time.sleep(cell.chance.uniform(0.0, 1.0))
@@ -71,11 +82,12 @@ def test_a_copier_that_was_frozen_finds_another_in_its_place(
         assert sleeper.wait_for_exit() == REFUSED, evidence()
         assert other.exit_code is None, evidence()
         load.wait_for(2_000)
-        acknowledged = load.stop()
+        load.stop()
     other.wait_in_sync()
     other.stop()
     cell.note("frozen", what)
-    cell.note("records", Witness(source_cluster, target_cluster).compare(acknowledged, evidence))
+    cell.note("traffic", kind)
+    cell.note("records", traffic.judge(evidence))
 
 
 @cells(long=20, sample=1)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.tcp_proxy import FETCH, HOST, PRODUCE, TcpProxy, middle_bit
+from tests.tcp_proxy import FETCH, HOST, PRODUCE, Moment, TcpProxy, middle_bit
 
 METADATA = 3
 
@@ -182,3 +182,53 @@ def test_a_proxy_without_a_broker_closes_connections(broker: EchoBroker) -> None
         late = Client(proxy.port)
         assert late.ask(METADATA, b"now") == b"now"
         late.close()
+
+
+@pytest.mark.parametrize("moment", Moment)
+def test_a_strike_comes_at_its_moment_and_ends_every_connection(
+    broker: EchoBroker, proxy: TcpProxy, client: Client, moment: Moment
+) -> None:
+    bystander = Client(proxy.port)
+    assert bystander.ask(METADATA, b"bystander") == b"bystander"
+    got_at_the_blow: list[bytes] = []
+    rule = proxy.strike(
+        PRODUCE,
+        moment,
+        lambda: got_at_the_blow.extend(broker.got),
+        skip=1,
+        matching=lambda request: request.body.endswith(b"this"),
+    )
+    assert client.ask(PRODUCE, b"not that") == b"not that"
+    assert client.ask(PRODUCE, b"not yet this") == b"not yet this"
+    assert client.ask(PRODUCE, b"but this") == (b"but this" if moment is Moment.ANSWERED else None)
+    rule.wait()
+    assert client.receive() is None
+    assert bystander.receive() is None
+    heard = not moment.precedes_request
+    assert (b"but this" in got_at_the_blow) is heard
+    assert broker.got == [b"bystander", b"not that", b"not yet this"] + [b"but this"] * heard
+    assert len(proxy.requests) == rule.requests_before
+    if moment is Moment.LATE:
+        rule.deliver()
+        assert broker.got[-1] == b"but this"
+    again = Client(proxy.port)
+    assert again.ask(PRODUCE, b"this is new") == b"this is new"
+    assert rule.done == 1
+    bystander.close()
+    again.close()
+
+
+def test_what_is_sent_during_a_strike_never_reaches_the_broker(
+    broker: EchoBroker, proxy: TcpProxy, client: Client
+) -> None:
+    bystander = Client(proxy.port)
+    assert bystander.ask(METADATA, b"before") == b"before"
+    rule = proxy.strike(PRODUCE, Moment.ANSWERED, lambda: bystander.send(METADATA, b"meanwhile"))
+    assert client.ask(PRODUCE, b"this") == b"this"
+    rule.wait()
+    assert bystander.receive() is None
+    again = Client(proxy.port)
+    assert again.ask(METADATA, b"after") == b"after"
+    assert broker.got == [b"before", b"this", b"after"]
+    again.close()
+    bystander.close()

@@ -13,11 +13,11 @@ from __future__ import annotations
 import struct
 import sys
 import threading
-import zlib
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
+from kmigrate.records.batch import parse_header
 from kmigrate.wire.fetch import BY_ID, parse_fetch
+from tests.simulation.batches import seal
 from tests.tcp_proxy import FETCH, Flip, Request, TcpProxy
 
 BASE_OFFSET = 0
@@ -134,27 +134,25 @@ def flip(byte: int, bit: int = 0) -> Change:
     return change
 
 
-class OldMessage(NamedTuple):
-    """A message of format v0 or v1; v0 has no timestamp."""
-
-    offset: int
-    value: bytes
-    timestamp: int = 1_700_000_000_000
-
-    def serialize(self, magic: int) -> bytes:
-        """Its bytes: https://kafka.apache.org/documentation/#messageset."""
-        content = struct.pack(">bb", magic, 0) + (struct.pack(">q", self.timestamp) if magic else b"")
-        content += struct.pack(">ii", -1, len(self.value)) + self.value
-        message = struct.pack(">I", zlib.crc32(content)) + content
-        return struct.pack(">qi", self.offset, len(message)) + message
+def replace(at: int, data: bytes) -> Change:
+    """Puts other bytes at this place of a batch."""
+    return lambda batch: batch[:at] + data + batch[at + len(data) :]
 
 
-def as_old_messages(magic: int) -> Change:
-    """Turns a batch into messages of format v0 or v1 at the same offsets."""
+def reseal(attributes: int, body: bytes | None = None) -> Change:
+    """Gives a batch other attributes, and another record section if there is one, under a true CRC."""
 
     def change(batch: bytes) -> bytes:
-        (base,) = struct.unpack_from(">q", batch, BASE_OFFSET)
-        (count,) = struct.unpack_from(">i", batch, RECORDS - 4)
-        return b"".join(OldMessage(base + each, b"old").serialize(magic) for each in range(count))
+        header = parse_header(batch, 0)
+        return seal(
+            batch[RECORDS:] if body is None else body,
+            base_offset=header.base_offset,
+            leader_epoch=header.leader_epoch,
+            attributes=attributes,
+            last_offset_delta=header.last_offset_delta,
+            base_timestamp_ms=header.base_timestamp_ms,
+            max_timestamp_ms=header.max_timestamp_ms,
+            record_count=header.record_count,
+        )
 
     return change

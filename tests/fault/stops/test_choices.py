@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -26,17 +27,18 @@ def test_resume_goes_on_exactly_once_the_target_accepts_the_batch(
     copy = migration(source_cluster, target_cluster, [topic], name=topic)
     copy.start()
     copy.wait_in_sync()
-    before = read_config(target_cluster, topic)[LIMIT]
     set_config(target_cluster, topic, LIMIT, "1000")
     produce(source_cluster.bootstrap, topic, [bytes(5_000)])
     fill(source_cluster, topic, "late", 4, partitions=(0, 1))
     stop = wait_for_stop(copy, topic)
     assert (stop.kind, stop.offset, stop.choices) == ("TARGET_REJECTED", 10, ("resume", "recreate", "ignore")), stop
     assert "TOO_LARGE (10)" in stop.evidence
+    remedy = re.search(r"takes (\d+) bytes: raise the target topic's max.message.bytes to that", stop.evidence)
+    assert remedy, stop
     wait_for_end(copy, topic, 14, partition=1)
     assert target_end(copy, topic) == 10
 
-    set_config(target_cluster, topic, LIMIT, before)
+    set_config(target_cluster, topic, LIMIT, remedy[1])
     result = answer(copy, "-t", topic, "-p", "0")
     assert result.returncode == DONE, result.stderr
     wait_for_end(copy, topic, 15)

@@ -37,13 +37,13 @@ DAMAGES = (
     Damage(flip(LENGTH + 3), "SOURCE_CORRUPT", True),
     Damage(flip(LENGTH, 6), "SOURCE_CORRUPT", True, True),  # more than any buffer holds
     Damage(flip(LENGTH, 7), "SOURCE_CORRUPT", True),  # negative
-    Damage(flip(BASE_OFFSET + 7), "UNSUPPORTED", False),
-    Damage(flip(BASE_OFFSET + 7, 1), "UNSUPPORTED", False),
-    Damage(flip(BASE_OFFSET + 6, 4), "UNSUPPORTED", False),
-    Damage(flip(BASE_OFFSET, 7), "UNSUPPORTED", False),  # negative
+    Damage(flip(BASE_OFFSET + 7), "SOURCE_CORRUPT", True),  # 4: it overlaps the batch before it
+    Damage(flip(BASE_OFFSET + 7, 1), "SOURCE_CORRUPT", True),  # 7: it overlaps the batch behind it
+    Damage(flip(BASE_OFFSET + 6, 4), "SOURCE_CORRUPT", True),
+    Damage(flip(BASE_OFFSET, 7), "SOURCE_CORRUPT", True),  # negative
     Damage(flip(MAGIC), "UNSUPPORTED", False),  # 3
-    Damage(flip(MAGIC, 1), "UNSUPPORTED", False),  # 0
-    Damage(flip(MAGIC, 7), "UNSUPPORTED", False),  # negative
+    Damage(flip(MAGIC, 1), "SOURCE_CORRUPT", True),  # 0: read as a message of that format it is damaged
+    Damage(flip(MAGIC, 7), "SOURCE_CORRUPT", True, True),  # negative
 )
 PARTITIONS = range(len(DAMAGES) + 1)
 """Each partition suffers one damage, in its second batch; the last one none."""

@@ -1,0 +1,150 @@
+"""A right on the target is missing: the partition that needs it stops and names it, and goes on once it is given.
+
+All clients are User:ANONYMOUS here. Those that come through the proxy have an address of their own, so that rights can
+be taken from them and left to the broker itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from kmigrate.demo.embedded import EmbeddedCluster
+from tests.conftest import TARGET_VERSION
+from tests.content.content import Content
+from tests.content.judging import assert_copied
+from tests.content.transactional import start_writers
+from tests.content.trimmed import delete_records
+from tests.fault.harness import Migration, log_ends
+from tests.fault.stops.content import target_end, wait_for_end
+from tests.fault.stops.telling import DONE, answer, ask_status, told, wait_for_stops
+from tests.fault.stops.topics import fill
+from tests.kafka_tools import TIMEOUT_SECONDS, create_topic, new_topic_name, produce
+from tests.tcp_proxy import TcpProxy
+
+pytestmark = pytest.mark.broker
+
+OUTSIDE = "127.0.0.2"
+ANYWHERE = "*"
+EVERYBODY = "User:*"
+CLUSTER = "kafka-cluster"
+LOG_START = 7
+AUTHORIZER = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+}
+
+
+class Rights:
+    """The access rules of a cluster."""
+
+    def __init__(self, cluster: EmbeddedCluster) -> None:
+        self._admin = AdminClient({"bootstrap.servers": cluster.direct_bootstrap})
+
+    def allow_everything(self, kind: ResourceType, name: str) -> None:
+        self._add(AclOperation.ALL, AclPermissionType.ALLOW, kind, name, ANYWHERE)
+
+    def deny_outside(self, operation: AclOperation, kind: ResourceType, name: str) -> None:
+        self._add(operation, AclPermissionType.DENY, kind, name, OUTSIDE)
+
+    def deny_nothing(self) -> None:
+        """Takes every denial back."""
+        denials = AclBindingFilter(
+            ResourceType.ANY,
+            None,
+            ResourcePatternType.ANY,
+            None,
+            None,
+            AclOperation.ANY,
+            AclPermissionType.DENY,
+        )
+        removed = self._admin.delete_acls([denials])[denials].result(TIMEOUT_SECONDS)
+        assert removed, "nothing was denied"
+
+    def _add(
+        self, operation: AclOperation, permission: AclPermissionType, kind: ResourceType, name: str, host: str
+    ) -> None:
+        rule = AclBinding(kind, name, ResourcePatternType.LITERAL, EVERYBODY, host, operation, permission)
+        self._admin.create_acls([rule])[rule].result(TIMEOUT_SECONDS)
+
+
+@pytest.fixture
+def guarded_target(start_cluster: Callable[..., EmbeddedCluster]) -> Iterator[EmbeddedCluster]:
+    """A broker with an authorizer that sees the clients of its listener come from outside."""
+    with TcpProxy(comes_from=OUTSIDE) as proxy:
+        cluster = start_cluster(TARGET_VERSION, advertised={1: proxy.port}, properties=AUTHORIZER)
+        proxy.forward_to(cluster.port(1))
+        yield cluster
+
+
+def _write_gaps(source: EmbeddedCluster, topic: str) -> Content:
+    """Ten plain records, an aborted transaction, and ten committed records."""
+    create_topic(source.direct_bootstrap, topic)
+    plain = produce(source.direct_bootstrap, topic, [b"plain"] * 10)
+    (writer,) = start_writers(source, topic, {"writer": "none"})
+    for commit in (False, True):
+        writer.begin()
+        writer.write(0, 10)
+        if commit:
+            writer.commit()
+        else:
+            writer.abort()
+    return Content(topic, frozenset(plain) | writer.visible)
+
+
+def _write_trimmed(source: EmbeddedCluster, topic: str) -> Content:
+    create_topic(source.direct_bootstrap, topic)
+    places = produce(source.direct_bootstrap, topic, [b"plain"] * 10)
+    delete_records(source, topic, {0: LOG_START})
+    return Content(topic, frozenset(place for place in places if place[1] >= LOG_START))
+
+
+def test_a_missing_right_for_markers_or_log_starts_is_named_and_asked_for_again(
+    source_cluster: EmbeddedCluster, guarded_target: EmbeddedCluster, migration: Callable[..., Migration]
+) -> None:
+    prefix = new_topic_name("unauthorized")
+    gaps, trimmed, plain = topics = [f"{prefix}-{kind}" for kind in ("gaps", "trimmed", "plain")]
+    contents = [_write_gaps(source_cluster, gaps), _write_trimmed(source_cluster, trimmed)]
+    create_topic(source_cluster.direct_bootstrap, plain)
+    fill(source_cluster, plain, "plain", 10)
+    rights = Rights(guarded_target)
+    rights.allow_everything(ResourceType.BROKER, CLUSTER)
+    rights.allow_everything(ResourceType.TOPIC, ANYWHERE)
+    for operation in (AclOperation.ALTER, AclOperation.CLUSTER_ACTION):
+        rights.deny_outside(operation, ResourceType.BROKER, CLUSTER)
+    rights.deny_outside(AclOperation.DELETE, ResourceType.TOPIC, trimmed)
+
+    copy = migration(source_cluster, guarded_target, topics, name=prefix)
+    copy.start()
+    document = wait_for_stops(copy, [(gaps, 0), (trimmed, 0)])
+    stop = told(document, gaps)
+    assert (stop.kind, stop.offset, stop.choices) == ("CLASS_QUESTION", 10, ("resume", "mapped", "ignore")), stop
+    assert "ALTER (before 3.8: CLUSTER_ACTION) on the target cluster" in stop.evidence
+    assert "offsets 10 to 20" in stop.evidence
+    assert target_end(copy, gaps) == 10
+    stop = told(document, trimmed)
+    assert (stop.kind, stop.offset, stop.choices) == ("UNAUTHORIZED", LOG_START, ("resume", "ignore")), stop
+    assert f"DELETE on target topic {trimmed}" in stop.evidence
+    assert target_end(copy, trimmed) == LOG_START
+    wait_for_end(copy, plain, 10)
+    assert told(ask_status(copy), plain).kind == ""
+
+    rights.deny_nothing()
+    for content in contents:
+        result = answer(copy, "-t", content.topic)
+        assert result.returncode == DONE, result.stderr
+        wait_for_end(copy, content.topic, log_ends(source_cluster, [content.topic])[content.topic, 0])
+    copy.wait_for_state("IN_SYNC")
+    for content in contents:
+        assert_copied(source_cluster, guarded_target, content)
+    copy.stop()
