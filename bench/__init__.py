@@ -10,7 +10,11 @@
     lab.py          two embedded clusters, their topics and their records
     programs.py     kmigrate and MirrorMaker 2 as processes, as their users start them
     watch.py        one copy watched from outside: end offsets and /proc
-    <case>.py       throughput, memory, first_record, idle, latency: one `measure` each
+    witness.py      what librdkafka finds on a broker
+    copying.py      one copy by one tool, and the warming up before those that count
+    turns.py        both tools copy the same topic in turns, compared round by round
+    <case>.py       one `measure` each: throughput, transactional, compacted, alignment, memory, first_record, idle,
+                    latency
     profiling.py    one pipeline under cProfile
 
 Rule: a figure is written by a run, never by hand, and stands beside the machine it was taken on.

@@ -14,19 +14,23 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from bench import first_record, idle, latency, memory, profiling, throughput
+from bench import alignment, compacted, first_record, idle, latency, memory, profiling, throughput, transactional
 from bench.lab import Lab
 from bench.report import RESULTS, CaseResult, case_table, goals_table, load, readme_part, replace_part, save
 from kmigrate.errors import KmigrateError
 
 CASES: dict[str, Callable[[Lab], CaseResult]] = {
     "throughput": throughput.measure,
+    "transactional": transactional.measure,
+    "compacted": compacted.measure,
+    "alignment": alignment.measure,
     "memory": memory.measure,
     "first-record": first_record.measure,
     "idle": idle.measure,
     "latency": latency.measure,
 }
 PROFILE = "profile"
+_PROFILES = f"{PROFILE}, alone or followed by one of {', '.join(profiling.LOADS)}"
 README = Path(__file__).parents[1] / "README.md"
 TRIALS = Path(__file__).parent / "work" / "results"
 INTERRUPTED = 130
@@ -45,8 +49,8 @@ def main(arguments: Sequence[str]) -> int:
             say(f"wrote the table of {README.name}")
             return 0
         with Lab(say=say, short=options.short, rounds=options.rounds) as lab:
-            if options.cases == [PROFILE]:
-                print(profiling.profile(lab))
+            if options.cases[:1] == [PROFILE]:
+                print(profiling.profile(lab, *options.cases[1:] or ["throughput"]))
             else:
                 _measure(lab, options.cases or list(CASES), folder)
     except (KmigrateError, ValueError) as error:
@@ -93,15 +97,17 @@ def _relative(folder: Path) -> str:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure speed against real brokers.")
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"{', '.join(CASES)}, or {PROFILE} alone")
-    parser.add_argument("--short", action="store_true", help="a trial of at most five minutes; kept apart from results")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"{', '.join(CASES)}; or {_PROFILES}")
+    parser.add_argument("--short", action="store_true", help="a trial of a few minutes; kept apart from results")
     parser.add_argument("--rounds", type=int, metavar="N", help="repeat each measurement so often")
     parser.add_argument("--readme", action="store_true", help="write the README's table from the results, and end")
     parser.add_argument("--results", type=Path, metavar="DIR", help="where results are written to and read from")
     options = parser.parse_args(arguments)
-    unknown = [case for case in options.cases if case not in CASES and case != PROFILE]
-    if unknown or (PROFILE in options.cases and len(options.cases) > 1):
-        parser.error(f"a case is one of {', '.join(CASES)}; or {PROFILE} alone")
+    if options.cases[:1] == [PROFILE]:
+        if len(options.cases) > 2 or not profiling.LOADS.keys() >= set(options.cases[1:]):
+            parser.error(_PROFILES)
+    elif not CASES.keys() >= set(options.cases):
+        parser.error(f"a case is one of {', '.join(CASES)}; or {_PROFILES}")
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds must be at least 1")
     return options

@@ -12,17 +12,18 @@ import shutil
 import struct
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import NamedTuple, Self
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from bench.proc import cpu_seconds
+from bench.witness import read_watermarks
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.demo.embedded import EmbeddedCluster
@@ -32,12 +33,16 @@ from kmigrate.errors import ConnectionLost, KmigrateError
 from kmigrate.kafka_types import Partition, Side, TopicName
 from kmigrate.kafka_types import TopicPartition as Place
 from kmigrate.wire import calls
+from kmigrate.wire.config_calls import Alteration, alter_topic_configs
 
 SOURCE_VERSION = "3.9.1"
 TARGET_VERSION = "4.3.1"
 HEAP = "1g"
 BATCH_BYTES = 16_384
-_PROPERTIES = {"log.segment.delete.delay.ms": "1000"}  # what a round has written makes room for the next one
+_PROPERTIES = {
+    "log.segment.delete.delay.ms": "1000",  # what a round has written makes room for the next one
+    "log.cleaner.backoff.ms": "1000",  # compaction is made before it is copied, and waited for
+}
 _SILENT: dict[str, str | int | float | bool] = {"log.connection.close": False, "log_level": 2}
 _FOREVER = {"retention.ms": "-1"}
 _PATIENCE_SECONDS = 60.0
@@ -58,13 +63,29 @@ class BrokerCpu(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """A topic on the source and what was written into it; `log_bytes` as it lies on disk, without indexes."""
+    """A topic on the source and what was written into it; `log_bytes` as it lies on disk, without indexes.
+
+    `records` are those that a reader of committed data sees; `offsets` the sum of the end offsets, which may be more.
+    """
 
     topic: str
     partitions: int
     records: int
+    offsets: int
     log_bytes: int
     batch_bytes: int
+
+    @property
+    def unseen_share(self) -> float:
+        """The share of the offsets that no record is seen at."""
+        return 1 - self.records / self.offsets
+
+    def seen_below(self, end_offsets: int) -> int:
+        """How many records a copy at the same offsets has, given the sum of its end offsets.
+
+        What is not seen counts as spread evenly; at the end of the topic the number is exact.
+        """
+        return self.records * min(end_offsets, self.offsets) // self.offsets
 
 
 class Lab:
@@ -135,10 +156,21 @@ class Lab:
 
     # ── topics ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def create_topic(self, side: Side, topic: str, partitions: int) -> None:
-        wanted = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=_FOREVER)
+    def create_topic(
+        self, side: Side, topic: str, partitions: int, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """A topic that keeps everything, with some settings of its own; returns when it has its leaders."""
+        wanted = NewTopic(topic, num_partitions=partitions, replication_factor=1, config={**_FOREVER, **settings})
         self._admins[side].create_topics([wanted])[topic].result(_PATIENCE_SECONDS)
         self.wait_until(lambda: len(self._error_free(side, topic, partitions)) == partitions, f"{topic} has no leaders")
+
+    def alter_topic(self, side: Side, topic: str, settings: Mapping[str, str]) -> None:
+        """Gives a topic other settings; those that are not named stay."""
+        name = TopicName(topic)
+        alterations = [Alteration(key, value) for key, value in settings.items()]
+        outcome = self._clients[side].controller(alter_topic_configs({name: alterations}))[name]
+        if outcome.error:
+            raise BenchError(f"{topic} of the {side} does not take {settings}: {outcome}")
 
     def list_topics(self, side: Side) -> set[str]:
         """All topics but those that begin with two underscores."""
@@ -168,17 +200,15 @@ class Lab:
         """The sum of the high watermarks; a topic that does not exist yet counts nothing."""
         return sum(self._error_free(side, topic, partitions).values())
 
+    def log_ends(self, side: Side, topic: str) -> tuple[int, int] | None:
+        """Log start and high watermark of a topic of one partition; None if it does not exist yet."""
+        starts, ends = (self._error_free(side, topic, 1, which) for which in (calls.EARLIEST, calls.LATEST))
+        return (sum(starts.values()), sum(ends.values())) if starts and ends else None
+
     def count_by_librdkafka(self, side: Side, topic: str, partitions: int) -> int:
-        """Log end minus log start of all partitions, as an independent client sees them."""
-        consumer = Consumer({"bootstrap.servers": self.bootstrap(side), "group.id": "bench-witness"})
-        try:
-            ends = [
-                consumer.get_watermark_offsets(TopicPartition(topic, index), timeout=_PATIENCE_SECONDS)
-                for index in range(partitions)
-            ]
-            return sum(high - low for low, high in ends)
-        finally:
-            consumer.close()
+        """High watermark minus log start of all partitions, as an independent client sees them."""
+        found = read_watermarks(self.bootstrap(side), topic, partitions)
+        return sum(high - low for low, high in found)
 
     # ── records ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -205,12 +235,17 @@ class Lab:
         finally:
             process.kill()
             process.wait()
+        return self.keep(topic, partitions, self.count_by_librdkafka(Side.SOURCE, topic, partitions))
+
+    def keep(self, topic: str, partitions: int, records: int) -> Load:
+        """Takes a topic that was written into the source as a load; it stays until loads are forgotten."""
         os.sync()
         logs = list(self.clusters[Side.SOURCE].data_dir(1).glob(f"{topic}-[0-9]*/*.log"))
         self.loads[topic] = Load(
             topic=topic,
             partitions=partitions,
-            records=self.count_by_librdkafka(Side.SOURCE, topic, partitions),
+            records=records,
+            offsets=self.end_offsets(Side.SOURCE, topic, partitions),
             log_bytes=sum(log.stat().st_size for log in logs),
             batch_bytes=median_batch_bytes(logs),
         )
@@ -225,9 +260,7 @@ class Lab:
                 producer.produce(topic, value=b"record %d" % number, partition=index)
         if producer.flush(_PATIENCE_SECONDS):
             raise BenchError(f"not all records of {topic} could be written")
-        load = Load(topic=topic, partitions=partitions, records=partitions * records_each, log_bytes=0, batch_bytes=0)
-        self.loads[topic] = load
-        return load
+        return self.keep(topic, partitions, partitions * records_each)
 
     def forget_loads(self) -> None:
         """Deletes what was written into both clusters."""
@@ -240,12 +273,12 @@ class Lab:
         host, port = self.bootstrap(side).split(":")
         return ClusterClient(side, [(host, int(port))], ConnectionSettings(client_id="bench"))
 
-    def _error_free(self, side: Side, topic: str, partitions: int) -> dict[Place, int]:
+    def _error_free(self, side: Side, topic: str, partitions: int, which: int = calls.LATEST) -> dict[Place, int]:
         places = [Place(TopicName(topic), Partition(index)) for index in range(partitions)]
         try:
-            found = self._clients[side].any(calls.list_offsets(places, calls.LATEST))
+            found = self._clients[side].any(calls.list_offsets(places, which))
         except ConnectionLost:  # the broker closes connections that were idle for long
-            found = self._clients[side].any(calls.list_offsets(places, calls.LATEST))
+            found = self._clients[side].any(calls.list_offsets(places, which))
         return {place: answer.offset for place, answer in found.items() if not answer.error}
 
     def wait_until(self, done: Callable[[], bool], what: str) -> None:

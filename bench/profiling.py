@@ -13,6 +13,7 @@ import pstats
 import time
 from collections.abc import Callable
 
+from bench import compacted, transactional
 from bench.lab import BenchError, Lab, Load
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.cluster.connection import RealNetwork
@@ -27,14 +28,24 @@ from kmigrate.wire.calls import ClusterMetadata
 PARTITIONS = 12
 RECORDS, SHORT_RECORDS = 1_000_000, 200_000
 BUFFER_BYTES = 16 << 20
+LOADS: dict[str, Callable[[Lab], Load]] = {
+    "throughput": lambda lab: lab.fill(
+        "profiled", partitions=PARTITIONS, records=SHORT_RECORDS if lab.short else RECORDS
+    ),
+    "transactional": lambda lab: transactional.fill(
+        lab, "profiled", transactional.SHORT_TRANSACTIONS if lab.short else transactional.TRANSACTIONS
+    ),
+    "compacted": lambda lab: compacted.fill(lab, "profiled", compacted.SHORT_KEYS if lab.short else compacted.KEYS),
+}
+"""What the records may be like: those of which case."""
 _EXPIRATION_MS = 86_400_000
 _LIMIT_SECONDS = 300.0
 _SHOWN_LINES = 30
 
 
-def profile(lab: Lab) -> str:
+def profile(lab: Lab, case: str) -> str:
     """Copies a topic several times in this process; returns the CPU a record and the top of the profile."""
-    load = lab.fill("profiled", partitions=PARTITIONS, records=SHORT_RECORDS if lab.short else RECORDS)
+    load = LOADS[case](lab)
     told = []
     for number in range(lab.rounds(3)):
         cpu, wall = _copy(lab, load, lambda turns: turns())
@@ -81,8 +92,8 @@ def _turn_until_copied(pipeline: Pipeline, order: PipelineOrder, load: Load) -> 
     grant = LeaseGrant(term=Term(1), deadline_seconds=float("inf"))
     positions: dict[TopicPartition, int] = {}
     deadline = time.monotonic() + _LIMIT_SECONDS
-    while sum(positions.values()) < load.records:
-        report = pipeline.turn(order, 1, False, grant)
+    while sum(positions.values()) < load.offsets:
+        report = pipeline.turn(order, 1, False, grant, {})
         if report is None:
             continue
         for progress in report.partitions:

@@ -47,6 +47,9 @@ class Program:
     very start to the very end, with every child that was waited for.
     """
 
+    same_offsets = True
+    """Whether the copy's records have the offsets of the source; else the copy is numbered anew, without gaps."""
+
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
         self.name = name
         self._log = log
@@ -124,6 +127,8 @@ class Program:
 class MirrorMaker(Program):
     """MirrorMaker 2: one Java process; asked for its RSS, since a scan of its page tables would cost it time."""
 
+    same_offsets = False
+
     def usage(self) -> Usage:
         rss = proc.rss_bytes([self.pid])
         return Usage(proc.cpu_seconds(self.pid), rss, rss)
@@ -158,6 +163,7 @@ spec:
   source: {{properties: {{bootstrap.servers: "{lab.bootstrap(Side.SOURCE)}"}}}}
   target: {{properties: {{bootstrap.servers: "{lab.bootstrap(Side.TARGET)}"}}}}
   topics: {{include: {json.dumps(list(topics))}}}
+  offsets: {{class: identical}}
 """
 
 
@@ -169,12 +175,13 @@ def kmigrate_command() -> list[str]:
     return [sys.executable, "-P", "-c", "from kmigrate.cli import main; main()"]
 
 
-def start_mirror_maker(lab: Lab, name: str, topic: str) -> MirrorMaker:
-    """MirrorMaker 2 with settings for throughput; the target topic must exist."""
+def start_mirror_maker(lab: Lab, name: str, topic: str, *, committed: bool = False) -> MirrorMaker:
+    """MirrorMaker 2 with settings for throughput; the target topic must exist. `committed`: it reads nothing else."""
     folder = lab.work / name
     folder.mkdir()
     settings = folder / "mm2.properties"
     pairs = mirror_maker_settings(lab, topic) | {"dst.group.id": name}  # a killed predecessor is nobody's fellow
+    pairs["src.consumer.isolation.level"] = "read_committed" if committed else "read_uncommitted"
     settings.write_text("".join(f"{key} = {value}\n" for key, value in pairs.items()))
     options = [f"-Xmx{MIRROR_MAKER_HEAP}", f"-Xms{MIRROR_MAKER_HEAP}", "-XX:+UseParallelGC"]
     options += ["-Djava.awt.headless=true", *_quiet(folder)]
@@ -210,6 +217,7 @@ def mirror_maker_settings(lab: Lab, topic: str) -> dict[str, str]:
         "tasks.max": str(MIRROR_MAKER_TASKS),
         **replication,
         "sync.topic.acls.enabled": "false",
+        "sync.topic.configs.enabled": "false",
         "offset.lag.max": "10000",
         "src.consumer.max.poll.records": "10000",
         "src.consumer.fetch.min.bytes": "1048576",

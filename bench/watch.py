@@ -78,8 +78,12 @@ def watch_copy(lab: Lab, program: Program, load: Load, *, limit_seconds: float) 
 
 
 def take_sample(lab: Lab, program: Program, load: Load) -> Sample:
-    """The end offsets first: CPU that is read a moment later never flatters the tool."""
-    records = lab.end_offsets(Side.TARGET, load.topic, load.partitions)
+    """The end offsets first: CPU that is read a moment later never flatters the tool.
+
+    A copy at the same offsets has offsets without a record, too; these do not count.
+    """
+    end_offsets = lab.end_offsets(Side.TARGET, load.topic, load.partitions)
+    records = load.seen_below(end_offsets) if program.same_offsets else end_offsets
     usage = program.usage()
     brokers = lab.broker_cpu()
     return Sample(time.monotonic() - program.started, records, *usage, *brokers)
