@@ -184,6 +184,7 @@ class Copier:
         self._backlog_end = -1
         self._backlog_markers = 0
         self._trim_at = 0.0
+        self._filled_to = 0
         self._split_below = -1
         self._most_records = _ANY_NUMBER
         self._draining = False
@@ -295,6 +296,7 @@ class Copier:
             aligning=self._alignment is not None,
         )
         self.source_start, self.target_start = standing.source_start, standing.target_start
+        self._filled_to = max(self._filled_to, standing.tail.filler_end or 0)
         self.changed = True
         self.reason = ""
         match decision:
@@ -798,7 +800,7 @@ class Copier:
     @property
     def wanted_start(self) -> Offset:
         """Where the target's log should start: where the source's does, as far as that is copied."""
-        return Offset(max(0, min(self.source_start, self.position) + self.course.shift))
+        return Offset(max(self._filled_to, min(self.source_start, self.position) + self.course.shift))
 
     def wants_trim(self, now: float) -> bool:
         """Whether the target's log start is to be moved now."""

@@ -255,7 +255,8 @@ def compare_records(
     compared = excused = 0
     differs: Offset | None = None
     marked: list[Offset] = []
-    for offset in offsets:
+    copied_from = writers.filler[0] if writers.filler else 0  # a source's crash can show again what it had deleted
+    for offset in range(max(offsets.start, copied_from), offsets.stop):
         at_source, at_target = source[offset], target[offset]
         if at_source in UNSEEN and at_target in UNSEEN:
             continue

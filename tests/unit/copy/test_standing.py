@@ -582,3 +582,12 @@ def test_what_cannot_be_read_is_neither_equal_nor_different() -> None:
 def test_a_difference_before_what_cannot_be_read_is_told() -> None:
     source = look(stored(0, 3, b"x"), unreadable(b"?", 9), SOURCE[2])
     assert held(source, look(*TARGET)).differs_at == 0
+
+
+def test_filler_is_not_held_against_what_a_source_shows_again() -> None:
+    """A crash of an unreplicated source can bring back what it had deleted below its log start."""
+    writers = writers_of(TARGET)
+    writers.filler = Offset(3), BatchSequence(3)
+    tail = compare_records(look(*SOURCE), look(stored(0, 3, b"filler"), *TARGET[1:]), range(6), Offset(6), writers)
+    assert isinstance(tail, Tail)
+    assert (tail.compared, tail.differs_at) == (3, None)
