@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -117,7 +116,8 @@ def test_with_both_clusters_down_it_waits_with_a_reason_and_goes_on(
     cell: Cell, fragile: Fragile, migration: Callable[..., Migration]
 ) -> None:
     source, target, _ = fragile
-    kind, waits = cell.pick(list(itertools.product(KINDS, [False, True])))
+    waits = cell.pick([False, True])
+    kind = PLAIN  # a killed source without replicas forgets that records were deleted: then it is no longer what it was
     traffic = make_traffic(kind, source, target, partitions=PARTITIONS)
     copy = migration(source, target, traffic.topics, name=traffic.name)
     with traffic.load() as load:
