@@ -22,6 +22,10 @@ class AbortedTransactions:
         self._to_come = sorted(((first, producer_id) for producer_id, first in aborted), reverse=True)
         self._aborting: set[int] = set()
 
+    def __bool__(self) -> bool:
+        """Whether anything was aborted, or may still be, in what was not shown yet."""
+        return bool(self._to_come or self._aborting)
+
     def covers(self, header: Header) -> bool:
         """Whether the records of this batch were aborted; a control batch ends its producer's transaction."""
         last = header.base_offset + header.last_offset_delta

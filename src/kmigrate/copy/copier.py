@@ -38,9 +38,11 @@ from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.kafka_types import UNKNOWN_EPOCH, LeaderEpoch, Offset, ProducerId, TopicPartition
 from kmigrate.records.batch import (
     CODEC_MASK,
+    CONTROL,
     CRC_START,
     HEADER,
     HEADER_BYTES,
+    LOG_APPEND_TIME,
     MAGIC_OFFSET,
     SEQUENCES,
     Header,
@@ -356,9 +358,9 @@ class Copier:
     def fetch_wish(self) -> tuple[int, int] | None:
         """(offset, last fetched epoch), or None while nothing should be fetched.
 
-        What is kept is written first: a partition with many gaps takes memory once, not with every answer.
+        Where much is kept already, that is written first.
         """
-        if self.phase is not Phase.COPYING or self._draining or self.backlog.kept:
+        if self.phase is not Phase.COPYING or self._draining or self.backlog.is_full:
             return None
         return self.fetch_offset, self._walked_epoch
 
@@ -409,6 +411,7 @@ class Copier:
         wanted, sequence, producer_id = self.fetch_offset, self._sequence, self._producer_id
         pending, backlog, split_below = self.pending, self.backlog, self._split_below
         shift, entries = self.course.shift, self.course.made
+        special_bits = SPECIAL_BITS if aborted else LOG_APPEND_TIME  # where nothing was aborted, all is committed
         while at + HEADER_BYTES <= end:
             base, length, epoch, magic, crc, attributes, delta, _, newest_ms, _, _, _, count = HEADER.unpack_from(
                 buffer, at
@@ -421,11 +424,10 @@ class Copier:
                 or base != wanted
                 or count != delta + 1
                 or count <= 0
-                or attributes & SPECIAL_BITS
+                or attributes & special_bits
                 or length < 49
                 or size > end - at
                 or wanted < split_below
-                or backlog.kept
                 or crc32c(buffer[at + CRC_START : at + size]) != crc
             ):
                 self.fetch_offset, self._sequence = wanted, sequence
@@ -436,24 +438,29 @@ class Copier:
                 if at < 0:
                     return
                 continue
-            stamp(buffer, at, size, producer_id, PRODUCER_EPOCH, sequence, attributes & CODEC_MASK)
+            if attributes & CONTROL:
+                self.fetch_offset, self._sequence = wanted, sequence
+                self._skip(base + count, epoch, shown=True)
+                wanted, shift, entries = base + count, self.course.shift, self.course.made
+                self._walked_epoch = epoch
+                at += size
+                continue
+            lent = not backlog.kept
+            if lent:
+                view = buffer[at : at + size]
+            elif backlog.has_room(size):
+                view = memoryview(bytearray(buffer[at : at + size]))
+            else:
+                break
+            stamp(view, 0, size, producer_id, PRODUCER_EPOCH, sequence, attributes & CODEC_MASK)
             wanted = base + count
-            pending.append(
-                Batch(
-                    base,
-                    wanted,
-                    base + shift,
-                    sequence,
-                    count,
-                    size,
-                    newest_ms,
-                    epoch,
-                    buffer[at : at + size],
-                    True,
-                    AS_IS,
-                    entries,
-                )
+            batch = Batch(
+                base, wanted, base + shift, sequence, count, size, newest_ms, epoch, view, lent, AS_IS, entries
             )
+            if lent:
+                pending.append(batch)
+            else:
+                backlog.keep(batch)
             sequence = (sequence + count) & 0x7FFFFFFF
             self._walked_epoch = epoch
             at += size
@@ -720,7 +727,7 @@ class Copier:
             if self.position >= self._mark >= 0:
                 self.in_sync = True
             if not self._draining:
-                return not self.pending or isinstance(self.pending[0], Batch)
+                return not self.pending or isinstance(self.pending[0], Batch) or bool(self.in_flight)
             self._draining = bool(self.pending) or self.is_busy
         elif self.phase is Phase.DOUBT:
             self.floor = max(self.floor, batch.target + batch.records)

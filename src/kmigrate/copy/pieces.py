@@ -51,11 +51,16 @@ class Gap(NamedTuple):
     entries: int
 
 
+_SHARES = 64
+
+
 class Room:
     """Memory for kept bytes, shared by the copiers of one pipeline."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.left_bytes = limit_bytes
+        self.share_bytes = limit_bytes // _SHARES
+        """While one partition keeps no more than this, and so much is left, more of it is read."""
 
 
 class Backlog:
@@ -65,6 +70,7 @@ class Backlog:
         self.pieces: deque[Batch | Gap] = deque()
         self.kept = 0
         """Gaps and kept batches among the pieces."""
+        self._kept_bytes = 0
         self._room = room
 
     @property
@@ -77,12 +83,19 @@ class Backlog:
         return not self.kept or self._room.left_bytes >= size
 
     @property
+    def is_full(self) -> bool:
+        """Whether what is kept should be written before more is read."""
+        share = self._room.share_bytes
+        return self.kept > 0 and (self._kept_bytes > share or self._room.left_bytes < share)
+
+    @property
     def left_bytes(self) -> int:
         return self._room.left_bytes
 
     def keep(self, batch: Batch) -> None:
         self.pieces.append(batch)
         self.kept += 1
+        self._kept_bytes += batch.size
         self._room.left_bytes -= batch.size
 
     def skip(self, gap: Gap) -> None:
@@ -100,6 +113,7 @@ class Backlog:
             raise TypeError("a gap comes first")
         if not batch.lent:
             self.kept -= 1
+            self._kept_bytes -= batch.size
             self._room.left_bytes += batch.size
         return batch
 
@@ -121,6 +135,6 @@ class Backlog:
         self.kept += 1
 
     def clear(self) -> None:
-        self._room.left_bytes += sum(piece.size for piece in self.pieces if isinstance(piece, Batch) and not piece.lent)
+        self._room.left_bytes += self._kept_bytes
         self.pieces.clear()
-        self.kept = 0
+        self.kept = self._kept_bytes = 0

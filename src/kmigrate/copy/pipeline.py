@@ -45,6 +45,8 @@ PATIENCE_SECONDS = 0.1
 """How long unsent batches may hold the buffer while nothing can be sent."""
 CAREFUL_SECONDS = 60.0
 """How long after a quota was exceeded one request at a time is sent: what lies behind another is read ever later."""
+SAVED_SECONDS = 0.002
+"""How often a pipeline looks for what the owner has saved, while records wait for it: nothing else wakes it up."""
 REPORT_SECONDS = 0.2
 PATROL_SECONDS = 1.0
 PATROL_PARTITIONS = 100
@@ -96,6 +98,7 @@ class Pipeline:
         self._lending: dict[Copier, None] = {}
         self._gapped: dict[Copier, None] = {}
         self._aligning: dict[Copier, None] = {}
+        self._unsaved: dict[Copier, None] = {}
         self._doubting: dict[Copier, float] = {}
         self._changed: dict[Copier, None] = {}
         self._entries_told: dict[Copier, int] = {}
@@ -105,11 +108,16 @@ class Pipeline:
             self._lending,
             self._gapped,
             self._aligning,
+            self._unsaved,
             self._entries_told,
             self._doubting,
             self._changed,
         )
         self._behind: set[Copier] = set()
+        self._sated: set[Copier] = set()
+        self._sent_number = 0
+        self._answered_number = 0
+        self._markers_after: int | None = None
         self._released: list[TopicPartition] = []
         self._leaving: dict[Copier, None] = {}
         self._patrol: deque[Copier] = deque()
@@ -151,7 +159,7 @@ class Pipeline:
             self._ask_standings()
             self._walk_patrol()
             until = self._network.steady_seconds() + BUSY_SECONDS
-            while self._send_and_wait() and self._network.steady_seconds() < until:
+            while self._send_and_wait() and not self._unsaved and self._network.steady_seconds() < until:
                 pass  # answers come as fast as they are read: adopting and reporting have a moment
         except ClusterError as error:
             self._on_failure(error)
@@ -221,6 +229,7 @@ class Pipeline:
         for known in self._filed:
             known.pop(copier, None)
         self._behind.discard(copier)
+        self._sated.discard(copier)
         if copier.is_busy:
             self._leaving[copier] = None
         else:
@@ -271,6 +280,7 @@ class Pipeline:
             self._doubt_all(self._copiers.values(), reason)
             return
         self._sent.clear()
+        self._answered_number = self._sent_number
         self._markers.lost()
         self._trims.lost()
         for copier in self._copiers.values():
@@ -291,6 +301,7 @@ class Pipeline:
             (self._lending, copier.backlog.borrows),
             (self._gapped, copier.has_gap),
             (self._aligning, copier.phase is Phase.ALIGNING),
+            (self._unsaved, copier.course.saved < copier.course.made),
         ):
             if holds:
                 known[copier] = None
@@ -404,16 +415,18 @@ class Pipeline:
                 batches.setdefault(topic, []).append((index, batch.view))
                 sent[place] = copier, batch
                 size += batch.size
-                if copier.backlog.kept or not batch.lent:
-                    self._note(copier)
-                elif not copier.pending:
+                if not copier.has_batch:
                     del self._loaded[copier]
+                if not copier.backlog.borrows:
                     self._lending.pop(copier, None)
+                    if copier in self._sated:
+                        self._touched[copier] = None
             if not sent:
                 return
             link = self._links.get(Side.TARGET, Purpose.DATA)
             correlation_id = link.next_correlation_id()
             self._sent.append(_Sent(correlation_id, sent, now))
+            self._sent_number += 1
             link.send(
                 produce.serialize_produce(
                     correlation_id=correlation_id,
@@ -433,6 +446,7 @@ class Pipeline:
         except ValueError as error:
             raise self._links.garbled(Side.TARGET, str(error)) from error
         sent = self._sent.popleft()
+        self._answered_number += 1
         if correlation_id != sent.correlation_id or answers.keys() != sent.batches.keys():
             self._sent.appendleft(sent)
             raise self._links.garbled(Side.TARGET, "a Produce answer is not that of the request")
@@ -485,15 +499,23 @@ class Pipeline:
         """Asks for the markers of every gap that comes next, unless such a request is under way."""
         if not self._gapped or self._markers.sent_at is not None or not self._links.is_reachable(Side.TARGET):
             return
+        if self._markers_after is None:
+            self._markers_after = self._sent_number + 6
+        if (self._sent or self._loaded) and self._answered_number < self._markers_after:
+            return
         now = self._network.steady_seconds()
         if now >= self._grant.deadline_seconds:
             self._hindrance = WAITING_FOR_LEASE
             return
+        self._markers_after = None
         gapped = list(self._gapped)
         link = self._links.get(Side.TARGET, Purpose.MARKERS)
         self._markers.send(link, gapped, self._grant.term, now)
         for copier in gapped:
-            self._note(copier)
+            if copier.filling is not None:
+                del self._gapped[copier]
+            else:
+                self._note(copier)
 
     def _read_markers(self) -> None:
         for copier in self._markers.receive(self._links.get(Side.TARGET, Purpose.MARKERS)):
@@ -534,12 +556,17 @@ class Pipeline:
             index = copier.partition.partition
             if wish is None:
                 self._session.forget(topic, index)
+                if copier.phase is Phase.COPYING:
+                    self._sated.add(copier)
                 continue
+            self._sated.discard(copier)
             self._fetched_as[topic, index] = copier
             epoch = copier.order.source_epoch
             self._session.wish(topic, fetch.Wish(index, epoch, wish[0], wish[1], self._share_bytes))
         self._touched.clear()
         if self._session.empty:
+            return
+        if len(self._sated) * 2 > len(self._behind) and (self._sent or self._markers.sent_at is not None):
             return
         link = self._fetch_link()
         request = self._session.request()
@@ -650,6 +677,8 @@ class Pipeline:
             wait = min(wait, self._meter.delay_seconds(now))
         elif self._lending:
             wait = min(wait, PATIENCE_SECONDS)
+        if self._unsaved:
+            wait = min(wait, SAVED_SECONDS)
         wait = min([wait, *(at - now for at in self._doubting.values() if at > now)])
         wait = min(wait, self._links.next_change(now))
         return max(wait, 0.0)

@@ -6,6 +6,7 @@ builds its messages from Kafka's own schemas (clients/src/main/resources/common/
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -14,8 +15,11 @@ from kafka.errors import for_code
 from kafka.protocol.metadata.api_versions import ApiVersionsRequest, ApiVersionsResponse
 
 from kmigrate.wire.error_codes import ErrorCode
+from kmigrate.wire.varints import skip_tags
 
 T = TypeVar("T")
+_REQUEST_HEADER = struct.Struct(">ihhih")
+"""Size of what follows, api key, version, correlation id, length of the client id."""
 _NAMES = {code.value: code.name for code in ErrorCode}
 
 VersionRanges = Mapping[int, tuple[int, int]]
@@ -58,6 +62,40 @@ class Call(Generic[T]):
     def decode(self, version: int, answer: memoryview | bytes) -> T:
         """The value of an answer that begins with its correlation id (the frame's length already removed)."""
         return self.parse(self.response.decode(memoryview(bytes(answer)), version=version, header=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandCall(Call[T]):
+    """A request that is made so often that it is laid out and read by hand, in its one version.
+
+    `lay_out` gives the request's body, `read` the value of an answer's body; `is_flexible` says that both headers end
+    with tagged fields (KIP-482). `build` and `parse` do the same by the library: what both must agree on.
+    """
+
+    is_flexible: bool
+    lay_out: Callable[[], bytes]
+    read: Callable[[memoryview], T]
+
+    def encode(self, version: int, correlation_id: int, client_id: str) -> bytes:
+        """The framed request."""
+        name, body = client_id.encode(), self.lay_out()
+        tags = b"\0" if self.is_flexible else b""
+        size = _REQUEST_HEADER.size - 4 + len(name) + len(tags) + len(body)
+        return _REQUEST_HEADER.pack(size, self.api_key, version, correlation_id, len(name)) + name + tags + body
+
+    def decode(self, version: int, answer: memoryview | bytes) -> T:
+        """The value of an answer that begins with its correlation id; raises ValueError if it is cut or too long."""
+        view = memoryview(answer)
+        try:
+            return self.read(view[skip_tags(view, 4) :] if self.is_flexible else view[4:])
+        except (struct.error, IndexError) as error:
+            raise ValueError(f"it ends early: {error}") from error
+
+
+def check_end(body: memoryview, end: int) -> None:
+    """Raises ValueError unless an answer ends where it should."""
+    if end != len(body):
+        raise ValueError(f"it is {len(body)} bytes long, {end} of which were expected")
 
 
 def api_versions() -> Call[tuple[int, VersionRanges]]:

@@ -5,6 +5,7 @@ Sources: Kafka's message schemas (clients/src/main/resources/common/message) for
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -40,12 +41,17 @@ from kmigrate.kafka_types import (
     TopicName,
     TopicPartition,
 )
-from kmigrate.wire.call import Call
+from kmigrate.wire.call import Call, HandCall, check_end
 
 LATEST = -1
 EARLIEST = -2
 READ_UNCOMMITTED = 0
 READ_COMMITTED = 1
+
+_EPOCHS_HEAD = struct.Struct(">ii")
+"""Replica id, or how long to wait because of a quota; number of topics."""
+_EPOCH_ASKED = struct.Struct(">iii")
+_EPOCH_END = struct.Struct(">hiiq")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,7 +271,7 @@ def offset_for_leader_epoch(
             for part in topic.partitions
         }
 
-    return Call(
+    return HandCall(
         what="OffsetForLeaderEpoch",
         request=OffsetForLeaderEpochRequest,
         response=OffsetForLeaderEpochResponse,
@@ -273,7 +279,39 @@ def offset_for_leader_epoch(
         newest=3,
         build=build,
         parse=parse,
+        is_flexible=False,
+        lay_out=lambda: _lay_out_epochs(asked, wanted),
+        read=_read_epoch_ends,
     )
+
+
+def _lay_out_epochs(
+    asked: Sequence[tuple[TopicName, list[Partition]]], wanted: Mapping[TopicPartition, LeaderEpoch]
+) -> bytes:
+    body = _EPOCHS_HEAD.pack(-1, len(asked))
+    for name, indexes in asked:
+        encoded = name.encode()
+        body += len(encoded).to_bytes(2, "big") + encoded + len(indexes).to_bytes(4, "big")
+        for index in indexes:
+            epoch = wanted[TopicPartition(name, index)]
+            body += _EPOCH_ASKED.pack(index, epoch, epoch)
+    return body
+
+
+def _read_epoch_ends(body: memoryview) -> Mapping[TopicPartition, EpochEnd]:
+    ends: dict[TopicPartition, EpochEnd] = {}
+    _throttle_ms, topics = _EPOCHS_HEAD.unpack_from(body, 0)
+    at = _EPOCHS_HEAD.size
+    for _ in range(topics):
+        size = int.from_bytes(body[at : at + 2], "big")
+        name, at = TopicName(str(body[at + 2 : at + 2 + size], "utf-8")), at + 2 + size
+        partitions, at = int.from_bytes(body[at : at + 4], "big"), at + 4
+        for _ in range(partitions):
+            error, index, epoch, end = _EPOCH_END.unpack_from(body, at)
+            at += _EPOCH_END.size
+            ends[TopicPartition(name, Partition(index))] = EpochEnd(error, LeaderEpoch(epoch), Offset(end))
+    check_end(body, at)
+    return ends
 
 
 def describe_producers(wanted: Iterable[TopicPartition]) -> Call[Mapping[TopicPartition, Producers]]:

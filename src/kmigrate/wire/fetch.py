@@ -10,6 +10,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from kmigrate.wire.varints import read_uvarint, skip_tags, uvarint
+
 API_KEY = 1
 BY_NAME = 12
 BY_ID = 13
@@ -86,17 +88,17 @@ def serialize_fetch(
     out = bytearray(4)
     out += _HEADER.pack(API_KEY, version, correlation_id, len(client_id)) + client_id + b"\0"
     out += _BODY.pack(-1, max_wait_ms, 1, max_bytes, isolation_level, session_id, session_epoch)
-    out += _uvarint(len(wishes) + 1)
+    out += uvarint(len(wishes) + 1)
     for topic, partitions in wishes.items():
-        out += _topic(version, topic) + _uvarint(len(partitions) + 1)
+        out += _topic(version, topic) + uvarint(len(partitions) + 1)
         for wish in partitions:
             out += _WISH.pack(
                 wish.partition, wish.leader_epoch, wish.offset, wish.last_fetched_epoch, -1, wish.max_bytes, 0
             )
         out += b"\0"
-    out += _uvarint(len(forgotten) + 1)
+    out += uvarint(len(forgotten) + 1)
     for topic, indexes in forgotten.items():
-        out += _topic(version, topic) + _uvarint(len(indexes) + 1)
+        out += _topic(version, topic) + uvarint(len(indexes) + 1)
         out += b"".join(index.to_bytes(4, "big") for index in indexes) + b"\0"
     out += b"\x01\0"  # no rack, no tags
     out[0:4] = (len(out) - 4).to_bytes(4, "big")
@@ -113,38 +115,38 @@ def parse_fetch(answer: memoryview, version: int) -> FetchAnswer:
 
 def _parse(answer: memoryview, version: int) -> FetchAnswer:
     (correlation_id,) = struct.unpack_from(">i", answer, 0)
-    at = _skip_tags(answer, 4)
+    at = skip_tags(answer, 4)
     throttle_ms, error, session_id = struct.unpack_from(">ihi", answer, at)
-    count, at = _read_uvarint(answer, at + 10)
+    count, at = read_uvarint(answer, at + 10)
     partitions: list[FetchedPartition] = []
     for _ in range(count - 1):
         size, at = (16, at) if version >= BY_ID else _length(answer, at)
         topic = bytes(answer[at : at + size])
-        parts, at = _read_uvarint(answer, at + size)
+        parts, at = read_uvarint(answer, at + size)
         for _ in range(parts - 1):
             partition, at = _parse_partition(answer, at, topic)
             partitions.append(partition)
-        at = _skip_tags(answer, at)
+        at = skip_tags(answer, at)
     return FetchAnswer(correlation_id, throttle_ms, error, session_id, partitions)
 
 
 def _parse_partition(answer: memoryview, at: int, topic: bytes) -> tuple[FetchedPartition, int]:
     index, error, high_watermark, last_stable, log_start = _PARTITION.unpack_from(answer, at)
-    count, at = _read_uvarint(answer, at + _PARTITION.size)
+    count, at = read_uvarint(answer, at + _PARTITION.size)
     aborted = []
     for _ in range(count - 1):
         aborted.append(_ABORTED.unpack_from(answer, at))
-        at = _skip_tags(answer, at + _ABORTED.size)
-    size, at = _read_uvarint(answer, at + 4)  # past the preferred read replica
+        at = skip_tags(answer, at + _ABORTED.size)
+    size, at = read_uvarint(answer, at + 4)  # past the preferred read replica
     start = at
     end = at = start + max(0, size - 1)
     if end > len(answer):
         raise ValueError("the records of a partition reach beyond the answer")
     diverging = None
-    tags, at = _read_uvarint(answer, at)
+    tags, at = read_uvarint(answer, at)
     for _ in range(tags):
-        tag, at = _read_uvarint(answer, at)
-        length, at = _read_uvarint(answer, at)
+        tag, at = read_uvarint(answer, at)
+        length, at = read_uvarint(answer, at)
         if tag == 0:
             diverging = _EPOCH_END.unpack_from(answer, at)
         at += length
@@ -155,43 +157,9 @@ def _parse_partition(answer: memoryview, at: int, topic: bytes) -> tuple[Fetched
 
 
 def _topic(version: int, topic: bytes) -> bytes:
-    return topic if version >= BY_ID else _uvarint(len(topic) + 1) + topic
-
-
-def _uvarint(number: int) -> bytes:
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _read_uvarint(buffer: memoryview, at: int) -> tuple[int, int]:
-    byte = buffer[at]
-    if byte < 0x80:
-        return byte, at + 1
-    number, shift = byte & 0x7F, 7
-    while True:
-        at += 1
-        byte = buffer[at]
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at + 1
-        shift += 7
-        if shift > 28:
-            raise ValueError("a length of more than five bytes")
+    return topic if version >= BY_ID else uvarint(len(topic) + 1) + topic
 
 
 def _length(buffer: memoryview, at: int) -> tuple[int, int]:
-    number, at = _read_uvarint(buffer, at)
+    number, at = read_uvarint(buffer, at)
     return number - 1, at
-
-
-def _skip_tags(buffer: memoryview, at: int) -> int:
-    tags, at = _read_uvarint(buffer, at)
-    for _ in range(tags):
-        _tag, at = _read_uvarint(buffer, at)
-        length, at = _read_uvarint(buffer, at)
-        at += length
-    return at

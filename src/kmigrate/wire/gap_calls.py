@@ -8,15 +8,22 @@ Sources: WriteTxnMarkersRequest.json, DeleteRecordsRequest.json; KafkaApis.handl
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from kafka.protocol.admin.topics import DeleteRecordsRequest, DeleteRecordsResponse
 from kafka.protocol.producer.transaction import WriteTxnMarkersRequest, WriteTxnMarkersResponse
 
-from kmigrate.kafka_types import Offset, ProducerId, TopicPartition
-from kmigrate.wire.call import Call
+from kmigrate.kafka_types import Offset, Partition, ProducerId, TopicName, TopicPartition
+from kmigrate.wire.call import Call, HandCall, check_end
 from kmigrate.wire.calls import by_topic
+from kmigrate.wire.varints import read_uvarint, skip_tags, uvarint
+
+_MARKER_HEAD = struct.Struct(">qh?")
+"""Producer id, producer epoch, whether it commits."""
+_MARKER_ANSWER = struct.Struct(">ih")
+"""Partition, error."""
 
 
 class LogStart(NamedTuple):
@@ -64,7 +71,7 @@ def write_markers(
             ]
         )
 
-    return Call(
+    return HandCall(
         what="WriteTxnMarkers",
         request=WriteTxnMarkersRequest,
         response=WriteTxnMarkersResponse,
@@ -72,7 +79,48 @@ def write_markers(
         newest=1,
         build=build,
         parse=_parse_markers,
+        is_flexible=True,
+        lay_out=lambda: _lay_out_markers(wanted, producer_id),
+        read=_read_markers,
     )
+
+
+def _lay_out_markers(wanted: Mapping[TopicPartition, Markers], producer_id: ProducerId) -> bytes:
+    """One marker's partitions are the same in many markers that follow each other: they are laid out once."""
+    head = _MARKER_HEAD.pack(producer_id, 0, True)
+    laid_out: list[bytes] = []
+    before: tuple[list[TopicPartition], bytes] = ([], b"")
+    for coordinator_epoch, wanting in _rounds(wanted):
+        if wanting != before[0]:
+            topics = by_topic(wanting)
+            body = uvarint(len(topics) + 1)
+            for name, indexes in topics:
+                encoded = name.encode()
+                body += uvarint(len(encoded) + 1) + encoded + uvarint(len(indexes) + 1)
+                body += struct.pack(f">{len(indexes)}i", *indexes) + b"\0"
+            before = wanting, body
+        laid_out.append(head + before[1] + coordinator_epoch.to_bytes(4, "big", signed=True) + b"\0")
+    return uvarint(len(laid_out) + 1) + b"".join(laid_out) + b"\0"
+
+
+def _read_markers(body: memoryview) -> Mapping[TopicPartition, int]:
+    errors: dict[TopicPartition, int] = {}
+    markers, at = read_uvarint(body, 0)
+    for _ in range(markers - 1):
+        topics, at = read_uvarint(body, at + 8)  # past the producer id
+        for _ in range(topics - 1):
+            size, at = read_uvarint(body, at)
+            name, at = TopicName(str(body[at : at + size - 1], "utf-8")), at + size - 1
+            partitions, at = read_uvarint(body, at)
+            for _ in range(partitions - 1):
+                index, error = _MARKER_ANSWER.unpack_from(body, at)
+                at = skip_tags(body, at + _MARKER_ANSWER.size)
+                partition = TopicPartition(name, Partition(index))
+                errors[partition] = errors.get(partition) or error
+            at = skip_tags(body, at)
+        at = skip_tags(body, at)
+    check_end(body, skip_tags(body, at))
+    return errors
 
 
 def _rounds(wanted: Mapping[TopicPartition, Markers]) -> Iterator[tuple[int, list[TopicPartition]]]:

@@ -128,10 +128,29 @@ def test_the_buffer_is_free_while_a_gap_is_filled() -> None:
     copier = copying()
     fetch_with(copier, control(0), batch(1), aborted=())
     assert not copier.backlog.borrows
-    assert copier.fetch_wish() is None, "what is kept is written first"
+    assert copier.fetch_wish() == (3, 2), "a little is kept, and more is read meanwhile"
+    fetch_with(copier, batch(3), control(5), aborted=())
+    assert shape(copier) == [("gap", 0, 1), ("kept", 1, 3), ("kept", 3, 5), ("gap", 5, 6)]
+    fill(copier)
+    for _ in range(2):
+        (sent,) = send_all(copier)
+        good(copier, sent)
+    fill(copier)
+    assert (copier.position, copier.fetch_wish()) == (6, (6, 2))
+
+
+def test_where_much_is_kept_it_is_written_before_more_is_read() -> None:
+    size = len(batch(0))
+    copier = Copier(ORDER, OURS, GUARDED_MS, Room(64 * size))
+    copier.wants_standing()
+    copier.on_standing(standing(0))
+    fetch_with(copier, control(0), batch(1), aborted=())
+    assert copier.fetch_wish() == (3, 2), "one share is kept"
+    fetch_with(copier, batch(3), aborted=())
+    assert copier.fetch_wish() is None
     fill(copier)
     send_all(copier)
-    assert copier.fetch_wish() == (3, 2)
+    assert copier.fetch_wish() == (5, 2), "one share is left"
 
 
 def test_kept_bytes_have_a_limit_and_give_it_back() -> None:
