@@ -300,7 +300,7 @@ class Driver:
         """Moves the target's log start, if that is due."""
         copier, world = self.copier, self.world
         if copier.wants_trim(world.now) and self.target_broker == world.target_broker:
-            world.target.delete_records(copier.wanted_start)
+            world.target.delete_records(copier.take_trim())
             copier.on_trimmed(LogStart(0, Offset(world.target.log_start)), world.now)
 
     def progress(self) -> PartitionProgress:

@@ -20,37 +20,24 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from kmigrate.copy.aborted import AbortedTransactions
-from kmigrate.copy.alignment import PRODUCER_EPOCH, Alignment
+from kmigrate.copy.alignment import Alignment
 from kmigrate.copy.course import Course
+from kmigrate.copy.frontier import Frontier, Refusal
 from kmigrate.copy.identity import filler_producer_id
-from kmigrate.copy.judge import SPECIAL_BITS, Treatment, Verdict, judge
+from kmigrate.copy.judge import Treatment
 from kmigrate.copy.orders import PartitionOrder, Remembered, Saved
 from kmigrate.copy.pieces import Backlog, Batch, Gap, Room
 from kmigrate.copy.progress import PartitionProgress
-from kmigrate.copy.recast import Stretch, convert_messages, recast_batch
 from kmigrate.copy.standing import Align, GoOn, Quiet, Standing, Trim, decide_standing
 from kmigrate.copy.states import PartitionState, Stop, StopKind
-from kmigrate.kafka_types import UNKNOWN_EPOCH, LeaderEpoch, Offset, ProducerId, TopicPartition
+from kmigrate.kafka_types import UNKNOWN_EPOCH, Offset, ProducerId, TopicPartition
 from kmigrate.records.batch import (
-    CODEC_MASK,
-    CONTROL,
-    CRC_START,
-    HEADER,
-    HEADER_BYTES,
-    LOG_APPEND_TIME,
     MAGIC_OFFSET,
-    SEQUENCES,
-    Header,
-    crc32c,
-    parse_header,
-    stamp,
 )
-from kmigrate.records.compression import InflatesTooFarError
 from kmigrate.wire.call import error_name
 from kmigrate.wire.error_codes import ErrorCode
 from kmigrate.wire.fetch import FetchedPartition
@@ -146,7 +133,6 @@ class Copier:
         self.phase = Phase.DOUBT
         self.stop: Stop | None = None
         self.reason = "starting"
-        self.fetch_offset = -1
         self.position = -1
         self.floor: int = order.remembered.appended if order.remembered else 0
         self.source_start = -1
@@ -156,6 +142,7 @@ class Copier:
         self.course = Course(order.offset_class, order.runs)
         self.backlog = Backlog(room)
         self.pending = self.backlog.pieces
+        self.frontier = Frontier(self.course, self.backlog, producer_id)
         self.in_flight: deque[Batch] = deque()
         self.filling: Filling | None = None
         """Markers under way."""
@@ -173,10 +160,8 @@ class Copier:
         self._producer_id = producer_id
         self._guarded_ms = guarded_ms
         self._guarded_until_ms = 0
-        self._sequence = 0
-        self._at_edge = False
-        """Whether a batch of the source is known to end at the fetch offset."""
-        self._walked_epoch = UNKNOWN_EPOCH
+        self._landed = -1
+        """Where on the target the last batch of ours begins that is known to lie there; -1: not known."""
         self._acked_epoch = UNKNOWN_EPOCH
         self._began = False
         self._late = self._late_markers = not order.fresh
@@ -187,13 +172,10 @@ class Copier:
         self._backlog_markers = 0
         self._trim_at = 0.0
         self._filled_to = 0
-        self._split_below = -1
-        self._most_records = _ANY_NUMBER
         self._draining = False
         self._refused = 0
         self._passed = Offset(0)
         self._suspect = -1
-        self._seen_places: tuple[int, ...] = ()
         self._mark = -1
         self._mark_ms = 0
         self._ids: Remembered | None = order.remembered
@@ -212,7 +194,7 @@ class Copier:
             self.phase = Phase.COPYING
             self.on_doubt("resumed by the operator")
         if new_class:
-            self.course = Course(order.offset_class, order.runs)
+            self.course = self.frontier.course = Course(order.offset_class, order.runs)
         self._check_identity()
         moved = order.source_epoch != before.source_epoch or order.target_epoch != before.target_epoch
         if moved and self.phase not in (Phase.DOUBT, Phase.STOPPED):
@@ -326,13 +308,13 @@ class Copier:
             self.fruitless = self._refused = 0
         self.phase = Phase.COPYING
         self._alignment = None
-        self.position = self.fetch_offset = decision.offset
+        self.position = decision.offset
         self.floor = standing.target_end
         self.course.begin(decision.offset, standing.target_end)
         self._passed = Offset(0)
-        self._at_edge = standing.at_edge
-        self._walked_epoch = self._acked_epoch = decision.epoch
-        self._sequence = decision.sequence
+        self.frontier.begin(decision.offset, decision.sequence, decision.epoch, at_edge=standing.at_edge)
+        self._acked_epoch = decision.epoch
+        self._landed = -1 if standing.tail.last_base is None else standing.tail.last_base
         self._began = True
         self._draining = False
         self._coordinator_epoch = standing.marker_epoch + 1
@@ -355,6 +337,11 @@ class Copier:
 
     # ── fetching ──────────────────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def fetch_offset(self) -> int:
+        """The next offset to read; -1 before the first standing."""
+        return self.frontier.offset
+
     def fetch_wish(self) -> tuple[int, int] | None:
         """(offset, last fetched epoch), or None while nothing should be fetched.
 
@@ -362,11 +349,11 @@ class Copier:
         """
         if self.phase is not Phase.COPYING or self._draining or self.backlog.is_full:
             return None
-        return self.fetch_offset, self._walked_epoch
+        return self.frontier.offset, self.frontier.epoch
 
     def on_fetched(self, fetched: FetchedPartition, asked: int, buffer: memoryview, now_ms: int) -> None:
         """Walks the batches of an answer to the wish for `asked`; a stale answer changes nothing."""
-        if self.phase is not Phase.COPYING or self._draining or asked != self.fetch_offset:
+        if self.phase is not Phase.COPYING or self._draining or asked != self.frontier.offset:
             return
         if fetched.error or fetched.diverging is not None:
             self._on_fetch_error(fetched)
@@ -381,7 +368,9 @@ class Copier:
             self.source_end = end
             self.source_start = fetched.log_start_offset
             self.changed = True
-        self._walk(buffer, fetched.start, fetched.end, AbortedTransactions(fetched.aborted))
+        refusal = self.frontier.walk(buffer, fetched.start, fetched.end, AbortedTransactions(fetched.aborted), end)
+        if refusal is not None:
+            self._refuse(refusal)
         self._look_at_mark(now_ms)
         if self._late or self._late_markers:
             self._look_for_quiet(now_ms)
@@ -389,7 +378,8 @@ class Copier:
     def _look_for_quiet(self, now_ms: int) -> None:
         """What is read may need a proof that nothing of ours is on its way, before it is sent.
 
-        Appending old records may make the target forget our id, and take what comes late. Markers are guarded by
+        Appending old records may make the target forget our id, and take what comes late, and so may moving the log
+        start past all that is ours. Markers are guarded by
         nothing. Where the source still shows that there never was a record, only other markers can be late: a copier
         whose data would be late there has seen the same.
         """
@@ -402,216 +392,24 @@ class Copier:
                     quiet = Quiet.NEEDED
             elif self._late and now_ms >= piece.newest_ms + self._guarded_ms:
                 quiet = Quiet.NEEDED
+        reason = "old records or a gap follow"
+        if self._late and not self.pending and self._trails and self._landed < self.wanted_start:
+            quiet, reason = Quiet.NEEDED, "the log start moves past all that is ours"
         if quiet is not Quiet.UNLESS_GUARDED:
             self._quiet = quiet
-            self.on_doubt("old records or a gap follow: nothing of ours may be on its way")
+            self.on_doubt(f"{reason}: nothing of ours may be on its way")
 
-    def _walk(self, buffer: memoryview, at: int, end: int, aborted: AbortedTransactions) -> None:
-        start = at
-        wanted, sequence, producer_id = self.fetch_offset, self._sequence, self._producer_id
-        pending, backlog, split_below = self.pending, self.backlog, self._split_below
-        shift, entries = self.course.shift, self.course.made
-        special_bits = SPECIAL_BITS if aborted else LOG_APPEND_TIME  # where nothing was aborted, all is committed
-        while at + HEADER_BYTES <= end:
-            base, length, epoch, magic, crc, attributes, delta, _, newest_ms, _, _, _, count = HEADER.unpack_from(
-                buffer, at
-            )
-            size = length + 12
-            if magic == 2 and size > end - at and at > start:
-                break  # the last one may be cut, the first one is always whole
-            if (
-                magic != 2
-                or base != wanted
-                or count != delta + 1
-                or count <= 0
-                or attributes & special_bits
-                or length < 49
-                or size > end - at
-                or wanted < split_below
-                or crc32c(buffer[at + CRC_START : at + size]) != crc
-            ):
-                self.fetch_offset, self._sequence = wanted, sequence
-                self._at_edge = self._at_edge or at > start
-                at = self._walk_special(buffer, at, end, aborted, is_first=at == start)
-                wanted, sequence = self.fetch_offset, self._sequence
-                shift, entries = self.course.shift, self.course.made
-                if at < 0:
-                    return
-                continue
-            if attributes & CONTROL:
-                self.fetch_offset, self._sequence = wanted, sequence
-                self._skip(base + count, epoch, shown=True)
-                wanted, shift, entries = base + count, self.course.shift, self.course.made
-                self._walked_epoch = epoch
-                at += size
-                continue
-            lent = not backlog.kept
-            if lent:
-                view = buffer[at : at + size]
-            elif backlog.has_room(size):
-                view = memoryview(bytearray(buffer[at : at + size]))
-            else:
-                break
-            stamp(view, 0, size, producer_id, PRODUCER_EPOCH, sequence, attributes & CODEC_MASK)
-            wanted = base + count
-            batch = Batch(
-                base, wanted, base + shift, sequence, count, size, newest_ms, epoch, view, lent, AS_IS, entries
-            )
-            if lent:
-                pending.append(batch)
-            else:
-                backlog.keep(batch)
-            sequence = (sequence + count) & 0x7FFFFFFF
-            self._walked_epoch = epoch
-            at += size
-        self.fetch_offset = wanted
-        self._sequence = sequence
-        self._at_edge = self._at_edge or at > start
-        if end - at >= _OLDER_MAGIC_BYTES and buffer[at + MAGIC_OFFSET] < 2:
-            self._walk_special(buffer, at, end, aborted, is_first=at == start)
-
-    def _walk_special(
-        self, buffer: memoryview, at: int, end: int, aborted: AbortedTransactions, *, is_first: bool
-    ) -> int:
-        """Takes in what is not simply copied; returns where it ends, or -1 where the walk does."""
-        verdict = judge(buffer, at, end, self.fetch_offset, aborted)
-        if verdict.treatment is Treatment.REFUSE:
-            assert verdict.case.kind is not None, "a refusal has a name"
-            return self._refuse(verdict.case.kind, verdict.evidence)
-        try:
-            if verdict.treatment is Treatment.CONVERT:
-                return self._convert(buffer, at, end, is_first=is_first)
-            return self._take_in(buffer, at, end, verdict)
-        except InflatesTooFarError as error:
-            return self._refuse(StopKind.UNSUPPORTED, f"records that cannot be laid into new batches: {error}")
-        except ValueError as error:
-            return self._refuse(StopKind.SOURCE_CORRUPT, f"records that cannot be read: {error}")
-
-    def _take_in(self, buffer: memoryview, at: int, end: int, verdict: Verdict) -> int:
-        header = verdict.suspect.header
-        after = at + header.size
-        if not self.backlog.has_room(header.size):
-            return -1
-        if header.next_offset > self.source_end:
-            raise ValueError(f"a batch up to offset {header.next_offset - 1} came, above the high watermark")
-        if header.base_offset != self.fetch_offset:
-            self._check_overlap(buffer, after, end, header)
-            if not self._is_place_certain(buffer, after, end, header):
-                return -1
-        stretches: Sequence[Stretch] | None = None
-        if verdict.treatment is Treatment.REENCODE or self.fetch_offset < self._split_below:
-            stretches = recast_batch(buffer[at:after], header, self.fetch_offset, self._most_records)
-        epoch = LeaderEpoch(header.leader_epoch)
-        if header.base_offset > self.fetch_offset:
-            self._skip(header.base_offset, UNKNOWN_EPOCH, shown=False)
-        if verdict.treatment is Treatment.GAP:
-            self._skip(header.next_offset, epoch, shown=header.record_count > 0)
-        elif stretches is None:
-            self._take_in_whole(buffer[at:after], header)
-        else:
-            self._keep(stretches, header.next_offset, epoch, Treatment.REENCODE)
-        self._walked_epoch = epoch
-        return after
-
-    def _check_overlap(self, buffer: memoryview, after: int, end: int, header: Header) -> None:
-        """Raises ValueError for a batch that begins before the one before it ends, or ends behind the next one's
-        beginning: in no log do batches overlap."""
-        own = f"the batch of the offsets {header.base_offset} to {header.next_offset - 1}"
-        if self._at_edge and header.base_offset < self.fetch_offset:
-            raise ValueError(f"{own} begins before the batch before it ends, at {self.fetch_offset}")
-        if after + HEADER_BYTES <= end and (following := parse_header(buffer, after).base_offset) < header.next_offset:
-            raise ValueError(f"behind {own} comes one of {following}")
-
-    def _is_place_certain(self, buffer: memoryview, after: int, end: int, header: Header) -> bool:
-        """No CRC covers a batch's base offset: one that is not the wanted one counts if the next batch follows it, or
-        when it is seen the second time in a row, freshly fetched."""
-        if after + HEADER_BYTES <= end and parse_header(buffer, after).base_offset == header.next_offset:
-            return True
-        return self._was_seen_before(header.base_offset, header.next_offset)
-
-    def _was_seen_before(self, *places: int) -> bool:
-        seen, self._seen_places = self._seen_places, (self.fetch_offset, *places)
-        return seen == self._seen_places
-
-    def _convert(self, buffer: memoryview, at: int, end: int, *, is_first: bool) -> int:
-        converted = convert_messages(buffer, at, end, self.fetch_offset, self._most_records)
-        if converted is None:
-            if is_first:
-                raise ValueError("a message that came whole claims to be longer")
-            return -1  # the last one may be cut
-        if not self.backlog.has_room(converted.end - at):
-            return -1
-        bases = [stretch.base for stretch in converted.stretches]
-        if converted.next_offset > self.source_end:
-            raise ValueError(f"messages up to offset {converted.next_offset - 1} came, above the high watermark")
-        if not converted.is_dense(self.fetch_offset) and not self._was_seen_before(*bases, converted.next_offset):
-            return -1  # no CRC covers the offsets of messages either
-        self._keep(converted.stretches, converted.next_offset, UNKNOWN_EPOCH, Treatment.CONVERT)
-        self._walked_epoch = UNKNOWN_EPOCH
-        return converted.end
-
-    def _skip(self, to: int, epoch: LeaderEpoch, *, shown: bool) -> None:
-        base, target = Offset(self.fetch_offset), Offset(self.fetch_offset + self.course.shift)
-        if not self.course.offset_class.fills_gaps:
-            self.course.skip(base, to)
-        self.backlog.skip(Gap(base, Offset(to), target, self._sequence, epoch, shown, self.course.made))
-        self.fetch_offset = to
-
-    def _take_in_whole(self, batch: memoryview, header: Header) -> None:
-        lent = not self.backlog.kept
-        view = batch if lent else memoryview(bytearray(batch))
-        epoch = LeaderEpoch(header.leader_epoch)
-        self._add_batch(view, header.record_count, header.max_timestamp_ms, epoch, AS_IS, lent=lent)
-
-    def _keep(self, stretches: Sequence[Stretch], next_offset: int, epoch: LeaderEpoch, how: Treatment) -> None:
-        """New batches, gaps where offsets are missing before, between and behind them."""
-        for stretch in stretches:
-            if stretch.base > self.fetch_offset:
-                self._skip(stretch.base, epoch, shown=False)
-            self._add_batch(memoryview(stretch.data), stretch.records, stretch.newest_ms, epoch, how, lent=False)
-        if next_offset > self.fetch_offset:
-            self._skip(next_offset, epoch, shown=False)
-
-    def _add_batch(
-        self, view: memoryview, records: int, newest_ms: int, epoch: LeaderEpoch, how: Treatment, *, lent: bool
-    ) -> None:
-        base, size = self.fetch_offset, len(view)
-        attributes = parse_header(view, 0).attributes & CODEC_MASK
-        stamp(view, 0, size, self._producer_id, PRODUCER_EPOCH, self._sequence, attributes)
-        after = Offset(base + records)
-        batch = Batch(
-            base=Offset(base),
-            next=after,
-            target=Offset(base + self.course.shift),
-            sequence=self._sequence,
-            records=records,
-            size=size,
-            newest_ms=newest_ms,
-            epoch=epoch,
-            view=view,
-            lent=lent,
-            treatment=how,
-            entries=self.course.made,
-        )
-        if lent:
-            self.pending.append(batch)
-        else:
-            self.backlog.keep(batch)
-        self.fetch_offset = after
-        self._sequence = (self._sequence + records) % SEQUENCES
-
-    def _refuse(self, kind: StopKind, evidence: str) -> int:
-        """Stops here, if it is the second time in a row; ends the walk."""
+    def _refuse(self, refusal: Refusal) -> None:
+        """Stops here, if it is the second time in a row."""
         wanted = self.fetch_offset
-        if kind is StopKind.SOURCE_CORRUPT:
+        if refusal.kind is StopKind.SOURCE_CORRUPT:
             self.crc_errors += 1
             self.changed = True
         if self._suspect != wanted or self.pending or self.is_busy:
             self._suspect = wanted  # fetched once more, when all before it is answered, and then believed
             self._draining = bool(self.pending) or self.is_busy
         else:
-            self._stop(kind, Offset(wanted), evidence)
-        return -1
+            self._stop(refusal.kind, Offset(wanted), refusal.evidence)
 
     def _on_fetch_error(self, fetched: FetchedPartition) -> None:
         if fetched.diverging is not None and not fetched.error:
@@ -713,6 +511,7 @@ class Copier:
             self._on_filler_landed(batch)
         elif self.phase is Phase.COPYING:
             self.position, self.floor = batch.next, batch.target + batch.records
+            self._landed = batch.target
             if not self.in_flight and self._passed > self.position:
                 self.position = self._passed
             self.records += batch.records
@@ -769,7 +568,7 @@ class Copier:
             assert self._alignment is not None, "filler is written only while aligning"
             self._alignment.use_smaller_than(batch.records)
         else:
-            self._split_below, self._most_records = batch.next, batch.records // 2
+            self.frontier.split(batch)
 
     def _on_wrong_place(self, batch: Batch, answer: AppendAnswer) -> None:
         landed = f"our batch of {batch.base} to {batch.next - 1} landed at {answer.base_offset}"
@@ -809,13 +608,40 @@ class Copier:
         """Where the target's log should start: where the source's does, as far as that is copied."""
         return Offset(max(self._filled_to, min(self.source_start, self.position) + self.course.shift))
 
+    @property
+    def _trails(self) -> bool:
+        """Whether the target's log starts below where it should; in class mapped only the whole map could tell."""
+        return self.target_start < self.wanted_start and self.course.offset_class.fills_gaps
+
+    @property
+    def _next_start(self) -> Offset:
+        """How far the target's log start may move now.
+
+        A leader that takes over knows our id from the batches that its log still holds. So the last one of them stays
+        while something of ours may be on its way: the sequence could not refuse it any more.
+        """
+        wanted = self.wanted_start
+        if self.phase is Phase.COPYING and (self.is_busy or self._late):
+            return Offset(min(wanted, self._landed))
+        return wanted
+
     def wants_trim(self, now: float) -> bool:
         """Whether the target's log start is to be moved now."""
         if self.phase is Phase.TRIMMING:
             return now >= self._trim_at
-        if self.phase is not Phase.COPYING or not self.course.offset_class.fills_gaps:
-            return False  # where gaps are left out, only the whole map could tell where the log should start
-        return self.target_start < self.wanted_start and now >= self._trim_at
+        if self.phase is not Phase.COPYING or now < self._trim_at or not self._trails:
+            return False
+        return self.target_start < self._next_start
+
+    def take_trim(self) -> Offset:
+        """The log start to ask for now; call only if `wants_trim`.
+
+        Where nothing of ours is left, our id counts as not held, until the next batch has landed.
+        """
+        to = self._next_start
+        if to > self._landed:
+            self._guarded_until_ms = 0
+        return to
 
     def on_trimmed(self, answer: LogStart | None, now: float) -> None:
         """What the target says about its log start (None: nothing). Nothing is lost if it moved less than asked."""
@@ -937,15 +763,11 @@ class Copier:
 
     def _drop_pending(self) -> None:
         if self.pending:
-            first = self.pending[0]
-            self.fetch_offset = first.base
-            self._at_edge = False
-            self.course.return_to(first.base, first.target)
-            self._sequence = first.sequence
             if self.in_flight:
-                self._walked_epoch = self.in_flight[-1].epoch
+                epoch = self.in_flight[-1].epoch
             else:
-                self._walked_epoch = self.filling.gap.epoch if self.filling is not None else self._acked_epoch
+                epoch = self.filling.gap.epoch if self.filling is not None else self._acked_epoch
+            self.frontier.return_to(self.pending[0], epoch)
             self.backlog.clear()
 
     # ── what is seen from outside ─────────────────────────────────────────────────────────────────────────────

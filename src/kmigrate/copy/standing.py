@@ -39,7 +39,8 @@ class Tail(NamedTuple):
     `next_sequence` follows our last batch. `excused` counts records that the source no longer holds.
     `filler_end` and `filler_sequence` follow our last batch of filler. `shows_nothing`: all of the target was looked
     at, and neither side shows a record there. `marked_at`: from there on our markers end the log where the source
-    shows records. `at_edge`: a batch of the source ends where the target does.
+    shows records. `at_edge`: a batch of the source ends where the target does. `last_base` is where our last batch of
+    data begins on the target (None: none was seen).
     """
 
     compared: int
@@ -55,6 +56,7 @@ class Tail(NamedTuple):
     shows_nothing: bool = False
     marked_at: Offset | None = None
     at_edge: bool = False
+    last_base: Offset | None = None
 
 
 EMPTY_TAIL = Tail(0, None, None, None, False, UNKNOWN_EPOCH, None)
@@ -93,6 +95,8 @@ class Writers:
         """The first batch that is not ours: where, and whose."""
         self.next_sequence: BatchSequence | None = None
         """Behind our last batch of data."""
+        self.last_base: Offset | None = None
+        """Where that batch begins."""
         self.filler: tuple[Offset, BatchSequence] | None = None
         """Behind our last batch of filler: offset and sequence."""
         self._data_id = data_id
@@ -104,7 +108,7 @@ class Writers:
         control = header.attributes & CONTROL
         if header.producer_id == self._data_id:
             if not control:
-                self.next_sequence = _following(header)
+                self.next_sequence, self.last_base = _following(header), Offset(header.base_offset)
         elif header.producer_id == self._filler_id:
             self.filler = Offset(header.next_offset), _following(header)
         elif not (control and header.producer_id == self._marker_id):
@@ -124,6 +128,7 @@ class Writers:
             next_sequence=self.next_sequence,
             filler_end=end,
             filler_sequence=sequence,
+            last_base=self.last_base,
         )
 
 

@@ -36,7 +36,7 @@ class TrimErrand:
     def send(self, link: Link, copiers: Iterable[Copier], now: float) -> None:
         """Asks for the log start that each of these copiers wants."""
         asked = {copier.partition: copier for copier in copiers}
-        call = delete_records({tp: copier.wanted_start for tp, copier in asked.items()}, self._timeout_ms)
+        call = delete_records({tp: copier.take_trim() for tp, copier in asked.items()}, self._timeout_ms)
         self._under_way = _UnderWay(asked, call, now)
         link.ask(call)
 

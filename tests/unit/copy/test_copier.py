@@ -18,6 +18,7 @@ from kmigrate.kafka_types import Sequence as BatchSequence
 from kmigrate.records.batch import parse_header
 from kmigrate.wire.error_codes import ErrorCode
 from kmigrate.wire.fetch import FetchedPartition
+from kmigrate.wire.gap_calls import LogStart
 from kmigrate.wire.produce import AppendAnswer
 from tests.simulation.batches import GZIP, Record, crc_holds, make_batch, seal
 from tests.simulation.log import DAY_MS, validate
@@ -790,3 +791,47 @@ def test_every_sent_batch_is_whole_and_true_wherever_it_lies_in_the_answer() -> 
 
 def contiguous(sent: Sequence[Batch]) -> bool:
     return all(one.next == two.base and one.sequence + one.records == two.sequence for one, two in pairwise(sent))
+
+
+# ── a log start that moves on ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def moved_to(copier: Copier, start: int) -> None:
+    """The source's log starts there now."""
+    fetched = FetchedPartition(b"", 0, 0, copier.fetch_offset, copier.fetch_offset, start, None, 0, 0)
+    copier.on_fetched(fetched, copier.fetch_offset, memoryview(b""), NOW)
+
+
+def test_the_log_start_follows_past_all_that_is_ours_where_nothing_can_be_late() -> None:
+    copier = copying()
+    known(copier)
+    moved_to(copier, 1)
+    assert copier.wants_trim(0.0)
+    assert copier.take_trim() == 1
+    fetch(copier, batch(1, 1), batch(2, 1))
+    assert len(send_all(copier)) == 1, "the target may forget our id: nothing is sent behind the next batch"
+
+
+def test_while_something_is_in_flight_the_last_batch_that_landed_stays() -> None:
+    copier = copying()
+    known(copier)
+    known(copier, 1)
+    fetch(copier, batch(2, 1))
+    send_all(copier)
+    moved_to(copier, 2)
+    assert copier.take_trim() == 1, "a leader that takes over must know our id, or it takes what comes late"
+
+
+def test_after_a_start_the_log_start_moves_past_all_that_is_ours_only_behind_a_quiet_end() -> None:
+    copier = Copier(ORDER._replace(fresh=False), OURS, GUARDED_MS, Room(1 << 20))
+    assert copier.wants_standing()
+    copier.on_standing(standing(4)._replace(tail=EQUAL._replace(last_base=Offset(3))))
+    moved_to(copier, 3)
+    assert (copier.wants_trim(0.0), copier.take_trim()) == (True, 3)
+    copier.on_trimmed(LogStart(0, Offset(3)), 0.0)
+    moved_to(copier, 4)
+    assert (copier.phase, copier.quiet) == (Phase.DOUBT, Quiet.NEEDED)
+    assert copier.wants_standing()
+    copier.on_standing(standing(4, quiet=True)._replace(target_start=Offset(3), source_start=Offset(4)))
+    assert copier.wants_trim(60.0)
+    assert copier.take_trim() == 4

@@ -315,7 +315,9 @@ def compare(source: Batches, target: Batches, within: Bounds | None = None, *, s
 
 
 def test_equal_batches_tell_the_sources_epoch_before_the_end_and_our_next_sequence() -> None:
-    assert compare(SOURCE, TARGET) == Tail(3, None, None, None, True, LeaderEpoch(6), BatchSequence(16), at_edge=True)
+    assert compare(SOURCE, TARGET) == Tail(
+        3, None, None, None, True, LeaderEpoch(6), BatchSequence(16), at_edge=True, last_base=Offset(5)
+    )
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -380,7 +382,7 @@ def test_where_the_log_start_cuts_the_only_batch_nothing_is_proven() -> None:
 
 
 def test_where_no_offset_is_held_by_both_there_is_nothing_to_prove() -> None:
-    expected = Tail(0, None, None, None, False, LeaderEpoch(-1), BatchSequence(16))
+    expected = Tail(0, None, None, None, False, LeaderEpoch(-1), BatchSequence(16), last_base=Offset(5))
     assert compare([], TARGET, bounds(source_start=6)) == expected
     assert compare([], TARGET, bounds(source_end=0)) == expected
 
@@ -445,7 +447,7 @@ OURS_AS_ONE = at(
 
 def test_equal_records_are_equal_however_they_are_batched() -> None:
     assert held(look(*SOURCE), look(OURS_AS_ONE)) == Tail(
-        6, None, None, None, True, LeaderEpoch(6), BatchSequence(16), 0, at_edge=True
+        6, None, None, None, True, LeaderEpoch(6), BatchSequence(16), 0, at_edge=True, last_base=Offset(0)
     )
 
 
