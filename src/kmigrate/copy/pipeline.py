@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from kmigrate.cluster.network import Link, Network
 from kmigrate.copy.copier import HELD_BY_QUOTA, THROTTLED, WAITING_FOR_LEASE, Copier, Phase
 from kmigrate.copy.fetch_session import FetchSession
+from kmigrate.copy.gathering import Gathering
 from kmigrate.copy.identity import marker_producer_id
 from kmigrate.copy.inquiry import Denied, Inquiry, Question, Unclear
 from kmigrate.copy.links import FIRST_BACK_OFF_SECONDS, LAST_BACK_OFF_SECONDS, Links, Purpose
@@ -45,6 +46,8 @@ PATIENCE_SECONDS = 0.1
 """How long unsent batches may hold the buffer while nothing can be sent."""
 CAREFUL_SECONDS = 60.0
 """How long after a quota was exceeded one request at a time is sent: what lies behind another is read ever later."""
+GATHER_SECONDS = 0.005
+"""How long gaps and wishes wait for those of other partitions, while appends are under way that may bring them."""
 SAVED_SECONDS = 0.002
 """How often a pipeline looks for what the owner has saved, while records wait for it: nothing else wakes it up."""
 REPORT_SECONDS = 0.2
@@ -115,9 +118,8 @@ class Pipeline:
         )
         self._behind: set[Copier] = set()
         self._sated: set[Copier] = set()
-        self._sent_number = 0
-        self._answered_number = 0
-        self._markers_after: int | None = None
+        self._gaps_gather = Gathering(GATHER_SECONDS)
+        self._wishes_gather = Gathering(GATHER_SECONDS)
         self._released: list[TopicPartition] = []
         self._leaving: dict[Copier, None] = {}
         self._patrol: deque[Copier] = deque()
@@ -280,7 +282,6 @@ class Pipeline:
             self._doubt_all(self._copiers.values(), reason)
             return
         self._sent.clear()
-        self._answered_number = self._sent_number
         self._markers.lost()
         self._trims.lost()
         for copier in self._copiers.values():
@@ -426,7 +427,6 @@ class Pipeline:
             link = self._links.get(Side.TARGET, Purpose.DATA)
             correlation_id = link.next_correlation_id()
             self._sent.append(_Sent(correlation_id, sent, now))
-            self._sent_number += 1
             link.send(
                 produce.serialize_produce(
                     correlation_id=correlation_id,
@@ -446,7 +446,6 @@ class Pipeline:
         except ValueError as error:
             raise self._links.garbled(Side.TARGET, str(error)) from error
         sent = self._sent.popleft()
-        self._answered_number += 1
         if correlation_id != sent.correlation_id or answers.keys() != sent.batches.keys():
             self._sent.appendleft(sent)
             raise self._links.garbled(Side.TARGET, "a Produce answer is not that of the request")
@@ -499,15 +498,12 @@ class Pipeline:
         """Asks for the markers of every gap that comes next, unless such a request is under way."""
         if not self._gapped or self._markers.sent_at is not None or not self._links.is_reachable(Side.TARGET):
             return
-        if self._markers_after is None:
-            self._markers_after = self._sent_number + 6
-        if (self._sent or self._loaded) and self._answered_number < self._markers_after:
-            return
         now = self._network.steady_seconds()
         if now >= self._grant.deadline_seconds:
             self._hindrance = WAITING_FOR_LEASE
             return
-        self._markers_after = None
+        if not self._gaps_gather.is_over(now, more_expected=bool(self._sent)):
+            return
         gapped = list(self._gapped)
         link = self._links.get(Side.TARGET, Purpose.MARKERS)
         self._markers.send(link, gapped, self._grant.term, now)
@@ -566,7 +562,9 @@ class Pipeline:
         self._touched.clear()
         if self._session.empty:
             return
-        if len(self._sated) * 2 > len(self._behind) and (self._sent or self._markers.sent_at is not None):
+        is_writing = bool(self._sent) or self._markers.sent_at is not None
+        few_want = len(self._sated) * 2 > len(self._behind)
+        if not self._wishes_gather.is_over(self._network.steady_seconds(), more_expected=few_want and is_writing):
             return
         link = self._fetch_link()
         request = self._session.request()
@@ -680,7 +678,8 @@ class Pipeline:
         if self._unsaved:
             wait = min(wait, SAVED_SECONDS)
         wait = min([wait, *(at - now for at in self._doubting.values() if at > now)])
-        wait = min(wait, self._links.next_change(now))
+        wait = min(wait, self._links.next_change(now), self._gaps_gather.left_seconds(now))
+        wait = min(wait, self._wishes_gather.left_seconds(now))
         return max(wait, 0.0)
 
     def _check_answers_due(self, ready: Sequence[Link]) -> None:

@@ -447,7 +447,7 @@ OURS_AS_ONE = at(
 
 def test_equal_records_are_equal_however_they_are_batched() -> None:
     assert held(look(*SOURCE), look(OURS_AS_ONE)) == Tail(
-        6, None, None, None, True, LeaderEpoch(6), BatchSequence(16), 0, at_edge=True, last_base=Offset(0)
+        6, None, None, None, True, LeaderEpoch(6), BatchSequence(16), 0, at_edge=True, last_base=Offset(5)
     )
 
 
