@@ -7,6 +7,9 @@ waiting for company would cost more than it saves.
 
 from __future__ import annotations
 
+GATHER_SECONDS = 0.005
+"""How long gaps and wishes wait for those of other partitions, while answers are to come that may bring them."""
+
 
 class Gathering:
     """Begins when something could go out and more is expected; is over when nothing more is, or the time is."""

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from kmigrate.cluster.network import Link, Network
 from kmigrate.copy.copier import HELD_BY_QUOTA, THROTTLED, WAITING_FOR_LEASE, Copier, Phase
-from kmigrate.copy.fetch_session import FetchSession
-from kmigrate.copy.gathering import Gathering
+from kmigrate.copy.fetching import FETCH_WAIT_MS, Fetching
+from kmigrate.copy.gathering import GATHER_SECONDS, Gathering
 from kmigrate.copy.identity import marker_producer_id
 from kmigrate.copy.inquiry import Denied, Inquiry, Question, Unclear
 from kmigrate.copy.links import FIRST_BACK_OFF_SECONDS, LAST_BACK_OFF_SECONDS, Links, Purpose
@@ -28,17 +28,11 @@ from kmigrate.copy.throttle import Throttle
 from kmigrate.copy.trims import TrimErrand
 from kmigrate.errors import ClusterError
 from kmigrate.kafka_types import BrokerAddress, Side, Term, TopicPartition
-from kmigrate.wire import calls, fetch, produce
+from kmigrate.wire import calls, produce
 
 MAX_REQUESTS_IN_FLIGHT = 5
-FETCH_WAIT_MS = 500
 ANSWER_MARGIN_BYTES = 64 << 10
 """What an answer needs besides the batches themselves."""
-NEAR_SECONDS = 0.01
-"""A source broker within this is near: waiting for its answers costs little …"""
-NEAR_FETCH_BYTES = 3 << 20
-"""… and answers of this size stay in the processor's cache until they are sent. Measured; see docs/performance.md."""
-SMALLEST_SHARE_BYTES = 64 << 10
 TURN_SECONDS = 0.5
 BUSY_SECONDS = 0.05
 """How long a turn goes on while answers keep coming."""
@@ -46,8 +40,6 @@ PATIENCE_SECONDS = 0.1
 """How long unsent batches may hold the buffer while nothing can be sent."""
 CAREFUL_SECONDS = 60.0
 """How long after a quota was exceeded one request at a time is sent: what lies behind another is read ever later."""
-GATHER_SECONDS = 0.005
-"""How long gaps and wishes wait for those of other partitions, while appends are under way that may bring them."""
 SAVED_SECONDS = 0.002
 """How often a pipeline looks for what the owner has saved, while records wait for it: nothing else wakes it up."""
 REPORT_SECONDS = 0.2
@@ -86,7 +78,6 @@ class Pipeline:
         self._patience_seconds = {side: link.request_timeout_ms / 1000 for side, link in settings.links.items()}
         self._buffer = bytearray(buffer_bytes + ANSWER_MARGIN_BYTES)
         self._answer_buffer = bytearray(64 << 10)
-        self._buffer_bytes = self._max_bytes = buffer_bytes
         self._room = Room(buffer_bytes)
         self._append_timeout_ms = max(1_000, settings.links[Side.TARGET].request_timeout_ms * 2 // 3)
         self._trims = TrimErrand(self._append_timeout_ms)
@@ -95,8 +86,7 @@ class Pipeline:
         self._inquiry = Inquiry(network, settings.producer_id, settings.expiration_ms // 2, behind_seconds)
 
         self._copiers: dict[TopicPartition, Copier] = {}
-        self._fetched_as: dict[tuple[bytes, int], Copier] = {}
-        self._touched: dict[Copier, None] = {}
+        self._fetching = Fetching(network, self._links, self._copiers, buffer_bytes)
         self._loaded: dict[Copier, None] = {}
         self._lending: dict[Copier, None] = {}
         self._gapped: dict[Copier, None] = {}
@@ -106,7 +96,6 @@ class Pipeline:
         self._changed: dict[Copier, None] = {}
         self._entries_told: dict[Copier, int] = {}
         self._filed: tuple[dict[Copier, Any], ...] = (
-            self._touched,
             self._loaded,
             self._lending,
             self._gapped,
@@ -116,25 +105,17 @@ class Pipeline:
             self._doubting,
             self._changed,
         )
-        self._behind: set[Copier] = set()
-        self._sated: set[Copier] = set()
         self._gaps_gather = Gathering(GATHER_SECONDS)
-        self._wishes_gather = Gathering(GATHER_SECONDS)
         self._released: list[TopicPartition] = []
         self._leaving: dict[Copier, None] = {}
         self._patrol: deque[Copier] = deque()
         self._patrol_at = 0.0
 
-        self._session = FetchSession()
-        self._fetch_version = fetch.BY_ID
-        self._fetching: tuple[int, float] | None = None
         self._sent: deque[_Sent] = deque()
         self._trouble = {Side.SOURCE: "", Side.TARGET: ""}
         self._careful_until = 0.0
         self._hindrance = ""
         self._told_hindrance = ""
-        self._share_bytes = buffer_bytes
-        self._largest_batch = SMALLEST_SHARE_BYTES
         self._last_sent_at = 0.0
 
         self._order: PipelineOrder | None = None
@@ -183,7 +164,8 @@ class Pipeline:
             self._paused = paused
             for copier in self._copiers.values():
                 copier.release()  # nothing more is sent; what is in flight is waited for
-            self._touch_all()
+            for copier in self._copiers.values():
+                self._note(copier)
             self._mark_changed(self._copiers.values())
         if number == self._orders_number and order is self._order:
             return
@@ -193,8 +175,7 @@ class Pipeline:
             self._give_up(partition)
         for partition, part in wanted.items():
             self._take(partition, part)
-        self._behind.update(copier for copier in self._copiers.values() if copier.source_end < 0)
-        self._set_share()
+        self._fetching.on_copiers_changed()
         if order is not None:
             self._move(Side.SOURCE, order.source)
             self._move(Side.TARGET, order.target)
@@ -219,19 +200,17 @@ class Pipeline:
             self._copiers[partition] = copier
             self._patrol.append(copier)
         else:
-            self._forget_fetch(copier)
+            self._fetching.forget_wish(copier)
             copier.on_order(order)
         self._note(copier)
 
     def _give_up(self, partition: TopicPartition) -> None:
         copier = self._copiers.pop(partition)
-        self._forget_fetch(copier)
+        self._fetching.forget(copier)
         self._inquiry.forget(partition)
         copier.on_doubt("given up")
         for known in self._filed:
             known.pop(copier, None)
-        self._behind.discard(copier)
-        self._sated.discard(copier)
         if copier.is_busy:
             self._leaving[copier] = None
         else:
@@ -249,25 +228,6 @@ class Pipeline:
 
     # ── links ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _fetch_link(self) -> Link:
-        is_new = self._links.known(Side.SOURCE, Purpose.DATA) is None
-        link = self._links.get(Side.SOURCE, Purpose.DATA)
-        if is_new:
-            by_id = link.highest_version(fetch.API_KEY) >= fetch.BY_ID
-            self._speak(fetch.BY_ID if by_id else fetch.BY_NAME)
-            near = link.opened_in_seconds < NEAR_SECONDS
-            self._max_bytes = min(self._buffer_bytes, NEAR_FETCH_BYTES) if near else self._buffer_bytes
-            self._set_share()
-        return link
-
-    def _speak(self, version: int) -> None:
-        """Another version names topics otherwise: what was wished for is said anew."""
-        if version != self._fetch_version:
-            self._fetch_version = version
-            self._session = FetchSession()
-            self._fetched_as.clear()
-            self._touch_all()
-
     def _on_failure(self, error: ClusterError) -> None:
         self._links.back_off[error.side].failed(self._network.steady_seconds())
         self._trouble[error.side] = str(error)
@@ -277,8 +237,7 @@ class Pipeline:
     def _drop_links(self, side: Side, reason: str) -> None:
         self._links.drop(side)
         if side is Side.SOURCE:
-            self._fetching = None
-            self._session.reset()
+            self._fetching.lost()
             self._doubt_all(self._copiers.values(), reason)
             return
         self._sent.clear()
@@ -296,7 +255,7 @@ class Pipeline:
     def _note(self, copier: Copier) -> None:
         """Files a copier under what it needs next; call after everything that may have changed it."""
         copier.pass_gaps()
-        self._touched[copier] = None
+        self._fetching.touch(copier)
         for known, holds in (
             (self._loaded, copier.has_batch),
             (self._lending, copier.backlog.borrows),
@@ -420,8 +379,7 @@ class Pipeline:
                     del self._loaded[copier]
                 if not copier.backlog.borrows:
                     self._lending.pop(copier, None)
-                    if copier in self._sated:
-                        self._touched[copier] = None
+                    self._fetching.touch_sated(copier)
             if not sent:
                 return
             link = self._links.get(Side.TARGET, Purpose.DATA)
@@ -523,109 +481,22 @@ class Pipeline:
 
     # ── fetching ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _touch_all(self) -> None:
-        for copier in self._copiers.values():
-            self._note(copier)
-
-    def _forget_fetch(self, copier: Copier) -> None:
-        topic = self._topic_key(copier)
-        if topic is not None:
-            self._session.forget(topic, copier.partition.partition)
-            self._fetched_as.pop((topic, copier.partition.partition), None)
-
-    def _topic_key(self, copier: Copier) -> bytes | None:
-        topic_id = copier.order.source_topic_id
-        return None if topic_id is None else fetch.topic_key(self._fetch_version, copier.partition.topic, topic_id)
-
     def _send_fetch(self) -> None:
-        if self._fetching is not None or not self._links.is_reachable(Side.SOURCE):
-            return
-        if self._network.steady_seconds() < self._links.quota_until[Side.SOURCE]:
-            return
-        if self._touched or not self._session.empty:
-            self._fetch_link()  # the broker's version decides how topics are named
-        for copier in self._touched:
-            topic = self._topic_key(copier)
-            wish = None if self._paused else copier.fetch_wish()
-            if topic is None:
-                continue
-            index = copier.partition.partition
-            if wish is None:
-                self._session.forget(topic, index)
-                if copier.phase is Phase.COPYING:
-                    self._sated.add(copier)
-                continue
-            self._sated.discard(copier)
-            self._fetched_as[topic, index] = copier
-            epoch = copier.order.source_epoch
-            self._session.wish(topic, fetch.Wish(index, epoch, wish[0], wish[1], self._share_bytes))
-        self._touched.clear()
-        if self._session.empty:
-            return
-        is_writing = bool(self._sent) or self._markers.sent_at is not None
-        few_want = len(self._sated) * 2 > len(self._behind)
-        if not self._wishes_gather.is_over(self._network.steady_seconds(), more_expected=few_want and is_writing):
-            return
-        link = self._fetch_link()
-        request = self._session.request()
-        correlation_id = link.next_correlation_id()
-        self._fetching = correlation_id, self._network.steady_seconds()
-        link.send(
-            [
-                fetch.serialize_fetch(
-                    version=self._fetch_version,
-                    correlation_id=correlation_id,
-                    client_id=link.client_id,
-                    max_wait_ms=FETCH_WAIT_MS,
-                    max_bytes=self._max_bytes,
-                    isolation_level=calls.READ_COMMITTED,
-                    session_id=request.session_id,
-                    session_epoch=request.session_epoch,
-                    wishes=request.wishes,
-                    forgotten=request.forgotten,
-                )
-            ]
-        )
+        self._fetching.send(paused=self._paused, is_writing=bool(self._sent) or self._markers.sent_at is not None)
 
     def _read_fetched(self) -> None:
-        answer = self._fetch_link().receive(self._buffer)
-        assert self._fetching is not None, "an answer is read only while a request is under way"
-        try:
-            fetched = fetch.parse_fetch(answer, self._fetch_version)
-        except ValueError as error:
-            raise self._links.garbled(Side.SOURCE, str(error)) from error
-        if fetched.correlation_id != self._fetching[0]:
-            raise self._links.garbled(Side.SOURCE, "a Fetch answer is not that of the request")
-        self._fetching = None
+        fetched = self._fetching.receive(self._buffer)
         self._wait_for_quota(Side.SOURCE, fetched.throttle_ms)
-        self._session.on_answer(fetched)
         now_ms = self._network.wall_ms()
-        for part in fetched.partitions:
-            copier = self._fetched_as.get((part.topic, part.partition))
-            if copier is None or self._paused:
-                continue
-            asked = self._session.asked(part.topic, part.partition)
-            copier.on_fetched(part, asked, answer, now_ms)
-            if copier.has_batch:
-                self._largest_batch = max(self._largest_batch, copier.next_size)
-            if copier.fetch_offset < copier.source_end:
-                self._behind.add(copier)
-            else:
-                self._behind.discard(copier)
+        walked = []
+        for copier, part, asked in fetched.parts if not self._paused else ():
+            copier.on_fetched(part, asked, fetched.answer, now_ms)
+            walked.append(copier)
+        self._fetching.on_walked(walked)
+        for copier in walked:
             self._note(copier)
-        self._set_share()
         self._links.back_off[Side.SOURCE].succeeded()
         self._last_sent_at = self._network.steady_seconds()
-
-    def _set_share(self) -> None:
-        """An equal share of the answer for each partition that has data, in steps of two so that it rarely changes."""
-        parts = 1
-        while parts < len(self._behind):
-            parts *= 2
-        share = max(self._max_bytes // parts, self._largest_batch)
-        if share > self._share_bytes or share * 2 < self._share_bytes:
-            self._share_bytes = share
-            self._touch_all()
 
     # ── waiting ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -644,7 +515,7 @@ class Pipeline:
         if self._sent and produce_link is not None:
             links.append(produce_link)
         fetch_link = self._links.known(Side.SOURCE, Purpose.DATA)
-        if self._fetching is not None and fetch_link is not None and not self._lending:
+        if self._fetching.asked_at is not None and fetch_link is not None and not self._lending:
             links.append(fetch_link)
         marker_link = self._links.known(Side.TARGET, Purpose.MARKERS)
         if self._markers.sent_at is not None and marker_link is not None:
@@ -679,7 +550,7 @@ class Pipeline:
             wait = min(wait, SAVED_SECONDS)
         wait = min([wait, *(at - now for at in self._doubting.values() if at > now)])
         wait = min(wait, self._links.next_change(now), self._gaps_gather.left_seconds(now))
-        wait = min(wait, self._wishes_gather.left_seconds(now))
+        wait = min(wait, self._fetching.left_seconds(now))
         return max(wait, 0.0)
 
     def _check_answers_due(self, ready: Sequence[Link]) -> None:
@@ -687,10 +558,10 @@ class Pipeline:
         now = self._network.steady_seconds()
         source_patience, target_patience = (self._patience_seconds[side] for side in (Side.SOURCE, Side.TARGET))
         if (
-            self._fetching is not None
+            self._fetching.asked_at is not None
             and not self._lending
             and self._links.known(Side.SOURCE, Purpose.DATA) not in ready
-            and now - max(self._fetching[1], self._links.quota_until[Side.SOURCE])
+            and now - max(self._fetching.asked_at, self._links.quota_until[Side.SOURCE])
             > source_patience + FETCH_WAIT_MS / 1000
         ):
             raise self._links.garbled(Side.SOURCE, f"no answer to a Fetch within {source_patience:g} s")
