@@ -732,4 +732,5 @@ def _question(copier: Copier) -> Question:
         target_epoch=order.target_epoch,
         quiet=copier.quiet,
         runs=copier.course.runs,
+        start=order.start,
     )

@@ -147,6 +147,7 @@ class Quiet(enum.Enum):
 class Standing(NamedTuple):
     """One partition on both clusters: log starts, true log ends, our last sequence there (None: id not listed).
 
+    `source_start` is where what is wanted begins: the source's log start, or above it where the order says so.
     `quiet` says that the target's log end stood still for so long that nothing of ours can be on its way any more: that
     may be longer than `Quiet.BRIEF` waits. `source_stable` is the source's last stable offset, which is never above its
     high watermark: what is below is decided, and can be copied. `marker_epoch` is the coordinator epoch of our last

@@ -27,6 +27,7 @@ from kmigrate.kafka_types import (
     TopicPartition,
 )
 from kmigrate.manifest import load_manifest
+from kmigrate.preflight.bounds import Unseen
 from kmigrate.runner.copying import Copying, Observation
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.observe import ClusterView, Looked, Watch
@@ -134,6 +135,8 @@ class World:
             first_term=False,
             cluster_ids=dict.fromkeys(Side, "c"),
             classes={},
+            beginnings={},
+            look=lambda wanted, _: dict.fromkeys(wanted, Unseen("nobody is asked here")),
         )
         self.copying.on_view_changed()
         self.copying.on_event(WorkerStarted(0, 77), 0)
