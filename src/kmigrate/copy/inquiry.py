@@ -187,7 +187,7 @@ class Inquiry:
             findings,
         )
         below = {
-            tp: place is not None and source_bounds[tp].end < place.source
+            tp: source_bounds[tp].end < max(asked[tp].start, Offset(0) if place is None else place.source)
             for tp, place in places.items()
             if tp in tails
         }
@@ -326,7 +326,8 @@ class Inquiry:
     ) -> None:
         """A difference is believed only when it was read twice: bytes may have been damaged on their way here.
 
-        A source that ends `below` what was copied is looked up again meanwhile: it may be another topic of that name.
+        A source that ends `below` what was copied, or is wanted, is looked up again meanwhile: it may be another topic
+        of that name.
         """
         for tp, tail in tails.items():
             if (_is_suspicious(tail) or tail.excused or below[tp]) and self._seen_once.get(tp) != tail:

@@ -101,7 +101,7 @@ def _start(topic_id: TopicId, bounds: Bounds, known: Beginning | None, start: st
     if known is None or known.source_topic_id != topic_id:
         return _ZERO  # it turned up since
     if known.start is not None:
-        return known.start
+        return min(known.start, bounds.last_stable)  # above it only where the source was truncated
     return first_wanted(start, bounds.last_stable, bounds.at_time)
 
 

@@ -301,6 +301,18 @@ def test_what_is_not_wanted_counts_as_trimmed_away() -> None:
     assert pair.ask(start=5).source_start == 7  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("copied", [0, 6])
+def test_a_source_that_ends_below_what_is_wanted_is_truncated_once_that_was_seen_twice(copied: int) -> None:
+    pair = Pair(copied=copied)
+    pair.source.elect(4, high_watermark=4, now_ms=NOW_MS, drop_expired=False)
+    assert isinstance(pair.ask(start=6), Unclear)
+    found = pair.ask(start=6)
+    assert isinstance(found, Standing)
+    decision = decide_standing(found, OffsetClass.IDENTICAL, Offset(0), None, began=False, aligning=False)
+    assert isinstance(decision, Stop)
+    assert (decision.kind, decision.offset) == (StopKind.SOURCE_TRUNCATED, 4)
+
+
 def test_the_window_widens_until_something_is_equal() -> None:
     pair = Pair(batches=200, copied=100)
     pair.replace(range(50, 100))

@@ -93,6 +93,11 @@ def test_what_was_decided_for_a_topic_stays() -> None:
     assert decide({A: ANY}, {A: bounds(55)}, known) == {A: decided(IDENTICAL, 40, 55)}
 
 
+def test_nothing_begins_above_what_a_truncated_source_still_has() -> None:
+    known = {A: Beginning(ID, Offset(140), 140)}
+    assert decide({A: ANY}, {A: bounds()}, known) == {A: decided(IDENTICAL, 100, 100)}
+
+
 def test_who_was_not_seen_is_not_decided() -> None:
     assert decide({A: ANY, B: ANY}, {B: bounds()}) == {B: decided(IDENTICAL, 0, 0)}
 
