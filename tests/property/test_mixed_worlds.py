@@ -10,8 +10,10 @@ import pytest
 from tests.simulation.careful import CarefulWorld
 from tests.simulation.mixed import MixedWorld
 from tests.simulation.seeds import run_many
+from tests.simulation.started import StartedWorld
 
 RUNS = 160
+STARTED_RUNS = 60
 CAREFUL_RUNS = 20
 CHUNK = 10
 STEADY_SEED = 2
@@ -32,6 +34,11 @@ REACHED = (
 
 def test_everything_a_partition_can_hold_is_copied(request: pytest.FixtureRequest) -> None:
     run_many(MixedWorld, request, seed=STEADY_SEED, runs=RUNS, chunk=CHUNK, reached=REACHED)
+
+
+def test_only_what_is_wanted_is_copied(request: pytest.FixtureRequest) -> None:
+    reached = (*REACHED, "begun above")
+    run_many(StartedWorld, request, seed=STEADY_SEED, runs=STARTED_RUNS, chunk=CHUNK, reached=reached)
 
 
 def test_the_careful_pipeline_copies_it_too(request: pytest.FixtureRequest) -> None:

@@ -253,8 +253,10 @@ class Ledger:
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def agree(self, source: PartitionLog, target: PartitionLog) -> bool:
+    def agree(self, source: PartitionLog, target: PartitionLog, start: int = 0) -> bool:
         """Whether consumers of both sides see the same, as far as the source still holds it and the target reaches.
+
+        Below `start` nothing of the source is wanted.
 
         What the cleaner took from the source meanwhile may still be on the target, or not; filler may not.
         """
@@ -265,9 +267,9 @@ class Ledger:
             else content(batch) in self._origins
             for batch in target.batches
         )
-        return as_it_was or self._agree_by_record(source, target)
+        return (as_it_was and not start) or self._agree_by_record(source, target, start)
 
-    def _agree_by_record(self, source: PartitionLog, target: PartitionLog) -> bool:
+    def _agree_by_record(self, source: PartitionLog, target: PartitionLog, start: int) -> bool:
         on_target = {
             record.offset: record
             for stored in target.batches
@@ -278,7 +280,7 @@ class Ledger:
         on_source = {
             record.offset: record
             for record in self._visible([batch for batch in source.batches if batch.base < target.end])
-            if source.log_start <= record.offset < target.end
+            if max(source.log_start, start) <= record.offset < target.end
         }
         for offset in on_source.keys() | on_target.keys():
             there, here = on_source.get(offset), on_target.get(offset)

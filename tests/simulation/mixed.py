@@ -162,7 +162,7 @@ class MixedWorld(PipelineWorld):
         if stop.kind is StopKind.GAP_OVERSHOT and self.ledgers[place].was_gap(stop.offset):
             return
         if stop.kind is not StopKind.STATE_LOST or self.ledgers[place].holds_between(
-            self.source.logs[place].log_start, stop.offset
+            max(self.source.logs[place].log_start, self.starts.get(place, 0)), stop.offset
         ):
             super().judge_stop(place, stop)
 

@@ -24,7 +24,7 @@ from kmigrate.copy.pipeline import Pipeline
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.copy.throttle import Throttle
-from kmigrate.kafka_types import BrokerId, LeaderEpoch, Partition, ProducerId, Side, Term, TopicId, TopicName
+from kmigrate.kafka_types import BrokerId, LeaderEpoch, Offset, Partition, ProducerId, Side, Term, TopicId, TopicName
 from kmigrate.kafka_types import TopicPartition as Place
 from tests.simulation.batches import Record, make_batch, seal
 from tests.simulation.ledger import BrokenLawError, Ledger
@@ -139,6 +139,7 @@ class Owner:
             remembered=remembered,
             fresh=fresh,
             revision=0,
+            start=Offset(world.starts.get(place, 0)),
         )
 
     def _pipeline(self, key: PipelineKey) -> Pipeline:
@@ -236,6 +237,8 @@ class PipelineWorld:
                 cluster.logs[place] = PartitionLog(ids[cluster.side, place.topic])
                 cluster.leaders[place] = chance.choice([1, 2])
         self.ledgers = {place: Ledger() for place in self.places}
+        self.starts: dict[Place, int] = {}
+        """Where partitions begin that are not copied from their log start on."""
         self.age = chance.choice(["recent", "recent", "old", "mixed"])
         self.several = self.age == "recent" and chance.random() < 0.4
         self.disaster = chance.choice([None, None, *DISASTERS])
@@ -507,7 +510,9 @@ class PipelineWorld:
                 self.seen["completed" if stop is None else stop.kind.value] += 1
                 if stop is not None:
                     self.judge_stop(place, stop)
-                elif target.end != source.last_stable_offset or not self.ledgers[place].agree(source, target):
+                elif target.end != source.last_stable_offset or not self.ledgers[place].agree(
+                    source, target, self.starts.get(place, 0)
+                ):
                     raise BrokenLawError(f"{place}: a copier believes in a log that is not the source's")
         for cluster in (self.source, self.target):
             self.seen += cluster.seen

@@ -118,10 +118,21 @@ def _why(topic: TopicPlan) -> str:
 
 def _partition_lines(plan: PlanDocument) -> Iterator[Text]:
     titles = (
-        *("Partition", "Action", "Class", "Source start", "Last stable", "Target end", "Filler", "Markers", "Gaps"),
+        *(
+            "Partition",
+            "Action",
+            "Class",
+            "Source start",
+            "Start",
+            "Last stable",
+            "Target end",
+            "Filler",
+            "Markers",
+            "Gaps",
+        ),
         *("Bytes", "Sampled", _WHY),
     )
-    lines = _aligned([titles, *map(_partition_row, plan.partitions)], left=(0, 1, 2, 11))
+    lines = _aligned([titles, *map(_partition_row, plan.partitions)], left=(0, 1, 2, 12))
     yield Text(next(lines).rstrip(), "dim", no_wrap=True, overflow="ignore")
     for each, line in zip(plan.partitions, lines, strict=True):
         yield Text(line.rstrip(), "red" if each.blocked else "", no_wrap=True, overflow="ignore")
@@ -135,6 +146,7 @@ def _partition_row(each: PartitionPlan) -> Row:
         each.action.value,
         each.offset_class.value if each.offset_class is not None else UNKNOWN,
         _plain(each.source_start),
+        _plain(each.start),
         _plain(each.source_last_stable),
         "-" if each.target_end is None else str(each.target_end),
         str(each.filler),

@@ -288,7 +288,8 @@ class Copier:
                 self._stop(decision.kind, decision.offset, decision.evidence)
             case Align() if decision.to > self.order.pad_budget:
                 evidence = (
-                    f"the log starts at offset {decision.to}, more than padBudget ({self.order.pad_budget}) allows"
+                    f"copying begins at offset {decision.to}, which takes more filler than padBudget and padBudgetTotal"
+                    f" leave for this partition ({self.order.pad_budget})"
                 )
                 self._stop(StopKind.START_QUESTION, decision.to, evidence)
             case Align():
@@ -296,7 +297,7 @@ class Copier:
                 self._alignment = Alignment(decision.to, decision.sequence, filler_producer_id(self._producer_id))
                 self.position = self.floor = standing.target_end
                 self.source_end = standing.source_stable
-                self.reason = f"filling the offsets below the source's log start {decision.to}"
+                self.reason = f"filling the offsets below {decision.to}, where copying begins"
             case Trim():
                 self.phase = Phase.TRIMMING
                 self.position = self.floor = standing.target_end
@@ -364,9 +365,10 @@ class Copier:
         if self.held_back != fetched.high_watermark - end:
             self.held_back = fetched.high_watermark - end
             self.changed = True
-        if end != self.source_end or fetched.log_start_offset != self.source_start:
+        start = max(fetched.log_start_offset, self.order.start)
+        if end != self.source_end or start != self.source_start:
             self.source_end = end
-            self.source_start = fetched.log_start_offset
+            self.source_start = start
             self.changed = True
         refusal = self.frontier.walk(buffer, fetched.start, fetched.end, AbortedTransactions(fetched.aborted), end)
         if refusal is not None:

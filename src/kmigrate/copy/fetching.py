@@ -95,9 +95,9 @@ class Fetching:
         self.asked_at = None
         self._session.reset()
 
-    def left_seconds(self, now: float) -> float:
-        """How long a request still waits for more wishes; infinity where none does."""
-        return self._gathering.left_seconds(now)
+    def take_wait_seconds(self, now: float) -> float:
+        """How long to wait for the request that was just put off; infinity where none was."""
+        return self._gathering.take_wait_seconds(now)
 
     def _set_share(self) -> None:
         """An equal share of the answer for each partition that has data, in steps of two so that it rarely changes."""

@@ -17,16 +17,21 @@ class Gathering:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._until: float | None = None
+        self._put_off = False
 
     def is_over(self, now: float, *, more_expected: bool) -> bool:
         """Whether what could go out should go now; the next gathering begins anew."""
         if self._until is None and more_expected:
             self._until = now + self._seconds
-        if self._until is not None and more_expected and now < self._until:
-            return False
-        self._until = None
-        return True
+        self._put_off = self._until is not None and more_expected and now < self._until
+        if not self._put_off:
+            self._until = None
+        return not self._put_off
 
-    def left_seconds(self, now: float) -> float:
-        """How long it still lasts; infinity where nothing is waited for."""
-        return float("inf") if self._until is None else max(0.0, self._until - now)
+    def take_wait_seconds(self, now: float) -> float:
+        """How long to wait for what was put off since this was last called; infinity where nothing was.
+
+        Told once: what is not looked at again, because something else keeps it back, wakes nobody up.
+        """
+        put_off, self._put_off = self._put_off, False
+        return max(0.0, self._until - now) if put_off and self._until is not None else float("inf")

@@ -65,7 +65,7 @@ _LEADER_ERRORS = frozenset(
 
 
 class Question(NamedTuple):
-    """One partition to be asked about."""
+    """One partition to be asked about. Below `start` nothing of the source is wanted, as if its log started there."""
 
     partition: TopicPartition
     source_topic_id: TopicId
@@ -74,6 +74,7 @@ class Question(NamedTuple):
     target_epoch: LeaderEpoch
     quiet: Quiet
     runs: Sequence[Run] = IDENTITY
+    start: Offset = Offset(0)
 
 
 class Unclear(NamedTuple):
@@ -186,7 +187,7 @@ class Inquiry:
             findings,
         )
         below = {
-            tp: place is not None and source_bounds[tp].end < place.source
+            tp: source_bounds[tp].end < max(asked[tp].start, Offset(0) if place is None else place.source)
             for tp, place in places.items()
             if tp in tails
         }
@@ -274,7 +275,10 @@ class Inquiry:
     def _source_bounds(
         self, source: Link, asked: Mapping[TopicPartition, Question], findings: dict[TopicPartition, Finding]
     ) -> dict[TopicPartition, _SourceBounds]:
-        """Log starts, true log ends, and last stable offsets, which are never above the high watermarks."""
+        """Log starts, true log ends, and last stable offsets, which are never above the high watermarks.
+
+        A log start is where what is wanted begins, even if the source holds more below.
+        """
         wanted = [tp for tp in asked if tp not in findings]
         if not wanted:
             return {}
@@ -291,7 +295,7 @@ class Inquiry:
             else:
                 # A log of format v0 or v1 has no epochs, and so no end by epoch: nothing of it is ever undecided.
                 true_end = end.end_offset if end.end_offset >= 0 else stable.offset
-                found[tp] = _SourceBounds(start.offset, true_end, stable.offset)
+                found[tp] = _SourceBounds(max(start.offset, asked[tp].start), true_end, stable.offset)
         return found
 
     def _check_quiet(self, question: Question, end: _TargetEnd, findings: dict[TopicPartition, Finding]) -> bool:
@@ -322,7 +326,8 @@ class Inquiry:
     ) -> None:
         """A difference is believed only when it was read twice: bytes may have been damaged on their way here.
 
-        A source that ends `below` what was copied is looked up again meanwhile: it may be another topic of that name.
+        A source that ends `below` what was copied, or is wanted, is looked up again meanwhile: it may be another topic
+        of that name.
         """
         for tp, tail in tails.items():
             if (_is_suspicious(tail) or tail.excused or below[tp]) and self._seen_once.get(tp) != tail:

@@ -54,7 +54,8 @@ class PartitionOrder(NamedTuple):
     stop: the copier then looks again. `pad_budget` bounds the filler below the log start, `gap_budget` the
     markers in what lay on the source when copying began. `runs` is the end of the
     offset map, beyond what the target is known to hold; a partition of class *identical* needs none. `life` is
-    another one each time a pipeline gets the partition: entries of the map are numbered from its beginning.
+    another one each time a pipeline gets the partition: entries of the map are numbered from its beginning. Source
+    offsets below `start` are not wanted: to the copy the source's log starts there, if it does not start later.
     """
 
     partition: TopicPartition
@@ -70,6 +71,7 @@ class PartitionOrder(NamedTuple):
     offset_class: OffsetClass = OffsetClass.IDENTICAL
     runs: tuple[Run, ...] = ()
     life: int = 0
+    start: Offset = Offset(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

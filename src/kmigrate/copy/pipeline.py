@@ -549,8 +549,8 @@ class Pipeline:
         if self._unsaved:
             wait = min(wait, SAVED_SECONDS)
         wait = min([wait, *(at - now for at in self._doubting.values() if at > now)])
-        wait = min(wait, self._links.next_change(now), self._gaps_gather.left_seconds(now))
-        wait = min(wait, self._fetching.left_seconds(now))
+        wait = min(wait, self._links.next_change(now), self._gaps_gather.take_wait_seconds(now))
+        wait = min(wait, self._fetching.take_wait_seconds(now))
         return max(wait, 0.0)
 
     def _check_answers_due(self, ready: Sequence[Link]) -> None:
@@ -631,4 +631,5 @@ def _question(copier: Copier) -> Question:
         target_epoch=order.target_epoch,
         quiet=copier.quiet,
         runs=copier.course.runs,
+        start=order.start,
     )

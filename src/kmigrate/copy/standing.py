@@ -152,6 +152,7 @@ class Quiet(enum.Enum):
 class Standing(NamedTuple):
     """One partition on both clusters: log starts, true log ends, our last sequence there (None: id not listed).
 
+    `source_start` is where what is wanted begins: the source's log start, or above it where the order says so.
     `quiet` says that the target's log end stood still for so long that nothing of ours can be on its way any more: that
     may be longer than `Quiet.BRIEF` waits. `source_stable` is the source's last stable offset, which is never above its
     high watermark: what is below is decided, and can be copied. `marker_epoch` is the coordinator epoch of our last
@@ -319,7 +320,7 @@ def decide_standing(
         evidence = f"the target holds records of producer id {tail.foreign_by} there, not of this migration"
         return Stop(kind=StopKind.FOREIGN_WRITE, offset=tail.foreign_at, evidence=evidence)
     if place is None and end == 0:
-        return GoOn(standing.source_start, BatchSequence(0), UNKNOWN_EPOCH)
+        return _ends_too_early(standing) or GoOn(standing.source_start, BatchSequence(0), UNKNOWN_EPOCH)
     if place is None:
         evidence = f"the target ends at {end}, and no offset map tells which source offset that is"
         return Stop(kind=StopKind.STATE_LOST, offset=end, evidence=evidence)
@@ -327,7 +328,9 @@ def decide_standing(
     if standing.source_start > at:
         is_untouched = end == 0 or tail.filler_end == end or (aligning and is_empty)
         if offset_class.aligns and is_untouched and not began:
-            return Align(standing.source_start, _next_sequence(standing.filler_sequence, tail.filler_sequence))
+            return _ends_too_early(standing) or Align(
+                standing.source_start, _next_sequence(standing.filler_sequence, tail.filler_sequence)
+            )
         lost = standing.source_start - at
         evidence = f"offsets {at} to {standing.source_start - 1} ({lost} offsets) are gone from the source"
         return Stop(kind=StopKind.GAP_LOST, offset=at, evidence=evidence)
@@ -353,6 +356,14 @@ def decide_standing(
     elif at != end - place.shift:
         epoch = UNKNOWN_EPOCH  # a gap lies between the last record and this place
     return GoOn(at, _next_sequence(standing.last_sequence, tail.next_sequence), epoch)
+
+
+def _ends_too_early(standing: Standing) -> Stop | None:
+    """Where a source was truncated before anything was copied, nothing wanted is there."""
+    if standing.source_end >= standing.source_start:
+        return None
+    evidence = f"the source ends at {standing.source_end}, below {standing.source_start}, where the copy is to begin"
+    return Stop(kind=StopKind.SOURCE_TRUNCATED, offset=standing.source_end, evidence=evidence)
 
 
 def _next_sequence(listed: int | None, behind_last: BatchSequence | None) -> BatchSequence:

@@ -89,7 +89,7 @@ STOPS: Mapping[StopKind, tuple[str, tuple[Choice, ...]]] = {
     StopKind.TARGET_REJECTED: ("the target refused a batch or markers", (_R, _C, _I)),
     StopKind.TARGET_LOST: ("the target lost records that it had acknowledged", (_C, _I)),
     StopKind.UNAUTHORIZED: ("a right is missing", (_R, _I)),
-    StopKind.START_QUESTION: ("the log starts too far above 0 for the same offsets", (_R, _S, _M, _I)),
+    StopKind.START_QUESTION: ("copying begins too far above 0 for the same offsets", (_R, _S, _M, _I)),
     StopKind.CLASS_QUESTION: ("the partition cannot keep its offset class", (_R, _M, _I)),
     StopKind.UNSUPPORTED: ("the partition holds what this version cannot copy", (_R, _I)),
     StopKind.STATE_LOST: ("nothing is left that could prove where the copy stands", (_C, _I)),

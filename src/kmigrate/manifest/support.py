@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kmigrate.errors import Problem
-from kmigrate.manifest.model import ManifestDocument, is_start
+from kmigrate.manifest.model import ManifestDocument
 from kmigrate.manifest.yaml_tree import YamlTree
 
 NOT_SUPPORTED = "is not supported by this version"
@@ -27,10 +27,6 @@ _SECURITY_KEYS = (  # security settings that do not say so at their beginning; t
 
 def unsupported_values(tree: YamlTree) -> Iterator[Problem]:
     """Values that would change the copy; those that mean nothing at all are left to the document's shape."""
-    start = tree.text_at("spec", "start")
-    if start is not None and start != "earliest" and is_start(start):
-        yield tree.problem(("spec", "start"), f"spec.start: {start} {NOT_SUPPORTED}", "use earliest")
-
     for side in ("source", "target"):
         if tree.at("spec", side, "addressMap"):
             path = ("spec", side, "addressMap")

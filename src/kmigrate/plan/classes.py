@@ -15,12 +15,13 @@ Where all filler together exceeds its budget, partitions give way: those that ma
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from kmigrate.kafka_types import TopicPartition
 from kmigrate.manifest import Offsets, OffsetsClass
+from kmigrate.plan.allotment import Claim, give_way
 from kmigrate.plan.estimates import FILLER_PER_SECOND, MARKERS_PER_SECOND, estimate_markers
 from kmigrate.plan.facts import Facts, PartitionFacts, Right, TargetContent
 
@@ -85,7 +86,7 @@ def decide_class(partition: PartitionFacts, facts: Facts, wishes: Offsets, *, gi
         case OffsetsClass.MAPPED:
             return _forced(OffsetsClass.MAPPED, need, [])
         case OffsetsClass.AUTO:
-            return _chosen(need, about_start, about_gaps)
+            return _chosen(partition, need, about_start, about_gaps)
 
 
 def needs(partition: PartitionFacts, facts: Facts) -> Need:
@@ -100,7 +101,7 @@ def needs(partition: PartitionFacts, facts: Facts) -> Need:
 def start_objections(
     partition: PartitionFacts, need: Need, wishes: Offsets, *, gives_way: bool = False
 ) -> list[Objection]:
-    """What speaks against filler up to the source's log start."""
+    """What speaks against filler up to where copying begins."""
     found = []
     if need.filler > wishes.pad_budget:
         full = f"it needs {need.filler:,} filler records, padBudget allows {wishes.pad_budget:,}"
@@ -142,10 +143,12 @@ def _forced(wish: OffsetsClass, need: Need, objections: list[Objection]) -> Clas
     return _decision(wish, need, reason, blocked)
 
 
-def _chosen(need: Need, about_start: list[Objection], about_gaps: list[Objection]) -> ClassDecision:
+def _chosen(
+    partition: PartitionFacts, need: Need, about_start: list[Objection], about_gaps: list[Objection]
+) -> ClassDecision:
     against = "; ".join(each.brief for each in [*about_start, *about_gaps])
     if not against:
-        decision = _decision(OffsetsClass.IDENTICAL, need, _why_identical(need))
+        decision = _decision(OffsetsClass.IDENTICAL, need, _why_identical(partition, need))
     elif need.gaps:
         decision = _decision(OffsetsClass.MAPPED, need, against)
     else:
@@ -153,8 +156,9 @@ def _chosen(need: Need, about_start: list[Objection], about_gaps: list[Objection
     return replace(decision, chosen=True)
 
 
-def _why_identical(need: Need) -> str:
-    reasons = ["filler up to the log start" if need.filler else "no filler needed"]
+def _why_identical(partition: PartitionFacts, need: Need) -> str:
+    where = "the log start" if partition.head == partition.start else "spec.start"
+    reasons = [f"filler up to {where}" if need.filler else "no filler needed"]
     if need.markers is None:
         reasons.append("gaps are not known")
     elif need.markers:
@@ -174,27 +178,13 @@ def _decision(offset_class: OffsetsClass, need: Need, reason: str, blocked: Obje
 
 def _give_way(facts: Facts, wishes: Offsets) -> Collection[TopicPartition]:
     """Partitions whose filler does not fit into the budget for all of it."""
-    wanting = [each for each in facts.partitions if each.filler and _wants_filler(decide_class(each, facts, wishes))]
-    total = sum(each.filler for each in wanting)
-    given: set[TopicPartition] = set()
-    for each in _in_order_of_giving_way(wanting, wishes):
-        if total <= wishes.pad_budget_total:
-            break
-        given.add(each.partition)
-        total -= each.filler
-    return given
+    claims = [
+        Claim(each.partition, each.filler, wishes.class_of(each.partition.topic) is not OffsetsClass.AUTO)
+        for each in facts.partitions
+        if each.filler and _wants_filler(decide_class(each, facts, wishes))
+    ]
+    return give_way(claims, wishes.pad_budget_total)
 
 
 def _wants_filler(decision: ClassDecision) -> bool:
     return decision.offset_class is OffsetsClass.IDENTICAL and decision.blocked is None
-
-
-def _in_order_of_giving_way(partitions: Iterable[PartitionFacts], wishes: Offsets) -> list[PartitionFacts]:
-    return sorted(
-        partitions,
-        key=lambda each: (
-            wishes.class_of(each.partition.topic) is not OffsetsClass.AUTO,
-            -each.filler,
-            each.partition,
-        ),
-    )

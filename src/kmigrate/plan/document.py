@@ -20,6 +20,7 @@ from pydantic.alias_generators import to_camel
 
 from kmigrate.kafka_types import TopicPartition
 from kmigrate.manifest import Manifest, OffsetsClass
+from kmigrate.offsets.beginning import EARLIEST
 from kmigrate.plan.classes import ClassDecision, decide_classes
 from kmigrate.plan.estimates import Rates, estimate_bytes, estimate_markers, is_exact
 from kmigrate.plan.facts import Facts, PartitionFacts, TargetContent, TopicFacts
@@ -81,7 +82,8 @@ class PartitionPlan:
 
     `filler`, `markers` and `class_seconds` are what its class costs; `gaps` are the offsets of the backlog without a
     visible record, whatever the class, `gaps_exact` whether all of it was looked at. `size_bytes` is what is to be
-    copied. Source offsets are null where the source could not be looked at.
+    copied, `start` where the copied part of the source begins. Source offsets are null where the source could not be
+    looked at.
     """
 
     topic: str
@@ -101,6 +103,7 @@ class PartitionPlan:
     source_end: int | None
     source_high_watermark: int | None
     source_last_stable: int | None
+    start: int | None
     target: TargetContent
     target_end: int | None
     found: Found
@@ -167,13 +170,14 @@ class Assumptions:
 @with_config(_JSON)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanDocument:
-    """A whole plan."""
+    """A whole plan; `start` is the manifest's."""
 
     api_version: Literal["kmigrate/v1"] = "kmigrate/v1"
     kind: Literal["Plan"] = "Plan"
     name: str
     source_cluster_id: str
     target_cluster_id: str
+    start: str = EARLIEST
     assumptions: Assumptions
     totals: Sums
     classes: dict[str, int]
@@ -217,6 +221,7 @@ def make_plan(manifest: Manifest, facts: Facts, findings: Iterable[Finding]) -> 
         name=manifest.name,
         source_cluster_id=facts.source_cluster_id,
         target_cluster_id=facts.target_cluster_id,
+        start=facts.start,
         assumptions=Assumptions(
             filler_per_second=rates.filler,
             markers_per_second=rates.markers,
@@ -259,6 +264,7 @@ def _partition(facts: PartitionFacts, topic: TopicFacts, decision: ClassDecision
         source_end=facts.end if seen else None,
         source_high_watermark=facts.high_watermark if seen else None,
         source_last_stable=facts.last_stable if seen else None,
+        start=facts.head if seen else None,
         target=facts.target.content,
         target_end=facts.target.end if there else None,
         found=_found(facts.census or Census(), topic),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kmigrate.kafka_types import Offset, TopicName, TopicPartition
+from kmigrate.offsets.beginning import EARLIEST
 from kmigrate.records.census import Census
 from kmigrate.wire.survey_calls import AclOperation, Operations
 
@@ -47,7 +48,7 @@ class TargetContent(enum.Enum):
     OURS = "ours"
     """This migration has begun to copy it."""
     FILLER = "filler"
-    """This migration is on the way to the source's log start."""
+    """This migration is on the way to where copying begins."""
     FOREIGN = "foreign"
     UNSEEN = "unseen"
 
@@ -78,8 +79,9 @@ class TopicFacts:
 class PartitionFacts:
     """One partition of the source, and the target's of the same name.
 
-    `end` is the true log end. `unseen` says why nothing of the source is known (then all offsets are 0). `size_bytes`
-    is what the source keeps on disk, `census` what samples of the backlog showed; None if there are none.
+    `end` is the true log end. Offsets below `wanted_start` are not to be copied, whatever the log holds. `unseen` says
+    why nothing of the source is known (then all offsets are 0). `size_bytes` is what the source keeps on disk, `census`
+    what samples of the backlog showed; None if there are none.
     """
 
     partition: TopicPartition
@@ -88,6 +90,7 @@ class PartitionFacts:
     end: Offset = _ZERO
     high_watermark: Offset = _ZERO
     last_stable: Offset = _ZERO
+    wanted_start: Offset = _ZERO
     size_bytes: int | None = None
     census: Census | None = None
     unseen: str = ""
@@ -104,10 +107,15 @@ class PartitionFacts:
                 return self.unseen
 
     @property
+    def head(self) -> Offset:
+        """Where the copied part of the source begins: at its log start, or above it where the operator says so."""
+        return max(self.start, self.wanted_start)
+
+    @property
     def begin(self) -> Offset:
         """The first offset that is still to be copied."""
         copied = self.target.end if self.target.content is TargetContent.OURS else 0
-        return Offset(max(self.start, copied))
+        return Offset(max(self.head, copied))
 
     @property
     def backlog(self) -> int:
@@ -116,14 +124,14 @@ class PartitionFacts:
 
     @property
     def filler(self) -> int:
-        """Offsets below the source's log start that the target's log would have to pass."""
+        """Offsets below the head that the target's log would have to pass."""
         match self.target.content:
             case TargetContent.OURS | TargetContent.FOREIGN | TargetContent.UNSEEN:
                 return 0
             case TargetContent.FILLER:
-                return max(0, self.start - self.target.end)
+                return max(0, self.head - self.target.end)
             case TargetContent.ABSENT | TargetContent.EMPTY:
-                return self.start
+                return self.head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +146,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Everything that was seen. `partitions` are those of all selected topics, in order."""
+    """Everything that was seen. `partitions` are those of all selected topics, in order.
+
+    `start` is the manifest's; of the partitions in `start_open` only the state folder tells whether it counts for them.
+    """
 
     source_cluster_id: str
     target_cluster_id: str
@@ -148,6 +159,8 @@ class Facts:
     partitions: tuple[PartitionFacts, ...]
     left_out: Mapping[TopicName, str]
     sampling: Sampling
+    start: str = EARLIEST
+    start_open: frozenset[TopicPartition] = frozenset()
 
     def topic_of(self, partition: PartitionFacts) -> TopicFacts:
         return self.topics.get(partition.partition.topic, TopicFacts())

@@ -19,6 +19,7 @@ class NoticeKind(enum.Enum):
     """What a notice is about; scripts go by it."""
 
     CLASS_TO_BE_SET = "CLASS_TO_BE_SET"
+    START_OPEN = "START_OPEN"
     MARKERS_CARRY_COPY_TIME = "MARKERS_CARRY_COPY_TIME"
     TOMBSTONES_MAY_BE_LOST = "TOMBSTONES_MAY_BE_LOST"
     GAP_LOST = "GAP_LOST"
@@ -47,6 +48,7 @@ def list_notices(facts: Facts, decisions: Decisions, seconds: float | None) -> t
     """Everything worth knowing beforehand; `seconds` is the predicted time of the whole copy (None: not known)."""
     found = (
         _class_to_be_set(decisions),
+        _start_open(facts),
         _markers_carry_copy_time(decisions),
         _tombstones(facts, decisions, seconds),
         _gap_lost(facts),
@@ -62,10 +64,19 @@ def list_notices(facts: Facts, decisions: Decisions, seconds: float | None) -> t
 
 
 def _class_to_be_set(decisions: Decisions) -> Notice | None:
-    """`run` looks for itself only at the log start and padBudget; for every other class it stops and asks."""
+    """`run` looks for itself only at the budgets for filler; for every other class it stops and asks."""
     others = [tp for tp, each in decisions.items() if each.chosen and each.offset_class is not OffsetsClass.IDENTICAL]
     text = "write the class of {} into spec.offsets.topics: `run` begins as identical, and asks where it cannot stay so"
     return _about(NoticeKind.CLASS_TO_BE_SET, others, text)
+
+
+def _start_open(facts: Facts) -> Notice | None:
+    """Of partitions that the target knows nothing of, once the migration has begun."""
+    text = (
+        f"{{}} begin at {facts.start}, as shown, if the source had them when the migration began; what turned up since"
+        " is copied from its beginning"
+    )
+    return _about(NoticeKind.START_OPEN, sorted(facts.start_open), text)
 
 
 def _markers_carry_copy_time(decisions: Decisions) -> Notice | None:

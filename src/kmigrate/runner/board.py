@@ -253,7 +253,7 @@ def decide_state(document: StatusDocument, *, paused: bool = False) -> Verdict:
     if states[PartitionState.ALIGNING] and not states[PartitionState.CATCHING_UP]:
         aligning = _count(states[PartitionState.ALIGNING], "partition")
         return Verdict(
-            MigrationState.RUNNING, f"bringing {aligning} to the source's log start" + stops, answer or GOES_ON
+            MigrationState.RUNNING, f"bringing {aligning} to where copying begins" + stops, answer or GOES_ON
         )
     if states[PartitionState.CATCHING_UP] or states[PartitionState.THROTTLED]:
         held = states[PartitionState.THROTTLED] and not states[PartitionState.CATCHING_UP]

@@ -23,14 +23,17 @@ from kmigrate.kafka_types import (
     Offset,
     Partition,
     Side,
+    TopicId,
     TopicName,
     TopicPartition,
 )
 from kmigrate.manifest import Manifest, OffsetsClass
+from kmigrate.offsets.beginning import Beginning
 from kmigrate.offsets.classes import OffsetClass
+from kmigrate.runner.beginnings import BEING_ASKED, Beginnings, Look, Undecided
 from kmigrate.runner.board import StatusBoard
 from kmigrate.runner.desk import Answer, Decisions, Desk
-from kmigrate.runner.dispatch import Budgets, Dispatcher, End, Past, Wanted
+from kmigrate.runner.dispatch import Dispatcher, End, Past, Wanted
 from kmigrate.runner.maps import Maps
 from kmigrate.runner.observe import ClusterView, Looked, TopicSeen, Watch
 from kmigrate.runner.positions import Positions
@@ -68,10 +71,12 @@ class Copying:
         first_term: bool,
         cluster_ids: Mapping[Side, str],
         classes: Mapping[TopicPartition, OffsetClass],
+        beginnings: Mapping[TopicPartition, Beginning],
+        look: Look,
     ) -> None:
         """`first_term`: nobody ever held the lease before, so nobody else can have sent anything.
 
-        `classes` are those that the target remembers.
+        `classes` and `beginnings` are those that the target remembers; `look` asks the source for more.
         """
         self.board = StatusBoard()
         self.positions = positions
@@ -88,11 +93,13 @@ class Copying:
         self._first_term = first_term
         self.maps = Maps(store)
         self.maps.adopt(classes)
+        self._beginnings = Beginnings(store, self.maps, manifest, look)
+        self._beginnings.adopt(beginnings)
         self._dispatcher = Dispatcher(
             workers=manifest.workers,
             lanes=manifest.lanes,
             past=self._past,
-            budgets=Budgets(manifest.offsets.pad_budget, manifest.offsets.gap_budget),
+            gap_budget=manifest.offsets.gap_budget,
         )
         self._decisions = _NOTHING_DECIDED
         self._answers = desk.decisions().answers
@@ -125,14 +132,19 @@ class Copying:
         )
 
     def is_stopped(self, partition: TopicPartition) -> bool:
-        """Whether it stopped, also if that was waived, or cannot begin because the target refuses its topic."""
+        """Whether it stopped, also if that was waived, or cannot begin because one of the clusters does not let it."""
         progress = self.latest.get(partition)
         stopped = progress is not None and progress.stop is not None and partition not in self._answered
         return stopped or partition in self._ignored or self.is_refused(partition)
 
     def is_refused(self, partition: TopicPartition) -> bool:
-        """Whether the target refuses its topic, so that no pipeline can have it."""
-        return partition.topic in self._provisioner.refused and self._dispatcher.holder(partition) is None
+        """Whether the target refuses its topic, or the source the time to begin at: no pipeline can have it."""
+        refused = partition.topic in self._provisioner.refused or partition in self._beginnings.refused
+        return refused and self._dispatcher.holder(partition) is None
+
+    def beginning_of(self, partition: TopicPartition) -> Beginning | None:
+        """What is known of where it begins."""
+        return self._beginnings.get(partition)
 
     def is_waived(self, partition: TopicPartition) -> bool:
         return partition in self._ignored
@@ -253,8 +265,9 @@ class Copying:
         for worker, saved in self.maps.save().items():
             self._engine.tell_saved(worker, saved)
         self._provision(now)
+        if self._beginnings.step(self._undecided, now, may_be_more=self._undispatched):
+            self._touch()
         if self._undispatched:
-            self._decide_classes()
             wanted = dict(self._wanted())
             self._show_waiting(wanted, now_ms)
             self._undispatched = not self._dispatcher.dispatch(
@@ -343,26 +356,42 @@ class Copying:
             if name in self._decisions.recreate or not self._may_copy_into(name):
                 continue
             for partition in partitions:
-                if partition in self._ignored:
+                offset_class = self.maps.class_of(partition)
+                if partition in self._ignored or offset_class is None:
                     continue
                 source, target = self._end(Side.SOURCE, partition), self._end(Side.TARGET, partition)
-                if source is not None and target is not None:
+                if source is not None and target is not None and not self._is_open(partition, source.topic_id):
                     answer = self._answers.get(partition)
                     revision = 0 if answer is None else answer.revision
-                    yield (
-                        partition,
-                        Wanted(source, target, revision, self.maps.class_of(partition) or OffsetClass.IDENTICAL),
-                    )
+                    start, pad_budget = self._beginnings.start_of(partition), self._beginnings.pad_budget_of(partition)
+                    yield partition, Wanted(source, target, revision, offset_class, start, pad_budget)
 
-    def _decide_classes(self) -> None:
-        """A class for every partition that never had one: what was begun before classes were told is identical."""
-        decided = {}
+    def _undecided(self) -> dict[TopicPartition, Undecided]:
+        """Partitions without a class, or whose source topic is another one before anything was begun.
+
+        What was begun before classes were told is identical, and began where its log did.
+        """
+        found, old = {}, {}
         for partition in self.partitions:
-            if self.maps.class_of(partition) is None:
-                wish = self._wish(partition)
-                begun = self.positions.get(partition) is not None
-                decided[partition] = OffsetClass.IDENTICAL if begun or wish is None else wish
-        self.maps.decide(decided)
+            seen, known = self._views[Side.SOURCE].topics.get(partition.topic), self.maps.class_of(partition)
+            if known is None and self.positions.get(partition) is not None:
+                old[partition] = OffsetClass.IDENTICAL
+            elif (
+                seen is not None and partition.partition in seen.partitions and self._is_open(partition, seen.topic_id)
+            ):
+                stays = self._beginnings.is_unpadded(partition) and self._beginnings.is_of(partition, seen.topic_id)
+                found[partition] = Undecided(seen.topic_id, known if stays else self._wish(partition))
+        self.maps.decide(old)
+        return found
+
+    def _is_open(self, partition: TopicPartition, source_topic_id: TopicId | None) -> bool:
+        """Whether class and beginning are still to be decided, or anew as nothing was begun yet."""
+        if self.maps.class_of(partition) is None:
+            return True
+        if self.positions.get(partition) is not None or self._dispatcher.holder(partition) is not None:
+            return False
+        is_other = source_topic_id is not None and not self._beginnings.is_of(partition, source_topic_id)
+        return is_other or self._beginnings.is_unpadded(partition)
 
     def _wish(self, partition: TopicPartition) -> OffsetClass | None:
         """The class that the manifest asks for; None if it may be any."""
@@ -433,6 +462,8 @@ class Copying:
                 return f"not on the {side} yet" if name not in self.positions.topics else f"missing on the {side}"
             if seen.partitions[partition.partition].leader is None:
                 return f"no leader on the {side}"
+        if self._is_open(partition, None):
+            return self._beginnings.failures.get(partition, BEING_ASKED)
         return "the target topic is being checked"
 
     # -- the target's topics

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from kmigrate.copy.assign import Handover, Leaders, assign
 from kmigrate.copy.orders import Orders, PartitionOrder, PipelineKey, PipelineOrder, Remembered
 from kmigrate.copy.progress import PipelineProgress
-from kmigrate.kafka_types import BrokerAddress, BrokerId, LeaderEpoch, TopicId, TopicPartition
+from kmigrate.kafka_types import BrokerAddress, BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.offsets.offset_map import Run
 
@@ -27,12 +27,17 @@ class End(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """A partition that is to be copied, or whose stop is to be kept."""
+    """A partition that is to be copied, or whose stop is to be kept.
+
+    Source offsets below `start` are not; `pad_budget` bounds the filler that this takes.
+    """
 
     source: End
     target: End
     revision: int
     offset_class: OffsetClass = OffsetClass.IDENTICAL
+    start: Offset = Offset(0)
+    pad_budget: int = 2_000_000_000
 
 
 class Past(NamedTuple):
@@ -41,13 +46,6 @@ class Past(NamedTuple):
     remembered: Remembered | None
     fresh: bool
     runs: tuple[Run, ...] = ()
-
-
-class Budgets(NamedTuple):
-    """What the same offsets may cost one partition: filler below its log start, markers in its backlog."""
-
-    pad: int = 2_000_000_000
-    gap: int = 1_000_000
 
 
 class Workers(Protocol):
@@ -70,13 +68,15 @@ class Dispatcher:
         workers: int,
         lanes: int,
         past: Callable[[TopicPartition, bool], Past],
-        budgets: Budgets = Budgets(),  # noqa: B008 - a value
+        gap_budget: int = 1_000_000,
     ) -> None:
-        """`past` is asked when a pipeline gets a partition, and told whether it is the first that ever does.
+        """`gap_budget` bounds the markers in the backlog of one partition.
+
+        `past` is asked when a pipeline gets a partition, and told whether it is the first that ever does.
 
         It is asked again when the partition's class changes.
         """
-        self._budgets = budgets
+        self._gap_budget = gap_budget
         self._workers = workers
         self._lanes = lanes
         self._past = past
@@ -163,11 +163,12 @@ class Dispatcher:
             remembered=past.remembered,
             fresh=past.fresh,
             revision=wanted.revision,
-            pad_budget=self._budgets.pad,
-            gap_budget=self._budgets.gap,
+            pad_budget=wanted.pad_budget,
+            gap_budget=self._gap_budget,
             offset_class=wanted.offset_class,
             runs=past.runs,
             life=self._life[partition],
+            start=wanted.start,
         )
 
     def on_progress(self, progress: PipelineProgress) -> bool:

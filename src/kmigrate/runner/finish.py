@@ -99,5 +99,10 @@ class Finish:
         return STOPPED if stopped else DONE
 
     def _is_at_mark(self, partition: TopicPartition) -> bool:
+        """Filler up to a mark is not what was meant, nor is it deleted yet."""
         progress = self._copying.latest.get(partition)
-        return progress is not None and progress.position >= self._marks.found[partition]
+        if progress is None or progress.state is PartitionState.ALIGNING:
+            return False
+        if progress.state is PartitionState.WAITING and 0 < progress.source_start >= progress.position:
+            return False
+        return progress.position >= self._marks.found[partition]

@@ -209,7 +209,7 @@ class Lookup:
         if offset > end:
             return f"{told} is beyond what is copied: {_how_far(ends)}"
         if from_side is Side.SOURCE and log_start is not None and offset < log_start:
-            return f"{told} is below the source's log start {log_start}; {_how_far(ends)}"
+            return f"{told} is below {log_start}, where its copied part begins; {_how_far(ends)}"
         runs = self._store.offset_runs_near(tp, offset, from_side)
         if offset_class.needs_map and not len(runs):
             return f"no offset map of {tp} is kept here: it is {offset_class.value}, and only its map could tell"
@@ -217,7 +217,7 @@ class Lookup:
         if found is None:
             return f"{told} is below the first record that was copied; {_how_far(ends)}"
         if log_start is not None and found.source < log_start:
-            return f"{told} is {found.source} on the source, below its log start {log_start}; {_how_far(ends)}"
+            return f"{told} is {found.source} on the source, whose copied part begins at {log_start}; {_how_far(ends)}"
         return found
 
     def _all_copied(self, topics: set[str] | None) -> dict[TopicPartition, _Copied]:

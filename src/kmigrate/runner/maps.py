@@ -13,6 +13,7 @@ from kmigrate.copy.course import IDENTITY, KEPT_OFFSETS
 from kmigrate.copy.orders import PipelineKey, Saved
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.kafka_types import Offset, TopicName, TopicPartition
+from kmigrate.offsets.beginning import Beginning
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.offsets.offset_map import OffsetMap, Run
 from kmigrate.state.store import RUNS_A_PIECE, RunsFrom, Store
@@ -39,9 +40,13 @@ class Maps:
         """What the target remembers of partitions that the store has lost; their maps are lost too."""
         self.decide({tp: each for tp, each in classes.items() if tp not in self._classes})
 
-    def decide(self, classes: Mapping[TopicPartition, OffsetClass]) -> None:
-        """Records what is decided, once and for all."""
-        self._store.decide_classes(classes, {})
+    def decide(
+        self,
+        classes: Mapping[TopicPartition, OffsetClass],
+        beginnings: Mapping[TopicPartition, Beginning] | None = None,
+    ) -> None:
+        """Records what is decided, once and for all, and with it, in one step, where these partitions begin."""
+        self._store.decide_classes(classes, {}, beginnings)
         self._classes |= classes
 
     def change(self, begun: Mapping[TopicPartition, bool], offset_class: OffsetClass) -> None:
@@ -103,7 +108,7 @@ class Maps:
         return told
 
     def forget(self, topic: TopicName) -> None:
-        """The target topic is created anew: its partitions get a class anew too."""
+        """The target topic is created anew: its partitions get a class anew too; they begin where they did."""
         for known in (self._classes, self._maps, self._noted, self._unsaved):
             for partition in [partition for partition in known if partition.topic == topic]:
                 del known[partition]

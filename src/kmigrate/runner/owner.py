@@ -23,6 +23,7 @@ from kmigrate.copy.orders import LeaseGrant, WorkerSettings
 from kmigrate.errors import Superseded
 from kmigrate.kafka_types import Side, TopicPartition
 from kmigrate.manifest import Manifest
+from kmigrate.runner.beginnings import look_at, take_inventory
 from kmigrate.runner.board import decide_state
 from kmigrate.runner.copying import Copying, Observation
 from kmigrate.runner.desk import Desk
@@ -113,6 +114,8 @@ class Owner:
         grant = self._open_lease().acquire(LEASE_SECONDS)
         self._store.put(TERM, str(grant.term))
         self._engine.grant(grant)
+        is_first = not beginning.memories and beginning.state_lost is None
+        take_inventory(self._store, self._manifest.start, beginning.source.topics, is_first=is_first)
         self._copying = self._make_copying(beginning, grant)
         self._head = StatusDocument(
             name=self._manifest.name,
@@ -177,6 +180,8 @@ class Owner:
                 Side.TARGET: beginning.target.cluster_id,
             },
             classes=beginning.classes,
+            beginnings=beginning.beginnings,
+            look=look_at(self._reach[Side.SOURCE].client()),
         )
         copying.on_view_changed()
         return copying
@@ -331,7 +336,9 @@ class Owner:
     def _begin_commit(self, copying: Copying) -> None:
         lease = self._lease
         assert lease is not None
-        commits = copying.positions.take_uncommitted(COMMITS, lease.grant().term, copying.maps.class_of)
+        commits = copying.positions.take_uncommitted(
+            COMMITS, lease.grant().term, copying.maps.class_of, copying.beginning_of
+        )
         if commits:
             self._has_committed = True
             self._committing = commits, Errand(lambda: lease.commit(commits), "commit")

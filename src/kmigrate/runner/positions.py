@@ -4,7 +4,8 @@ Both are hints and floors, never positions. Rule: the topic ids of a memory neve
 under other ids is not remembered, so that a topic which was created anew is noticed even after a restart.
 
 A commit's offset is what was appended; its metadata is JSON: v 1, id and tid (topic ids of source and target), epoch
-(of the source), class, phase, term.
+(of the source), class, phase, term, and where the copy begins: start (the first source offset that is wanted) and
+filler (what the partition has of padBudgetTotal). Those that older versions wrote begin at 0.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from kmigrate.copy.orders import Remembered
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.kafka_types import LeaderEpoch, Offset, Term, TopicId, TopicName, TopicPartition
+from kmigrate.offsets.beginning import Beginning
 from kmigrate.offsets.classes import OffsetClass
 
 _VERSION = 1
@@ -27,9 +29,18 @@ class Commit(NamedTuple):
     memory: Remembered
     term: Term
     offset_class: OffsetClass = OffsetClass.IDENTICAL
+    start: Offset = Offset(0)
+    filler: int = 0
+
+    @property
+    def beginning(self) -> Beginning:
+        """Where the copy of it begins."""
+        return Beginning(self.memory.source_topic_id, self.start, self.filler)
 
 
-def serialize_commit(memory: Remembered, term: Term, offset_class: OffsetClass) -> tuple[int, str]:
+def serialize_commit(
+    memory: Remembered, term: Term, offset_class: OffsetClass, beginning: Beginning | None = None
+) -> tuple[int, str]:
     """(offset, metadata) for the lease group."""
     metadata = {
         "v": _VERSION,
@@ -40,6 +51,8 @@ def serialize_commit(memory: Remembered, term: Term, offset_class: OffsetClass) 
         "phase": "copy",
         "term": term,
     }
+    if beginning is not None and beginning.source_topic_id == memory.source_topic_id:
+        metadata |= {"start": beginning.start or 0, "filler": beginning.filler or 0}
     return memory.appended, json.dumps(metadata, separators=(",", ":"))
 
 
@@ -52,7 +65,8 @@ def parse_commit(offset: int, metadata: str) -> Commit | None:
         memory = Remembered(
             TopicId(str(said["id"])), TopicId(str(said["tid"])), LeaderEpoch(int(said["epoch"])), Offset(offset)
         )
-        return Commit(memory, Term(int(said["term"])), OffsetClass(said["class"]))
+        start, filler = Offset(int(said.get("start", 0))), int(said.get("filler", 0))
+        return Commit(memory, Term(int(said["term"])), OffsetClass(said["class"]), start, filler)
     except (ValueError, TypeError, KeyError):
         return None
 
@@ -142,13 +156,22 @@ class Positions:
         return unsaved
 
     def take_uncommitted(
-        self, limit: int, term: Term, class_of: Callable[[TopicPartition], OffsetClass | None]
+        self,
+        limit: int,
+        term: Term,
+        class_of: Callable[[TopicPartition], OffsetClass | None],
+        beginning_of: Callable[[TopicPartition], Beginning | None] = lambda _: None,
     ) -> dict[TopicPartition, tuple[int, str]]:
         """Up to `limit` commits that the target has not got yet; what fails is given back with `give_back`."""
         taken = sorted(self._uncommitted)[:limit]
         self._uncommitted.difference_update(taken)
         return {
-            partition: serialize_commit(self._memories[partition], term, class_of(partition) or OffsetClass.IDENTICAL)
+            partition: serialize_commit(
+                self._memories[partition],
+                term,
+                class_of(partition) or OffsetClass.IDENTICAL,
+                beginning_of(partition),
+            )
             for partition in taken
         }
 

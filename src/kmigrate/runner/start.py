@@ -15,6 +15,7 @@ from kmigrate.copy.orders import Remembered
 from kmigrate.errors import Blocked, ClusterError, Refused
 from kmigrate.kafka_types import ProducerId, Side, Term, TopicName, TopicPartition
 from kmigrate.manifest import ClusterSettings, Manifest
+from kmigrate.offsets.beginning import Beginning as PartitionBeginning
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.preflight import (
     Finding,
@@ -26,6 +27,7 @@ from kmigrate.preflight import (
     guard_clusters,
     refuse_blockers,
 )
+from kmigrate.runner.beginnings import changed_start
 from kmigrate.runner.effects import restored_topics
 from kmigrate.runner.positions import Commit, merge_memories, parse_commit
 from kmigrate.runner.provision import Inspection
@@ -77,8 +79,8 @@ class Reach:
 class Beginning:
     """What is known before the first write.
 
-    `classes` are those that the target remembers. `cleared` are target topics that may be copied into; `intended` is
-    what is still to be recorded of such topics.
+    `classes` and `beginnings` are those that the target remembers. `cleared` are target topics that may be copied into;
+    `intended` is what is still to be recorded of such topics.
     """
 
     source: ClusterMetadata
@@ -86,6 +88,7 @@ class Beginning:
     producer_id: ProducerId
     memories: Mapping[TopicPartition, Remembered]
     classes: Mapping[TopicPartition, OffsetClass]
+    beginnings: Mapping[TopicPartition, PartitionBeginning]
     cleared: frozenset[TopicName]
     intended: Mapping[TopicName, Intended]
     traits: TargetTraits
@@ -139,11 +142,15 @@ def _look_around(
         producer_id=ours,
         memories=memories,
         classes={partition: commit.offset_class for partition, commit in commits.items()},
+        beginnings={partition: commit.beginning for partition, commit in commits.items()},
         cleared=frozenset(name for name in seen.selected.topics if name in on_target.topics),
         intended=intended,
         traits=TargetTraits(limits=timestamp_limits(told), max_bytes=_whole(told.get(BROKER_MAX_MESSAGE_BYTES))),
         expiration_ms=_whole(told.get(_EXPIRATION_MS)) or _DEFAULT_EXPIRATION_MS,
-        notices=tuple(str(finding) for finding in findings if finding.level is Level.WARN),
+        notices=(
+            *filter(None, [changed_start(store, manifest.start)]),
+            *(str(finding) for finding in findings if finding.level is Level.WARN),
+        ),
         state_lost=STATE_LOST if _is_state_lost(store, commits, findings) else None,
     )
 

@@ -14,10 +14,10 @@ from typing import NamedTuple
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.cluster.connection import Connection
 from kmigrate.copy.identity import filler_producer_id, marker_producer_id, producer_id
-from kmigrate.copy.orders import Remembered
 from kmigrate.errors import Blocked, ClusterError
-from kmigrate.kafka_types import Partition, ProducerId, Side, TopicName, TopicPartition
+from kmigrate.kafka_types import Offset, Partition, ProducerId, Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
+from kmigrate.offsets.beginning import EARLIEST, first_wanted, time_of
 from kmigrate.plan.facts import (
     Facts,
     PartitionFacts,
@@ -33,6 +33,7 @@ from kmigrate.preflight import Finding, Seen, check, guard_cluster, guard_cluste
 from kmigrate.preflight.bounds import Bounds, Unseen, by_leader, read_bounds
 from kmigrate.preflight.foreign import look_into
 from kmigrate.preflight.samples import Samples, Span, take_samples
+from kmigrate.runner.positions import Commit
 from kmigrate.runner.start import Reach, first_metadata, read_commits
 from kmigrate.topics.describe import describe_topics, in_batches
 from kmigrate.topics.select import select_topics
@@ -81,11 +82,12 @@ class _Surveyor:
         on_source, on_target = first_metadata(self.source), first_metadata(self.target)
         self._guard(on_source.cluster_id, on_target.cluster_id)
         ours = producer_id(on_source.cluster_id, on_target.cluster_id, self.manifest.name)
+        commits = self._commits(on_target)
         seen = Seen(
             source=on_source,
             target=on_target,
             selected=select_topics(on_source.topics, self.manifest),
-            adopted=self._commits(on_target),
+            adopted={tp: commit.memory for tp, commit in commits.items()},
         )
         settings = {side: each.settings for side, each in self.reach.items()}
         findings = check(self.manifest, seen, self.source, self.target, settings, ours)
@@ -95,7 +97,7 @@ class _Surveyor:
             for number in sorted(on_source.topics[name].partitions)
         ]
         tell(f"looking into {len(partitions):,} partitions")
-        return Survey(self._facts(seen, partitions, ours), findings)
+        return Survey(self._facts(seen, partitions, ours, commits), findings)
 
     def _guard(self, source_id: str, target_id: str) -> None:
         for side, found, cluster in (
@@ -105,7 +107,7 @@ class _Surveyor:
             guard_cluster(side, found, wanted=cluster.cluster_id, remembered=None)
         guard_clusters(source=source_id, target=target_id)
 
-    def _commits(self, on_target: ClusterMetadata) -> dict[TopicPartition, Remembered]:
+    def _commits(self, on_target: ClusterMetadata) -> dict[TopicPartition, Commit]:
         """What this migration remembers on the target; nothing where it cannot be asked: then contents tell."""
         if GROUPS_TOPIC not in on_target.topics:
             return {}
@@ -118,12 +120,15 @@ class _Surveyor:
         except ClusterError:
             return {}
         committed = {tp: (each.offset, each.metadata) for tp, each in answer.partitions.items() if not each.error}
-        return {tp: commit.memory for tp, commit in read_commits(committed).items()}
+        return read_commits(committed)
 
-    def _facts(self, seen: Seen, partitions: list[TopicPartition], ours: ProducerId) -> Facts:
-        bounds = read_bounds(self.source, seen.source, partitions)
-        targets = self._targets(seen, bounds, ours)
-        known = {tp: _partition(tp, bounds[tp], targets[tp]) for tp in partitions}
+    def _facts(
+        self, seen: Seen, partitions: list[TopicPartition], ours: ProducerId, commits: Mapping[TopicPartition, Commit]
+    ) -> Facts:
+        bounds = self._bounds(seen.source, partitions, commits)
+        wanted = {tp: self._wanted_start(each, commits.get(tp)) for tp, each in bounds.items()}
+        targets = self._targets(seen, bounds, wanted, ours)
+        known = {tp: _partition(tp, bounds[tp], wanted[tp], targets[tp]) for tp in partitions}
         sizes = self._sizes(seen.source, [tp for tp, facts in known.items() if facts.backlog])
         samples = self._samples(seen.source, known)
         return Facts(
@@ -136,6 +141,8 @@ class _Surveyor:
                 replace(known[tp], size_bytes=sizes.get(tp), census=samples.found.get(tp)) for tp in partitions
             ),
             left_out=seen.selected.left_out,
+            start=self.manifest.start,
+            start_open=self._start_open(known, commits),
             sampling=Sampling(
                 places=samples.places,
                 partitions_skipped=len(samples.skipped),
@@ -145,6 +152,22 @@ class _Surveyor:
         )
 
     # -- the source
+
+    def _bounds(
+        self, metadata: ClusterMetadata, partitions: list[TopicPartition], commits: Collection[TopicPartition]
+    ) -> dict[TopicPartition, Bounds | Unseen]:
+        """Where a partition was begun, its beginning is decided, and no time is looked up."""
+        begun = [tp for tp in partitions if tp in commits]
+        others = [tp for tp in partitions if tp not in commits]
+        at_ms = time_of(self.manifest.start)
+        return read_bounds(self.source, metadata, begun) | read_bounds(self.source, metadata, others, at_ms)
+
+    def _wanted_start(self, bounds: Bounds | Unseen, commit: Commit | None) -> Offset:
+        if commit is not None:
+            return commit.start
+        if isinstance(bounds, Unseen):
+            return Offset(0)
+        return first_wanted(self.manifest.start, bounds.last_stable, bounds.at_time)
 
     def _topics(self, names: Collection[TopicName]) -> dict[TopicName, TopicFacts]:
         settings = describe_topics(self.source, list(names), (_CLEANUP_POLICY, _DELETE_RETENTION_MS))
@@ -177,10 +200,23 @@ class _Surveyor:
             },
         )
 
+    def _start_open(
+        self, known: Mapping[TopicPartition, PartitionFacts], commits: Collection[TopicPartition]
+    ) -> frozenset[TopicPartition]:
+        """Partitions that the target knows nothing of, although the migration has begun."""
+        if not commits or self.manifest.start == EARLIEST:
+            return frozenset()
+        nothing = (TargetContent.ABSENT, TargetContent.EMPTY)
+        return frozenset(tp for tp, each in known.items() if each.target.content in nothing and tp not in commits)
+
     # -- the target
 
     def _targets(
-        self, seen: Seen, bounds: Mapping[TopicPartition, Bounds | Unseen], ours: ProducerId
+        self,
+        seen: Seen,
+        bounds: Mapping[TopicPartition, Bounds | Unseen],
+        wanted: Mapping[TopicPartition, Offset],
+        ours: ProducerId,
     ) -> dict[TopicPartition, TargetFacts]:
         there = [
             tp
@@ -188,7 +224,7 @@ class _Surveyor:
             if tp.topic in seen.target.topics and tp.partition in seen.target.topics[tp.topic].partitions
         ]
         logs = read_bounds(self.target, seen.target, there)
-        contents = self._contents(seen, bounds, logs, ours)
+        contents = self._contents(seen, bounds, wanted, logs, ours)
         rights = self._deletion_rights(list(dict.fromkeys(tp.topic for tp in there)))
         targets = {tp: TargetFacts(content=TargetContent.ABSENT) for tp in bounds}
         for tp, log in logs.items():
@@ -205,6 +241,7 @@ class _Surveyor:
         self,
         seen: Seen,
         bounds: Mapping[TopicPartition, Bounds | Unseen],
+        wanted: Mapping[TopicPartition, Offset],
         logs: Mapping[TopicPartition, Bounds | Unseen],
         ours: ProducerId,
     ) -> dict[TopicPartition, TargetContent]:
@@ -212,7 +249,9 @@ class _Surveyor:
         filled = {tp: log for tp, log in logs.items() if isinstance(log, Bounds) and log.end > 0}
         settings = self.reach[Side.TARGET].settings
         data = look_into(self.target, settings, seen.target, filled, (ours, marker_producer_id(ours)))
-        behind = [tp for tp, log in filled.items() if not data[tp].ours and _starts_above(bounds[tp], log.end)]
+        behind = [
+            tp for tp, log in filled.items() if not data[tp].ours and _begins_above(bounds[tp], wanted[tp], log.end)
+        ]
         filler = look_into(self.target, settings, seen.target, behind, (filler_producer_id(ours),))
         contents = {}
         for tp in filled:
@@ -238,11 +277,14 @@ class _Surveyor:
             return Right.UNKNOWN
 
 
-def _starts_above(source: Bounds | Unseen, end: int) -> bool:
-    return isinstance(source, Bounds) and source.start > end
+def _begins_above(source: Bounds | Unseen, wanted: Offset, end: int) -> bool:
+    return isinstance(source, Bounds) and max(source.start, wanted) > end
 
 
-def _partition(partition: TopicPartition, source: Bounds | Unseen, target: TargetFacts) -> PartitionFacts:
+def _partition(
+    partition: TopicPartition, source: Bounds | Unseen, wanted: Offset, target: TargetFacts
+) -> PartitionFacts:
+    """Where a copy of ours is that nothing remembers, its end tells where it goes on."""
     if isinstance(source, Unseen):
         return PartitionFacts(partition=partition, target=target, unseen=source.reason)
     return PartitionFacts(
@@ -252,4 +294,5 @@ def _partition(partition: TopicPartition, source: Bounds | Unseen, target: Targe
         end=source.end,
         high_watermark=source.high_watermark,
         last_stable=source.last_stable,
+        wanted_start=Offset(min(wanted, target.end)) if target.content is TargetContent.OURS else wanted,
     )

@@ -71,6 +71,16 @@ STEPS: tuple[str, ...] = (
         PRIMARY KEY (topic, partition, first)
     );
     """,
+    """
+    CREATE TABLE beginning (
+        topic TEXT NOT NULL,
+        partition INTEGER NOT NULL,
+        source_topic_id TEXT NOT NULL,
+        start INTEGER,
+        filler INTEGER,
+        PRIMARY KEY (topic, partition)
+    ) WITHOUT ROWID;
+    """,
 )
 """What leads from each version to the next one; their number is the version this program writes."""
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Self
 from kmigrate.copy.orders import Remembered
 from kmigrate.errors import KmigrateError
 from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, Side, TopicId, TopicName, TopicPartition
+from kmigrate.offsets.beginning import Beginning
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.offsets.offset_map import RUN_BYTES, OffsetMap
 from kmigrate.state.schema import damaged, prepare
@@ -144,7 +145,7 @@ class Store:
             )
 
     def forget(self, topic: str) -> None:
-        """Forgets every partition of a topic, with its class and its offset map."""
+        """Forgets every partition of a topic, with its class and its offset map; where it begins is kept."""
         with self._writing() as db:
             for table in ("remembered", "offset_class", "offset_runs"):
                 db.execute(f"DELETE FROM {table} WHERE topic = ?", (topic,))
@@ -155,13 +156,36 @@ class Store:
             rows = db.execute("SELECT topic, partition, class FROM offset_class").fetchall()
         return {_place(topic, partition): OffsetClass(name) for topic, partition, name in rows}
 
-    def decide_classes(
-        self, classes: Mapping[TopicPartition, OffsetClass], runs: Mapping[TopicPartition, RunsFrom]
+    def beginnings(self) -> dict[TopicPartition, Beginning]:
+        """Where every partition begins that the source had when the migration began, or that was decided since."""
+        with self._reading() as db:
+            rows = db.execute("SELECT topic, partition, source_topic_id, start, filler FROM beginning").fetchall()
+        return {
+            _place(topic, partition): Beginning(
+                TopicId(topic_id), None if start is None else Offset(start), None if filler is None else int(filler)
+            )
+            for topic, partition, topic_id, start, filler in rows
+        }
+
+    def record_beginnings(
+        self, beginnings: Mapping[TopicPartition, Beginning], facts: Mapping[str, str] | None = None
     ) -> None:
-        """Records these classes, and what their offset maps hold from now on, all or none."""
-        if not classes:
+        """Records these beginnings and facts, all or none; other beginnings stay as they are."""
+        with self._writing() as db:
+            _put_beginnings(db, beginnings)
+            _put(db, facts or {})
+
+    def decide_classes(
+        self,
+        classes: Mapping[TopicPartition, OffsetClass],
+        runs: Mapping[TopicPartition, RunsFrom],
+        beginnings: Mapping[TopicPartition, Beginning] | None = None,
+    ) -> None:
+        """Records these classes, what their offset maps hold from now on, and where they begin, all or none."""
+        if not classes and not beginnings:
             return
         with self._writing() as db:
+            _put_beginnings(db, beginnings or {})
             db.executemany(
                 "INSERT OR REPLACE INTO offset_class VALUES (?, ?, ?)",
                 [(*partition, each.value) for partition, each in classes.items()],
@@ -344,6 +368,13 @@ class Store:
 
 def _place(topic: str, partition: int) -> TopicPartition:
     return TopicPartition(TopicName(topic), Partition(partition))
+
+
+def _put_beginnings(db: sqlite3.Connection, beginnings: Mapping[TopicPartition, Beginning]) -> None:
+    db.executemany(
+        "INSERT OR REPLACE INTO beginning VALUES (?, ?, ?, ?, ?)",
+        [(*partition, *each) for partition, each in beginnings.items()],
+    )
 
 
 def _put_runs(db: sqlite3.Connection, runs: Mapping[TopicPartition, RunsFrom]) -> None:

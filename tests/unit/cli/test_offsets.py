@@ -90,7 +90,7 @@ def test_json_and_yaml_are_the_same_document(copied: World) -> None:
     ("arguments", "message"),
     [
         (("-p", "3", "--offset", "91"), "pay-3@91 on the source is beyond what is copied: the copy has come to 90"),
-        (("-p", "3", "--offset", "9"), "pay-3@9 on the source is below the source's log start 10"),
+        (("-p", "3", "--offset", "9"), "pay-3@9 on the source is below 10, where its copied part begins"),
         (("-p", "0", "--offset", "81", "--from", "target"), "pay-0@81 on the target is beyond what is copied"),
     ],
 )

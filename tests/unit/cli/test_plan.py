@@ -132,10 +132,11 @@ def test_clusters_that_do_not_answer_end_with_4(world: World, monkeypatch: pytes
 
 
 def test_what_this_version_does_not_copy_is_refused_with_the_line(world: World) -> None:
-    world.file.write_text(world.file.read_text() + "  start: latest\n")
+    mapped = "  source:\n    addressMap: {'10.0.0.7:9092': 'nat:19092'}\n"
+    world.file.write_text(world.file.read_text().replace("  source:\n", mapped))
     result = world.call("plan")
     assert result.exit_code == 2
-    assert "spec.start: latest is not supported" in result.stderr
+    assert "spec.source.addressMap is not supported" in result.stderr
 
 
 # -- the screen --------------------------------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ def test_each_partition_has_one_line_however_long() -> None:
     rows = screen(document(*SOME), 80, each_partition=True).splitlines()
     lines = [row for row in rows if row.startswith(("kv-", "orders-", LONG))]
     assert len(lines) == len(SOME)
-    assert lines[0].split()[:10] == ["kv-0", "create", "identical", "0", "1000", "-", "0", "600", "600~", "100"]
+    assert lines[0].split()[:10] == ["kv-0", "create", "identical", "0", "0", "1000", "-", "0", "600", "600~"]
     assert "shifted" in lines[1]
     assert lines[3].startswith(f"{LONG}-0  create")
 

@@ -10,7 +10,7 @@ from kmigrate.copy import recast
 from kmigrate.copy.copier import MOST_REFUSALS, Copier, Filling, Phase
 from kmigrate.copy.orders import PartitionOrder, Saved
 from kmigrate.copy.pieces import Batch, Gap, Room
-from kmigrate.copy.standing import Quiet
+from kmigrate.copy.standing import EMPTY_TAIL, Quiet
 from kmigrate.copy.states import StopKind
 from kmigrate.kafka_types import Offset
 from kmigrate.offsets.classes import OffsetClass
@@ -595,3 +595,23 @@ def test_more_filler_than_the_budget_asks_for_another_class() -> None:
     copier.on_standing(standing(0)._replace(source_start=Offset(10)))
     assert copier.stop is not None
     assert (copier.stop.kind, copier.stop.offset) == (StopKind.START_QUESTION, 10)
+
+
+def test_a_beginning_above_the_sources_log_start_stays_where_it_is_while_records_come() -> None:
+    """The target's log starts there, filler that came back is deleted again, and a source's that passes it counts."""
+    copier = Copier(ORDER._replace(start=Offset(10)), OURS, GUARDED_MS, Room(1 << 20))
+    copier.wants_standing()
+    trimmed = standing(10)._replace(source_start=Offset(10), target_start=Offset(10), tail=EMPTY_TAIL)
+    copier.on_standing(trimmed)
+    assert (copier.phase, copier.fetch_offset) == (Phase.COPYING, 10)
+    fetch(copier, batch(8, 4))
+    fetch(copier, batch(8, 4))
+    (sent,) = send_all(copier)
+    assert (sent.base, sent.records) == (10, 2)
+    good(copier, sent)
+    assert (copier.source_start, copier.wanted_start, copier.wants_trim(0.0)) == (10, 10, False)
+    copier.target_start = 0
+    assert copier.wants_trim(0.0)
+    fetched = FetchedPartition(b"", 0, 0, 1000, -1, 11, None, 0, 0)
+    copier.on_fetched(fetched, copier.fetch_offset, memoryview(b""), NOW)
+    assert (copier.source_start, copier.wanted_start) == (11, 11)

@@ -107,7 +107,7 @@ class Pair:
             other = make_batch([Record(NOW_MS, None, b"?")] * stored.count, base_offset=stored.base, producer_id=OURS)
             self.target.batches[place] = stored._replace(data=other)
 
-    def ask(self, quiet: Quiet = Quiet.NEEDLESS) -> Finding:
+    def ask(self, quiet: Quiet = Quiet.NEEDLESS, start: int = 0) -> Finding:
         question = Question(
             partition=TP,
             source_topic_id=TopicId(SOURCE_ID),
@@ -115,6 +115,7 @@ class Pair:
             source_epoch=LeaderEpoch(self.source.leader_epoch),
             target_epoch=LeaderEpoch(self.target.leader_epoch),
             quiet=quiet,
+            start=Offset(start),
         )
         return self.inquiry.ask(self.source_link, self.target_link, [question])[TP]
 
@@ -288,6 +289,28 @@ def test_a_source_that_was_trimmed_is_compared_as_far_as_it_goes() -> None:
     pair.source.delete_records(5)
     standing = pair.standing()
     assert (standing.source_start, standing.tail.compared, standing.tail.differs_at) == (5, 1, None)
+
+
+def test_what_is_not_wanted_counts_as_trimmed_away() -> None:
+    pair = Pair()
+    pair.replace(range(2))
+    standing = pair.ask(start=5)
+    assert isinstance(standing, Standing)
+    assert (standing.source_start, standing.tail.compared, standing.tail.differs_at) == (5, 1, None)
+    pair.source.delete_records(7)
+    assert pair.ask(start=5).source_start == 7  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("copied", [0, 6])
+def test_a_source_that_ends_below_what_is_wanted_is_truncated_once_that_was_seen_twice(copied: int) -> None:
+    pair = Pair(copied=copied)
+    pair.source.elect(4, high_watermark=4, now_ms=NOW_MS, drop_expired=False)
+    assert isinstance(pair.ask(start=6), Unclear)
+    found = pair.ask(start=6)
+    assert isinstance(found, Standing)
+    decision = decide_standing(found, OffsetClass.IDENTICAL, Offset(0), None, began=False, aligning=False)
+    assert isinstance(decision, Stop)
+    assert (decision.kind, decision.offset) == (StopKind.SOURCE_TRUNCATED, 4)
 
 
 def test_the_window_widens_until_something_is_equal() -> None:

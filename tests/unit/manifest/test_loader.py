@@ -93,7 +93,7 @@ spec:
       ssl.key.password: ${env:NOPE}
   topics:
     include: ["a("]
-  start: latest
+  start: lately
   offsets: {class: scattered}
   workers: 0
   workers: 2
@@ -110,7 +110,7 @@ spec:
         "m.yaml:10: ssl.key.password: environment variable 'NOPE' is not set",
         "m.yaml:12: spec.topics.include[0] 'a(' is not a regular expression: "
         "missing ), unterminated subpattern at position 1",
-        "m.yaml:13: spec.start: latest is not supported by this version (use earliest)",
+        "m.yaml:13: spec.start must be earliest, latest or a time like 2024-05-01T00:00:00Z",
         "m.yaml:14: spec.offsets.class must be 'auto', 'identical', 'shifted' or 'mapped', not 'scattered'",
         "m.yaml:15: spec.workers must be at least 1, not 0",
         "m.yaml:16: key 'workers' is given twice; first in line 15",

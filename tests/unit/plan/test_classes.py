@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kmigrate.kafka_types import Offset
 from kmigrate.manifest import Offsets, OffsetsClass
 from kmigrate.plan.classes import ClassDecision, decide_class, decide_classes, needs
 from kmigrate.plan.facts import PartitionFacts, Right, TargetContent, TopicFacts
@@ -280,3 +282,11 @@ def test_no_more_gives_way_than_must(starts: list[int], budget: int) -> None:
         smallest = min(each.filler for each in given_way)
         assert sum(kept) + smallest > budget
         assert smallest >= max(kept, default=0)
+
+
+def test_a_reason_says_what_filler_leads_up_to() -> None:
+    wanted = replace(partition(start=7), wanted_start=Offset(40))
+    (decision,) = decide_classes(facts(wanted), Offsets()).values()
+    assert (decision.filler, decision.reason) == (40, "filler up to spec.start, no gaps")
+    (decision,) = decide_classes(facts(wanted), Offsets(pad_budget=39)).values()
+    assert decision.offset_class is OffsetsClass.SHIFTED

@@ -112,10 +112,11 @@ def test_the_json_is_a_contract() -> None:
     told = json.loads(plan(partition("kv", gaps=4)).to_json())
     assert told == plan(partition("kv", gaps=4)).to_value()
     assert list(told) == [
-        *("apiVersion", "kind", "name", "sourceClusterId", "targetClusterId", "assumptions", "totals", "classes"),
-        *("topics", "partitions", "blockers", "notices", "leftOut"),
+        *("apiVersion", "kind", "name", "sourceClusterId", "targetClusterId", "start", "assumptions", "totals"),
+        *("classes", "topics", "partitions", "blockers", "notices", "leftOut"),
     ]
     assert (told["apiVersion"], told["kind"], told["name"]) == ("kmigrate/v1", "Plan", "m")
+    assert told["start"] == "earliest"
     assert told["leftOut"] == [{"topic": "__consumer_offsets", "reason": "an internal topic"}]
     (row,) = told["partitions"]
     found = row.pop("found")
@@ -137,6 +138,7 @@ def test_the_json_is_a_contract() -> None:
         "sourceEnd": 1000,
         "sourceHighWatermark": 1000,
         "sourceLastStable": 1000,
+        "start": 0,
         "target": "absent",
         "targetEnd": None,
     }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from kmigrate.kafka_types import Offset
 from kmigrate.plan.facts import (
     Right,
     TargetContent,
@@ -73,3 +76,14 @@ def test_a_policy_that_compacts_and_deletes_compacts() -> None:
     assert TopicFacts(cleanup_policy="compact,delete").compacted
     assert not TopicFacts(cleanup_policy="delete").compacted
     assert not TopicFacts().compacted
+
+
+def test_a_wanted_start_counts_as_a_log_start_that_was_moved_there() -> None:
+    wanted = replace(partition(start=7), wanted_start=Offset(40))
+    assert (wanted.head, wanted.begin, wanted.backlog, wanted.filler) == (40, 40, 960, 40)
+    below = replace(partition(start=50), wanted_start=Offset(40))
+    assert (below.head, below.begin, below.filler) == (50, 50, 50)
+    begun = replace(partition(target=TargetContent.OURS, target_end=60), wanted_start=Offset(40))
+    assert (begun.begin, begun.filler) == (60, 0)
+    filling = replace(partition(target=TargetContent.FILLER, target_end=8), wanted_start=Offset(40))
+    assert filling.filler == 32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -95,3 +96,10 @@ def test_failed_samples_are_told_with_the_reason() -> None:
     failed = facts(PLAIN, sampling=Sampling(failures={place(): "OFFSET_OUT_OF_RANGE"}))
     (notice,) = notices(failed)
     assert notice.text == "no samples could be taken of 1 partition (t-0): OFFSET_OUT_OF_RANGE"
+
+
+def test_where_only_the_state_folder_knows_whether_the_start_counts_that_is_told() -> None:
+    known = replace(facts(partition("a"), partition("b")), start="latest", start_open=frozenset({place("b")}))
+    (notice,) = notices(known)
+    assert notice.kind is NoticeKind.START_OPEN
+    assert "1 partition (b-0) begin at latest, as shown" in notice.text

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+import pytest
+
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.errors import Unreachable
 from kmigrate.kafka_types import (
     BrokerAddress,
     BrokerId,
     LeaderEpoch,
+    Offset,
     Partition,
     Side,
     TopicId,
     TopicName,
     TopicPartition,
 )
-from kmigrate.preflight.bounds import Bounds, Unseen, by_leader, read_bounds
-from kmigrate.wire.calls import ClusterMetadata, PartitionMetadata, TopicMetadata
+from kmigrate.preflight.bounds import NO_TIMES, Bounds, Unseen, by_leader, read_bounds
+from kmigrate.wire.calls import READ_COMMITTED, ClusterMetadata, OffsetAnswer, PartitionMetadata, TopicMetadata
 from kmigrate.wire.error_codes import ErrorCode
 from tests.simulation.batches import Record, make_batch
 from tests.simulation.links import LogLink
@@ -86,6 +89,42 @@ def test_the_bounds_of_a_log() -> None:
     log.write(make_batch([Record(1, None, b"v")] * 5))  # no follower has it yet
     link = LogLink({ONE: log})
     assert read(link, {ONE: 0}, ONE) == {ONE: Bounds(4, 15, 10, 10)}  # type: ignore[arg-type]
+    assert link.asked == ["ListOffsets", "ListOffsets", "ListOffsets", "OffsetForLeaderEpoch"]
+
+
+class ByTime(LogLink):
+    """Answers for a time, and only there, with an error or an offset."""
+
+    def __init__(self, log: PartitionLog, error: int, offset: int) -> None:
+        super().__init__({ONE: log})
+        self.found = OffsetAnswer(error, Offset(offset), -1)
+        self.levels: list[int] = []
+
+    def call(self, call: Any) -> Any:
+        request = call.build(5) if call.what == "ListOffsets" else None
+        if request is None or request.topics[0].partitions[0].timestamp < 0:
+            return super().call(call)
+        self.levels.append(request.isolation_level)
+        return {ONE: self.found}
+
+
+@pytest.mark.parametrize(
+    ("error", "offset", "seen"),
+    [
+        (0, 6, Bounds(Offset(4), Offset(10), Offset(10), Offset(10), Offset(6))),
+        (0, -1, Bounds(Offset(4), Offset(10), Offset(10), Offset(10), None)),
+        (ErrorCode.UNSUPPORTED_FOR_MESSAGE_FORMAT, -1, NO_TIMES),
+        (
+            ErrorCode.OFFSET_NOT_AVAILABLE,
+            -1,
+            Unseen("its records cannot be looked up by time: OFFSET_NOT_AVAILABLE"),
+        ),
+    ],
+)
+def test_the_first_decided_record_since_a_time(error: int, offset: int, seen: Bounds | Unseen) -> None:
+    link = ByTime(filled(10, start=4), error, offset)
+    assert read_bounds(cast(ClusterClient, Brokers(link)), metadata({ONE: 0}), [ONE], 1_000) == {ONE: seen}
+    assert link.levels == [READ_COMMITTED]
     assert link.asked == ["ListOffsets", "ListOffsets", "ListOffsets", "OffsetForLeaderEpoch"]
 
 

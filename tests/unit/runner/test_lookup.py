@@ -118,8 +118,12 @@ def test_an_identical_offset_is_itself_as_far_as_it_is_copied(world: World) -> N
     [
         (91, Side.SOURCE, "orders-3@91 on the source is beyond what is copied: the copy has come to 90 on the source"),
         (51, Side.TARGET, "orders-3@51 on the target is beyond what is copied: the copy has come to 90 on the source"),
-        (29, Side.SOURCE, "orders-3@29 on the source is below the source's log start 30; the copy has come to 90"),
-        (3, Side.TARGET, "orders-3@3 on the target is 13 on the source, below its log start 30"),
+        (
+            29,
+            Side.SOURCE,
+            "orders-3@29 on the source is below 30, where its copied part begins; the copy has come to 90",
+        ),
+        (3, Side.TARGET, "orders-3@3 on the target is 13 on the source, whose copied part begins at 30"),
     ],
 )
 def test_what_has_no_place_is_told_with_how_far_the_copy_has_come(

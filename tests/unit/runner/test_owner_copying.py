@@ -27,6 +27,9 @@ from kmigrate.kafka_types import (
     TopicPartition,
 )
 from kmigrate.manifest import load_manifest
+from kmigrate.offsets.beginning import Beginning
+from kmigrate.offsets.classes import OffsetClass
+from kmigrate.preflight.bounds import Bounds, Unseen
 from kmigrate.runner.copying import Copying, Observation
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.observe import ClusterView, Looked, Watch
@@ -109,11 +112,12 @@ class IdleProvisioner:
 
 
 class World:
-    """A migration of one partition, which has stopped."""
+    """A migration of one partition; unless told otherwise it was begun before, and has stopped."""
 
-    def __init__(self, store: Store, folder: Path) -> None:
+    def __init__(self, store: Store, folder: Path, *, spec: str = "", begun: bool = True) -> None:
         manifest = folder / "orders.yaml"
-        manifest.write_text(MANIFEST)
+        manifest.write_text(MANIFEST + spec)
+        self.bounds: Bounds | Unseen = Unseen("nobody is asked here")
         self.desk = Desk(store, lambda: None)
         self.looks: queue.SimpleQueue[Looked] = queue.SimpleQueue()
         self.watches = {side: QuietWatch() for side in Side}
@@ -129,14 +133,18 @@ class World:
             cast(Engine, self.workers),
             Observation(views, cast(dict[Side, Watch], self.watches), self.looks),
             cast(Provisioner, IdleProvisioner()),
-            Positions({PLACE: memory}),
+            Positions({PLACE: memory} if begun else {}),
             cleared=[ORDERS],
             first_term=False,
             cluster_ids=dict.fromkeys(Side, "c"),
             classes={},
+            beginnings={},
+            look=lambda wanted, _: dict.fromkeys(wanted, self.bounds),
         )
         self.copying.on_view_changed()
         self.copying.on_event(WorkerStarted(0, 77), 0)
+        if not begun:
+            return
         self.turn()
         self.hear(PartitionState.STOPPED, STOP)
         stop = StopStatus.of(STOP, ORDERS, 0)
@@ -146,6 +154,14 @@ class World:
     def turn(self) -> None:
         self.copying.adopt_looks()
         self.copying.step(time.monotonic(), 0)
+
+    def ask(self) -> None:
+        """The source is asked for where the log begins, and its answer is taken up."""
+        self.turn()
+        errand = self.copying._beginnings._errand
+        assert errand is not None
+        errand[1].wait(10.0)
+        self.turn()
 
     def order(self) -> PartitionOrder:
         """What the worker was told last of the partition."""
@@ -223,3 +239,47 @@ def test_an_ignored_partition_is_taken_away_at_once(world: World) -> None:
     world.turn()
     assert world.workers.got[-1].pipelines == ()
     assert world.copying.is_waived(PLACE)
+
+
+# -- where it begins ---------------------------------------------------------------------------------------------------
+
+BOUNDS = Bounds(Offset(7), Offset(60), Offset(60), Offset(50))
+
+
+def test_nothing_is_ordered_before_it_is_decided_where_it_begins(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    store.record_beginnings({PLACE: Beginning(TopicId("source-1"), None)})
+    world = World(store, tmp_path, spec="  start: latest\n", begun=False)
+    world.ask()
+    assert world.workers.got[-1].pipelines == ()
+    assert (
+        world.copying.board.document(0, StatusDocument(name="orders", state=MigrationState.WAITING))
+        .partitions[0]
+        .reason.endswith("nobody is asked here")
+    )
+
+    other = World(store, tmp_path, spec="  start: latest\n", begun=False)
+    other.bounds = BOUNDS
+    other.ask()
+    order = other.order()
+    assert (order.start, order.offset_class, order.pad_budget) == (50, OffsetClass.IDENTICAL, 2_000_000_000)
+    assert store.beginnings() == {PLACE: Beginning(TopicId("source-1"), Offset(50), 50)}
+
+
+def test_what_must_be_identical_gets_no_filler_where_none_is_left(tmp_path: Path) -> None:
+    world = World(
+        Store.open(tmp_path), tmp_path, spec="  offsets: {class: identical, padBudgetTotal: 6}\n", begun=False
+    )
+    world.bounds = BOUNDS
+    world.ask()
+    assert (world.order().start, world.order().pad_budget) == (0, 0)
+
+
+def test_another_source_topic_before_anything_was_begun_is_decided_anew(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    replaced = Beginning(TopicId("source-0"), Offset(40), 40)
+    store.decide_classes({PLACE: OffsetClass.IDENTICAL}, {}, {PLACE: replaced})
+    world = World(store, tmp_path, spec="  start: latest\n", begun=False)
+    world.bounds = BOUNDS
+    world.ask()
+    assert (world.order().start, store.beginnings()[PLACE]) == (0, Beginning(TopicId("source-1"), Offset(0), 7))

@@ -9,6 +9,7 @@ from kmigrate.copy.orders import Remembered
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, Term, TopicId, TopicName, TopicPartition
+from kmigrate.offsets.beginning import Beginning
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.runner.positions import Commit, Positions, merge_memories, parse_commit, serialize_commit
 
@@ -40,12 +41,20 @@ def progress(position: int, stop: Stop | None = None) -> PartitionProgress:
     )
 
 
-@given(st.integers(0, 2**62), st.integers(-1, 2**31 - 1), st.integers(0, 2**31 - 1))
-def test_a_commit_comes_back_as_it_was(appended: int, epoch: int, term: int) -> None:
+@given(st.integers(0, 2**62), st.integers(-1, 2**31 - 1), st.integers(0, 2**31 - 1), st.integers(0, 2**62))
+def test_a_commit_comes_back_as_it_was(appended: int, epoch: int, term: int, start: int) -> None:
     written = Remembered(A, TARGET, LeaderEpoch(epoch), Offset(appended))
-    assert parse_commit(*serialize_commit(written, Term(term), OffsetClass.SHIFTED)) == Commit(
-        written, Term(term), OffsetClass.SHIFTED
-    )
+    beginning = Beginning(A, Offset(start), start // 2)
+    commit = parse_commit(*serialize_commit(written, Term(term), OffsetClass.SHIFTED, beginning))
+    assert commit == Commit(written, Term(term), OffsetClass.SHIFTED, Offset(start), start // 2)
+    assert commit.beginning == beginning
+
+
+def test_a_commit_without_a_beginning_begins_where_the_log_does() -> None:
+    for beginning in (None, Beginning(B, Offset(7), 7)):
+        commit = parse_commit(*serialize_commit(memory(9), Term(1), OffsetClass.IDENTICAL, beginning))
+        assert commit is not None
+        assert commit.beginning == Beginning(A, Offset(0), 0)
 
 
 def test_a_commit_of_somebody_else_is_not_ours() -> None:

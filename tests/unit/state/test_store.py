@@ -10,6 +10,8 @@ import pytest
 from kmigrate.copy.orders import Remembered
 from kmigrate.errors import KmigrateError
 from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, TopicId, TopicName, TopicPartition
+from kmigrate.offsets.beginning import Beginning
+from kmigrate.offsets.classes import OffsetClass
 from kmigrate.state.schema import APPLICATION_ID, STEPS
 from kmigrate.state.store import FILE_NAME, Store
 from kmigrate.topics.intended import Intended, Origin
@@ -50,6 +52,19 @@ def test_what_is_remembered_is_replaced_partition_by_partition(tmp_path: Path) -
     assert store.remembered() == {ORDERS_0: memory(1), ORDERS_1: memory(7), PAY_0: memory(2**40)}
     store.forget("orders")
     assert store.remembered() == {PAY_0: memory(2**40)}
+
+
+def test_where_partitions_begin_outlives_the_process_and_a_copy_that_is_given_up(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    pending = Beginning(TopicId("a" * 32), None)
+    store.record_beginnings({ORDERS_0: pending, ORDERS_1: pending}, {"start": "latest"})
+    decided = Beginning(TopicId("b" * 32), Offset(2**40), None)
+    store.decide_classes({ORDERS_1: OffsetClass.IDENTICAL}, {}, {ORDERS_1: decided})
+    store.forget("orders")
+    store.close()
+    store = Store.open(tmp_path)
+    assert store.beginnings() == {ORDERS_0: pending, ORDERS_1: decided}
+    assert (store.offset_classes(), store.get("start")) == ({}, "latest")
 
 
 def test_a_decision_is_journaled_with_the_facts_it_changes(tmp_path: Path) -> None:
