@@ -29,12 +29,13 @@ from kmigrate.copy.alignment import PRODUCER_EPOCH, Alignment
 from kmigrate.copy.course import Course
 from kmigrate.copy.identity import filler_producer_id
 from kmigrate.copy.judge import SPECIAL_BITS, Treatment, Verdict, judge
-from kmigrate.copy.orders import PartitionOrder, Remembered, Saved
+from kmigrate.copy.orders import UNKNOWN_TIME_MS, PartitionOrder, Remembered, Saved
 from kmigrate.copy.pieces import Backlog, Batch, Gap, Room
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.recast import Stretch, convert_messages, recast_batch
 from kmigrate.copy.standing import Align, GoOn, Quiet, Standing, Trim, decide_standing
 from kmigrate.copy.states import PartitionState, Stop, StopKind
+from kmigrate.copy.tombstones import Tombstones
 from kmigrate.kafka_types import UNKNOWN_EPOCH, LeaderEpoch, Offset, ProducerId, TopicPartition
 from kmigrate.records.batch import (
     CODEC_MASK,
@@ -152,6 +153,7 @@ class Copier:
         self.target_start = -1
         self.held_back = 0
         self.course = Course(order.offset_class, order.runs)
+        self.tombstones = Tombstones(order)
         self.backlog = Backlog(room)
         self.pending = self.backlog.pieces
         self.in_flight: deque[Batch] = deque()
@@ -202,6 +204,7 @@ class Copier:
     def on_order(self, order: PartitionOrder) -> None:
         """Adopts what the owner says now: ids, leader epochs, and the operator's answer to a stop."""
         before, self.order = self.order, order
+        self.tombstones.on_order(order)
         new_class = order.offset_class is not before.offset_class
         if self.stop is not None and (order.revision > before.revision or (new_class and self.stop.asks_for_class)):
             self.stop = None
@@ -327,6 +330,7 @@ class Copier:
         self.position = self.fetch_offset = decision.offset
         self.floor = standing.target_end
         self.course.begin(decision.offset, standing.target_end)
+        self.tombstones.begin(target_is_empty=standing.target_start == standing.target_end)
         self._passed = Offset(0)
         self._at_edge = standing.at_edge
         self._walked_epoch = self._acked_epoch = decision.epoch
@@ -362,13 +366,26 @@ class Copier:
             return None
         return self.fetch_offset, self._walked_epoch
 
-    def on_fetched(self, fetched: FetchedPartition, asked: int, buffer: memoryview, now_ms: int) -> None:
-        """Walks the batches of an answer to the wish for `asked`; a stale answer changes nothing."""
+    def on_fetched(
+        self,
+        fetched: FetchedPartition,
+        asked: int,
+        buffer: memoryview,
+        now_ms: int,
+        *,
+        asked_ms: int = UNKNOWN_TIME_MS,
+        silent_ms: int = UNKNOWN_TIME_MS,
+    ) -> None:
+        """Walks the batches of an answer to the wish for `asked`; a stale answer changes nothing.
+
+        `asked_ms` is when the request was sent, `silent_ms` when the last one was that told nothing new (-1: none).
+        """
         if self.phase is not Phase.COPYING or self._draining or asked != self.fetch_offset:
             return
         if fetched.error or fetched.diverging is not None:
             self._on_fetch_error(fetched)
             return
+        self.on_silence(silent_ms)
         end = fetched.high_watermark
         if 0 <= fetched.last_stable_offset < end:
             end = fetched.last_stable_offset
@@ -379,10 +396,33 @@ class Copier:
             self.source_end = end
             self.source_start = fetched.log_start_offset
             self.changed = True
+        if self._may_lack_tombstones(asked_ms, now_ms):
+            return
         self._walk(buffer, fetched.start, fetched.end, AbortedTransactions(fetched.aborted))
         self._look_at_mark(now_ms)
         if self._late or self._late_markers:
             self._look_for_quiet(now_ms)
+
+    def on_silence(self, asked_ms: int) -> None:
+        """An answer to a request of this time left the partition out: until then nothing was written."""
+        is_even = self.phase is Phase.COPYING and self.position == self.fetch_offset == self.source_end
+        if is_even and not self.held_back and self.tombstones.on_silence(asked_ms):
+            self.changed = True
+
+    def _may_lack_tombstones(self, asked_ms: int, now_ms: int) -> bool:
+        """Whether what was fetched must not be taken in; stops once all before it is answered."""
+        evidence = self.tombstones.on_fetched(
+            position=self.position,
+            fetch_offset=self.fetch_offset,
+            end=self.source_end,
+            asked_ms=asked_ms,
+            taken_up_ms=now_ms,
+        )
+        if evidence and (self.pending or self.is_busy):
+            self._draining = True
+        elif evidence:
+            self._stop(StopKind.TOMBSTONES_MAY_BE_LOST, Offset(self.fetch_offset), evidence)
+        return bool(evidence)
 
     def _look_for_quiet(self, now_ms: int) -> None:
         """What is read may need a proof that nothing of ours is on its way, before it is sent.
@@ -851,6 +891,7 @@ class Copier:
             self._passed = gap.next
             if not self.in_flight:
                 self.position, self._acked_epoch = gap.next, gap.epoch
+                self._draining = self._draining and bool(self.pending)
             self.changed = True
 
     def take_gap(self, term: int, most: int) -> Filling | None:
@@ -989,6 +1030,8 @@ class Copier:
             life=self.order.life,
             entries=tuple(self.course.unsaved),
             entries_made=self.course.made,
+            even_ms=self.tombstones.even_ms,
+            retention_ms=self.tombstones.retention_ms,
             reason=self.reason or hindrance,
             stop=self.stop,
         )

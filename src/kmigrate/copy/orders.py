@@ -24,6 +24,8 @@ from kmigrate.kafka_types import (
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.offsets.offset_map import Run
 
+UNKNOWN_TIME_MS = -1
+
 
 class PipelineKey(NamedTuple):
     """Which pipeline: one thread for a pair of brokers and a lane, in one worker."""
@@ -37,13 +39,17 @@ class PipelineKey(NamedTuple):
 class Remembered(NamedTuple):
     """What an earlier run or another store remembers of a partition: a hint, never a position.
 
-    `appended` is a floor: the target acknowledged everything below it.
+    `appended` is a floor: the target acknowledged everything below it. As of `even_ms` (-1: not known) nothing that the
+    source held was missing there, and `retention_ms` is the shortest time since that it kept tombstones (None: for
+    ever; `kmigrate.copy.tombstones`).
     """
 
     source_topic_id: TopicId
     target_topic_id: TopicId
     source_epoch: LeaderEpoch
     appended: Offset
+    even_ms: int = UNKNOWN_TIME_MS
+    retention_ms: int | None = None
 
 
 class PartitionOrder(NamedTuple):
@@ -55,6 +61,9 @@ class PartitionOrder(NamedTuple):
     markers in what lay on the source when copying began. `runs` is the end of the
     offset map, beyond what the target is known to hold; a partition of class *identical* needs none. `life` is
     another one each time a pipeline gets the partition: entries of the map are numbered from its beginning.
+    `delete_retention_ms` is how long the source keeps tombstones (None: it is not compacted, or does not tell). Before
+    `even_from_ms` nothing can be missing that counts: then the source was not compacted yet, or an operator accepted
+    what may have been lost.
     """
 
     partition: TopicPartition
@@ -70,6 +79,8 @@ class PartitionOrder(NamedTuple):
     offset_class: OffsetClass = OffsetClass.IDENTICAL
     runs: tuple[Run, ...] = ()
     life: int = 0
+    delete_retention_ms: int | None = None
+    even_from_ms: int = UNKNOWN_TIME_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -355,6 +355,7 @@ class Pipeline:
             self._patrol.append(copier)
             if copier.phase is Phase.COPYING and not copier.is_busy:
                 idle[copier.partition] = copier
+                self._hear_silence(copier)
         if not idle:
             return
         ends = self._links.get(Side.TARGET, Purpose.ERRAND).call(calls.list_offsets(idle, calls.LATEST))
@@ -363,6 +364,13 @@ class Pipeline:
             if end is None or end.error or end.offset != copier.floor:
                 copier.on_doubt("the target's log end is not where it was left")
                 self._note(copier)
+
+    def _hear_silence(self, copier: Copier) -> None:
+        topic = self._topic_key(copier)
+        if topic is not None:
+            copier.on_silence(self._session.silent_ms(topic, copier.partition.partition))
+            if copier.changed:
+                self._changed[copier] = None
 
     # ── appending ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -542,7 +550,7 @@ class Pipeline:
         if self._session.empty:
             return
         link = self._fetch_link()
-        request = self._session.request()
+        request = self._session.request(self._network.wall_ms())
         correlation_id = link.next_correlation_id()
         self._fetching = correlation_id, self._network.steady_seconds()
         link.send(
@@ -580,7 +588,14 @@ class Pipeline:
             if copier is None or self._paused:
                 continue
             asked = self._session.asked(part.topic, part.partition)
-            copier.on_fetched(part, asked, answer, now_ms)
+            copier.on_fetched(
+                part,
+                asked,
+                answer,
+                now_ms,
+                asked_ms=self._session.asked_ms(),
+                silent_ms=self._session.silent_ms(part.topic, part.partition, before_last=True),
+            )
             if copier.has_batch:
                 self._largest_batch = max(self._largest_batch, copier.next_size)
             if copier.fetch_offset < copier.source_end:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from kmigrate.copy.engine import Engine, Event, ProgressReceived, WorkerDied, WorkerStarted
+from kmigrate.copy.orders import UNKNOWN_TIME_MS
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
 from kmigrate.errors import Refused
@@ -29,6 +30,7 @@ from kmigrate.kafka_types import (
 from kmigrate.manifest import Manifest, OffsetsClass
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.runner.board import StatusBoard
+from kmigrate.runner.cleaning import CleaningWatch
 from kmigrate.runner.desk import Answer, Decisions, Desk
 from kmigrate.runner.dispatch import Budgets, Dispatcher, End, Past, Wanted
 from kmigrate.runner.maps import Maps
@@ -68,10 +70,13 @@ class Copying:
         first_term: bool,
         cluster_ids: Mapping[Side, str],
         classes: Mapping[TopicPartition, OffsetClass],
+        cleaning: CleaningWatch,
+        begun_ms: int,
     ) -> None:
         """`first_term`: nobody ever held the lease before, so nobody else can have sent anything.
 
-        `classes` are those that the target remembers.
+        `classes` are those that the target remembers. What is not remembered was not copied before `begun_ms` (-1: it
+        may have been).
         """
         self.board = StatusBoard()
         self.positions = positions
@@ -85,6 +90,8 @@ class Copying:
         self._views, self._watches, self._looks = observation
         self._provisioner = provisioner
         self._cluster_ids = cluster_ids
+        self._cleaning = cleaning
+        self._begun_ms = begun_ms
         self._first_term = first_term
         self.maps = Maps(store)
         self.maps.adopt(classes)
@@ -253,6 +260,8 @@ class Copying:
         for worker, saved in self.maps.save().items():
             self._engine.tell_saved(worker, saved)
         self._provision(now)
+        if self._cleaning.step(self._moving, now):
+            self._undispatched = True
         if self._undispatched:
             self._decide_classes()
             wanted = dict(self._wanted())
@@ -282,6 +291,7 @@ class Copying:
         self._answered |= dict.fromkeys(new)
         ignored = {tp for tp, answer in decisions.answers.items() if answer.choice is Choice.IGNORE}
         self.board.update([self._waived(tp) for tp in ignored - self._ignored], now_ms)
+        self.board.show_accepted(decisions.accepted)
         self._ignored = ignored
         self._touch()
 
@@ -336,23 +346,37 @@ class Copying:
     def _past(self, partition: TopicPartition, is_first: bool) -> Past:
         fresh = is_first and (self._first_term or partition in self._fresh)
         memory = self.positions.get(partition)
-        return Past(memory, fresh, self.maps.runs(partition, 0 if memory is None else memory.appended))
+        runs = self.maps.runs(partition, 0 if memory is None else memory.appended)
+        return Past(memory, fresh, runs, self._begun_ms if memory is None else UNKNOWN_TIME_MS)
 
     def _wanted(self) -> Iterator[tuple[TopicPartition, Wanted]]:
         for name, partitions in self._moving.items():
             if name in self._decisions.recreate or not self._may_copy_into(name):
                 continue
+            cleaning = self._cleaning.get(name)
             for partition in partitions:
-                if partition in self._ignored:
+                if partition in self._ignored or self._waits_for_cleaning(partition):
                     continue
                 source, target = self._end(Side.SOURCE, partition), self._end(Side.TARGET, partition)
                 if source is not None and target is not None:
                     answer = self._answers.get(partition)
                     revision = 0 if answer is None else answer.revision
+                    accepted = self._decisions.accepted.get(partition)
                     yield (
                         partition,
-                        Wanted(source, target, revision, self.maps.class_of(partition) or OffsetClass.IDENTICAL),
+                        Wanted(
+                            source,
+                            target,
+                            revision,
+                            self.maps.class_of(partition) or OffsetClass.IDENTICAL,
+                            cleaning.delete_retention_ms,
+                            max(cleaning.free_ms_if_compacted, UNKNOWN_TIME_MS if accepted is None else accepted.at),
+                        ),
                     )
+
+    def _waits_for_cleaning(self, partition: TopicPartition) -> bool:
+        """Whether how long its tombstones are kept must be known first: one that was begun may be too late for some."""
+        return self.positions.get(partition) is not None and not self._cleaning.is_asked(partition.topic)
 
     def _decide_classes(self) -> None:
         """A class for every partition that never had one: what was begun before classes were told is identical."""
@@ -433,6 +457,8 @@ class Copying:
                 return f"not on the {side} yet" if name not in self.positions.topics else f"missing on the {side}"
             if seen.partitions[partition.partition].leader is None:
                 return f"no leader on the {side}"
+        if self._waits_for_cleaning(partition):
+            return "the source is asked how it cleans the topic"
         return "the target topic is being checked"
 
     # -- the target's topics

@@ -4,7 +4,7 @@ Both are hints and floors, never positions. Rule: the topic ids of a memory neve
 under other ids is not remembered, so that a topic which was created anew is noticed even after a restart.
 
 A commit's offset is what was appended; its metadata is JSON: v 1, id and tid (topic ids of source and target), epoch
-(of the source), class, phase, term.
+(of the source), class, phase, term; even and retention where they are known (`kmigrate.copy.tombstones`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Collection, KeysView, Mapping
 from typing import NamedTuple
 
-from kmigrate.copy.orders import Remembered
+from kmigrate.copy.orders import UNKNOWN_TIME_MS, Remembered
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.kafka_types import LeaderEpoch, Offset, Term, TopicId, TopicName, TopicPartition
 from kmigrate.offsets.classes import OffsetClass
@@ -40,6 +40,8 @@ def serialize_commit(memory: Remembered, term: Term, offset_class: OffsetClass) 
         "phase": "copy",
         "term": term,
     }
+    if memory.even_ms != UNKNOWN_TIME_MS:
+        metadata |= {"even": memory.even_ms, "retention": memory.retention_ms}
     return memory.appended, json.dumps(metadata, separators=(",", ":"))
 
 
@@ -49,8 +51,14 @@ def parse_commit(offset: int, metadata: str) -> Commit | None:
         said = json.loads(metadata)
         if said["v"] != _VERSION:
             return None
+        retention_ms = said.get("retention")
         memory = Remembered(
-            TopicId(str(said["id"])), TopicId(str(said["tid"])), LeaderEpoch(int(said["epoch"])), Offset(offset)
+            TopicId(str(said["id"])),
+            TopicId(str(said["tid"])),
+            LeaderEpoch(int(said["epoch"])),
+            Offset(offset),
+            int(said.get("even", UNKNOWN_TIME_MS)),
+            None if retention_ms is None else int(retention_ms),
         )
         return Commit(memory, Term(int(said["term"])), OffsetClass(said["class"]))
     except (ValueError, TypeError, KeyError):
@@ -62,13 +70,19 @@ def merge_memories(
     committed: Mapping[TopicPartition, Commit],
     stored_term: Term,
 ) -> dict[TopicPartition, Remembered]:
-    """What to start with: the later of both, where they are about the same topics; else that of the later term."""
+    """What to start with: the later of both, where they are about the same topics; else that of the later term.
+
+    Each says truly as of when nothing was missing on the same topic: the later of these times counts too.
+    """
     merged = dict(stored)
     for partition, commit in committed.items():
         mine = stored.get(partition)
         same = mine is not None and mine[:2] == commit.memory[:2]
         if mine is None or commit.term > stored_term or (same and commit.memory.appended > mine.appended):
             merged[partition] = commit.memory
+        if mine is not None and same:
+            even = max(mine, commit.memory, key=lambda memory: memory.even_ms)
+            merged[partition] = merged[partition]._replace(even_ms=even.even_ms, retention_ms=even.retention_ms)
     return merged
 
 
@@ -120,7 +134,14 @@ class Positions:
             return
         if progress.stop is not None or progress.target_end < 0:
             return
-        memory = Remembered(ids.source, ids.target, progress.source_epoch, progress.target_end)
+        memory = Remembered(
+            ids.source,
+            ids.target,
+            progress.source_epoch,
+            progress.target_end,
+            progress.even_ms,
+            progress.retention_ms,
+        )
         known = self._memories.get(partition)
         if memory == known or (known is not None and known[:2] != memory[:2]):
             return

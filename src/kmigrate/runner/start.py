@@ -26,6 +26,7 @@ from kmigrate.preflight import (
     guard_clusters,
     refuse_blockers,
 )
+from kmigrate.runner.cleaning import CleaningSeen, look_at_cleaning
 from kmigrate.runner.effects import restored_topics
 from kmigrate.runner.positions import Commit, merge_memories, parse_commit
 from kmigrate.runner.provision import Inspection
@@ -39,8 +40,9 @@ from kmigrate.wire.calls import ClusterMetadata
 
 NAME = "name"
 TERM = "term"
+BEGUN_MS = "begun.ms"
 CLUSTER_ID = {Side.SOURCE: "source.cluster_id", Side.TARGET: "target.cluster_id"}
-"""Facts of the store."""
+"""Facts of the store. `begun.ms`: before that nothing was copied; there is none where an earlier store was lost."""
 
 STATE_LOST = "local state was lost; positions come from the target"
 _EXPIRATION_MS = "producer.id.expiration.ms"
@@ -88,6 +90,7 @@ class Beginning:
     classes: Mapping[TopicPartition, OffsetClass]
     cleared: frozenset[TopicName]
     intended: Mapping[TopicName, Intended]
+    cleaning: CleaningSeen
     traits: TargetTraits
     expiration_ms: int
     notices: tuple[str, ...]
@@ -130,6 +133,7 @@ def _look_around(
         findings = check(manifest, seen, source, target, settings, ours)
         refuse_blockers(findings)
         intended = _read_intended(store, seen, source, target, _untouched(seen, findings))
+        cleaning = look_at_cleaning(source, sorted({*seen.selected.topics, *seen.adopted_topics}))
     except ClusterError as error:
         raise Blocked(f"the check could not be completed: {error}", hint=error.hint) from error
     told = describe_brokers(target, on_target)
@@ -141,6 +145,7 @@ def _look_around(
         classes={partition: commit.offset_class for partition, commit in commits.items()},
         cleared=frozenset(name for name in seen.selected.topics if name in on_target.topics),
         intended=intended,
+        cleaning=cleaning,
         traits=TargetTraits(limits=timestamp_limits(told), max_bytes=_whole(told.get(BROKER_MAX_MESSAGE_BYTES))),
         expiration_ms=_whole(told.get(_EXPIRATION_MS)) or _DEFAULT_EXPIRATION_MS,
         notices=tuple(str(finding) for finding in findings if finding.level is Level.WARN),

@@ -27,6 +27,7 @@ from kmigrate.kafka_types import (
     TopicPartition,
 )
 from kmigrate.manifest import load_manifest
+from kmigrate.runner.cleaning import CleaningSeen, CleaningWatch
 from kmigrate.runner.copying import Copying, Observation
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.observe import ClusterView, Looked, Watch
@@ -36,8 +37,10 @@ from kmigrate.runner.status import MigrationState, PartitionStatus, StatusDocume
 from kmigrate.state.store import Store
 from kmigrate.wire.calls import ClusterMetadata, PartitionMetadata, TopicMetadata
 from tests.unit.copy.fake_worker import position
+from tests.unit.topics.settings_cluster import SettingsCluster
 
 ORDERS = TopicName("orders")
+COMPACTED = {"cleanup.policy": "compact", "delete.retention.ms": "100"}
 PLACE = TopicPartition(ORDERS, Partition(0))
 STOP = Stop(kind=StopKind.SOURCE_DELETED, offset=Offset(10), evidence="it is gone")
 MANIFEST = """
@@ -118,6 +121,7 @@ class World:
         self.looks: queue.SimpleQueue[Looked] = queue.SimpleQueue()
         self.watches = {side: QuietWatch() for side in Side}
         self.workers = Workers()
+        self.cleaning = CleaningWatch(SettingsCluster({}).client, CleaningSeen(1, {ORDERS: COMPACTED}))
         views = {side: ClusterView() for side in Side}
         for side, view in views.items():
             view.adopt(metadata(f"{side}-1"), time.monotonic())
@@ -134,6 +138,8 @@ class World:
             first_term=False,
             cluster_ids=dict.fromkeys(Side, "c"),
             classes={},
+            cleaning=self.cleaning,
+            begun_ms=5,
         )
         self.copying.on_view_changed()
         self.copying.on_event(WorkerStarted(0, 77), 0)
@@ -223,3 +229,48 @@ def test_an_ignored_partition_is_taken_away_at_once(world: World) -> None:
     world.turn()
     assert world.workers.got[-1].pipelines == ()
     assert world.copying.is_waived(PLACE)
+
+
+def test_orders_say_how_long_tombstones_are_kept_and_since_when(world: World) -> None:
+    assert (world.order().delete_retention_ms, world.order().even_from_ms) == (100, -1)
+    world.cleaning.adopt(CleaningSeen(50, {ORDERS: COMPACTED | {"cleanup.policy": "delete"}}))
+    world.copying.on_view_changed()
+    world.turn()
+    assert (world.order().delete_retention_ms, world.order().even_from_ms) == (None, -1)
+    world.cleaning.adopt(CleaningSeen(90, {ORDERS: COMPACTED}))
+    world.copying.on_view_changed()
+    world.turn()
+    assert (world.order().delete_retention_ms, world.order().even_from_ms) == (100, 50)
+
+
+def test_what_is_accepted_counts_from_the_answer_in_every_run(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    world = World(store, tmp_path)
+    late = Stop(kind=StopKind.TOMBSTONES_MAY_BE_LOST, offset=Offset(10), evidence="it is late")
+    stopped = PartitionStatus(
+        topic=ORDERS, partition=0, state=PartitionState.STOPPED, stop=StopStatus.of(late, ORDERS, 0)
+    )
+    world.desk.publish(StatusDocument(name="orders", state=MigrationState.STOPPED, partitions=(stopped,)))
+    before_ms = time.time_ns() // 1_000_000
+    world.desk.answer(ORDERS, 0, Choice.ACCEPT)
+    again = World(store, tmp_path)
+    assert (again.order().revision, again.order().even_from_ms >= before_ms) == (1, True)
+    (partition,) = again.copying.board.document(
+        0, StatusDocument(name="orders", state=MigrationState.RUNNING)
+    ).partitions
+    assert partition.accepted is not None
+    assert (partition.accepted.offset, partition.accepted.evidence) == (10, "it is late")
+    store.close()
+
+
+def test_a_begun_partition_waits_until_the_source_told_how_it_cleans(world: World) -> None:
+    world.cleaning._known.clear()
+    assert dict(world.copying._wanted()) == {}
+    assert "how it cleans" in world.copying._reason_to_wait(PLACE)
+    world.cleaning.adopt(CleaningSeen(1, {ORDERS: None}))
+    assert dict(world.copying._wanted())[PLACE].delete_retention_ms is None
+
+
+def test_what_is_not_remembered_was_not_copied_before_the_first_run(world: World) -> None:
+    world.copying.positions.forget(ORDERS)
+    assert world.copying._past(PLACE, True).even_from_ms == 5
