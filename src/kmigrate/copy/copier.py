@@ -187,6 +187,7 @@ class Copier:
         self._backlog_markers = 0
         self._trim_at = 0.0
         self._filled_to = 0
+        self._mapped_start = 0
         self._split_below = -1
         self._most_records = _ANY_NUMBER
         self._draining = False
@@ -839,16 +840,19 @@ class Copier:
 
     @property
     def wanted_start(self) -> Offset:
-        """Where the target's log should start: where the source's does, as far as that is copied."""
+        """Where the target's log should start: where the source's does, as far as that is copied.
+
+        Where gaps are left out, the owner says: only the whole map can tell.
+        """
+        if not self.course.offset_class.fills_gaps:
+            return Offset(max(self._filled_to, min(self._mapped_start, self.floor)))
         return Offset(max(self._filled_to, min(self.source_start, self.position) + self.course.shift))
 
     def wants_trim(self, now: float) -> bool:
         """Whether the target's log start is to be moved now."""
         if self.phase is Phase.TRIMMING:
             return now >= self._trim_at
-        if self.phase is not Phase.COPYING or not self.course.offset_class.fills_gaps:
-            return False  # where gaps are left out, only the whole map could tell where the log should start
-        return self.target_start < self.wanted_start and now >= self._trim_at
+        return self.phase is Phase.COPYING and self.target_start < self.wanted_start and now >= self._trim_at
 
     def on_trimmed(self, answer: LogStart | None, now: float) -> None:
         """What the target says about its log start (None: nothing). Nothing is lost if it moved less than asked."""
@@ -874,9 +878,13 @@ class Copier:
         return self.course.offset_class.fills_gaps and isinstance(self.pending[0], Gap)
 
     def on_saved(self, saved: Saved) -> None:
-        """The owner has saved so many entries of the offset map: what lies behind them may be sent."""
+        """The owner has saved so many entries of the offset map: what lies behind them may be sent.
+
+        It tells where the log should start, too.
+        """
         if saved.life == self.order.life:
             self.course.on_saved(saved.entries, Offset(self.floor))
+            self._mapped_start = saved.start
 
     def pass_gaps(self) -> None:
         """Passes the gaps that come next, where the map leaves them out and that is saved."""

@@ -112,10 +112,14 @@ class LeaseGrant:
 
 
 class Saved(NamedTuple):
-    """So many entries of a partition's offset map are saved, of those made in this life."""
+    """So many entries of a partition's offset map are saved, of those made in this life.
+
+    `start` is where the target's log should start, by the whole map, which only the owner has.
+    """
 
     life: int
     entries: int
+    start: Offset = Offset(0)
 
 
 SavedMaps = Mapping[TopicPartition, Saved]

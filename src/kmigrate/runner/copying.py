@@ -43,6 +43,8 @@ from kmigrate.topics.select import Selected, select_topics
 
 log = logging.getLogger(__name__)
 _NOTHING_DECIDED = Decisions()
+START_SECONDS = 15.0
+"""How often it is translated where the log starts of *mapped* partitions should be."""
 
 
 class Observation(NamedTuple):
@@ -113,6 +115,7 @@ class Copying:
         self._told_waiting: dict[TopicPartition, str] = {}
         self._undispatched = True
         self._unprovisioned = True
+        self._next_starts = 0.0
         self._target_unsettled = False
         self._stops_before = _stops_of_last_run(desk)
 
@@ -257,6 +260,7 @@ class Copying:
         if decisions is not self._decisions:
             self._adopt_decisions(decisions, now_ms)
         self._adopt_answers()
+        self._follow_starts(now)
         for worker, saved in self.maps.save().items():
             self._engine.tell_saved(worker, saved)
         self._provision(now)
@@ -318,6 +322,16 @@ class Copying:
             self.maps.change(changed, offset_class)
             for partition in changed:
                 log.info("%s goes on in class %s", partition, offset_class)
+
+    def _follow_starts(self, now: float) -> None:
+        """Now and then says where the log starts of *mapped* partitions should be."""
+        if now < self._next_starts:
+            return
+        self._next_starts = now + START_SECONDS
+        for partition, progress in self.latest.items():
+            holder = self._dispatcher.holder(partition)
+            if holder is not None:
+                self.maps.follow_start(holder, progress)
 
     def _waived(self, partition: TopicPartition) -> PartitionProgress:
         progress = self._last_word(partition)

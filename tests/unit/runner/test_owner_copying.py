@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from kmigrate.copy.engine import Engine, ProgressReceived, WorkerStarted
-from kmigrate.copy.orders import Orders, PartitionOrder, Remembered
+from kmigrate.copy.orders import Orders, PartitionOrder, Remembered, Saved, SavedMaps
 from kmigrate.copy.progress import PipelineProgress
 from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
 from kmigrate.kafka_types import (
@@ -27,8 +27,9 @@ from kmigrate.kafka_types import (
     TopicPartition,
 )
 from kmigrate.manifest import load_manifest
+from kmigrate.offsets.classes import OffsetClass
 from kmigrate.runner.cleaning import CleaningSeen, CleaningWatch
-from kmigrate.runner.copying import Copying, Observation
+from kmigrate.runner.copying import START_SECONDS, Copying, Observation
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.observe import ClusterView, Looked, Watch
 from kmigrate.runner.positions import Positions
@@ -84,10 +85,14 @@ class Workers:
 
     def __init__(self) -> None:
         self.got: list[Orders] = []
+        self.saved: list[SavedMaps] = []
 
     def order(self, worker: int, orders: Orders) -> bool:
         self.got.append(orders)
         return True
+
+    def tell_saved(self, worker: int, saved: SavedMaps) -> None:
+        self.saved.append(saved)
 
 
 class IdleProvisioner:
@@ -229,6 +234,31 @@ def test_an_ignored_partition_is_taken_away_at_once(world: World) -> None:
     world.turn()
     assert world.workers.got[-1].pipelines == ()
     assert world.copying.is_waived(PLACE)
+
+
+def test_now_and_then_it_is_told_where_the_log_of_a_mapped_partition_should_start(world: World) -> None:
+    world.copying.maps.change({PLACE: True}, OffsetClass.MAPPED)
+    world.copying.on_view_changed()
+    world.turn()
+    key = world.workers.got[-1].pipelines[0].key
+    seen = position(PLACE, 10)._replace(
+        state=PartitionState.IN_SYNC, target_end=Offset(10), source_start=Offset(4), life=world.order().life
+    )
+    report = PipelineProgress(
+        key=key,
+        orders=world.workers.got[-1].number,
+        partitions=(seen,),
+        released=(),
+        source_trouble="",
+        target_trouble="",
+    )
+    world.copying.on_event(ProgressReceived(0, report), 0)
+    now = time.monotonic()
+    world.copying.step(now, 0)
+    assert world.workers.saved == []
+    world.copying.step(now + START_SECONDS, 0)
+    world.copying.step(now + 2 * START_SECONDS, 0)
+    assert world.workers.saved == [{PLACE: Saved(world.order().life, 0, Offset(4))}]
 
 
 def test_orders_say_how_long_tombstones_are_kept_and_since_when(world: World) -> None:
