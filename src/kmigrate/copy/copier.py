@@ -29,6 +29,7 @@ from kmigrate.copy.alignment import PRODUCER_EPOCH, Alignment
 from kmigrate.copy.course import Course
 from kmigrate.copy.identity import filler_producer_id
 from kmigrate.copy.judge import SPECIAL_BITS, Treatment, Verdict, judge
+from kmigrate.copy.limit import LimitWish, TooLarge
 from kmigrate.copy.orders import UNKNOWN_TIME_MS, PartitionOrder, Remembered, Saved
 from kmigrate.copy.pieces import Backlog, Batch, Gap, Room
 from kmigrate.copy.progress import PartitionProgress
@@ -190,6 +191,7 @@ class Copier:
         self._mapped_start = 0
         self._split_below = -1
         self._most_records = _ANY_NUMBER
+        self._limit_wish = LimitWish()
         self._draining = False
         self._refused = 0
         self._passed = Offset(0)
@@ -206,9 +208,11 @@ class Copier:
         """Adopts what the owner says now: ids, leader epochs, and the operator's answer to a stop."""
         before, self.order = self.order, order
         self.tombstones.on_order(order)
+        self._limit_wish.on_limit(order.limit)
         new_class = order.offset_class is not before.offset_class
         if self.stop is not None and (order.revision > before.revision or (new_class and self.stop.asks_for_class)):
             self.stop = None
+            self._limit_wish.forget()
             self._suspect = -1
             self.fruitless = self._refused = 0
             self.phase = Phase.COPYING
@@ -262,8 +266,8 @@ class Copier:
         self.on_doubt(reason)
 
     def wants_standing(self) -> bool:
-        """Whether the standing is to be asked now: in doubt, and nothing in flight."""
-        if self.phase is Phase.DOUBT and not self.is_busy:
+        """Whether the standing is to be asked now: in doubt, nothing in flight, and no limit to be raised first."""
+        if self.phase is Phase.DOUBT and not self.is_busy and not self._limit_wish.open_bytes(self.order.limit):
             self.phase = Phase.ASKING
         return self.phase is Phase.ASKING
 
@@ -783,6 +787,8 @@ class Copier:
             self._stop(StopKind.UNAUTHORIZED, batch.base, f"WRITE on target topic {self.partition.topic}")
             return
         self.fruitless += 1
+        if answer.error == ErrorCode.MESSAGE_TOO_LARGE and self._may_fit_later(batch):
+            return
         if answer.error in _TOO_LARGE and batch.records > 1:
             self._use_smaller(batch)
             self.on_doubt(f"target: {name}: the batch is split")
@@ -796,7 +802,27 @@ class Copier:
             evidence += (
                 f"; this one record takes {batch.size} bytes: raise the target topic's max.message.bytes to that"
             )
+            if self.order.limit is not None and self.order.limit.why:
+                evidence += f" (kmigrate may not: {self.order.limit.why})"
         self._stop(StopKind.TARGET_REJECTED, batch.base, evidence)
+
+    def _may_fit_later(self, batch: Batch) -> bool:
+        """Whether the batch is sent again as it is, once the topic's limit was raised and that is in force.
+
+        RECORD_LIST_TOO_LARGE is about the size of a segment: no limit would help.
+        """
+        if batch.treatment is Treatment.FILLER:
+            return False
+        match self._limit_wish.on_too_large(batch.base, batch.size, self.order.limit):
+            case TooLarge.WAIT:
+                self.on_doubt(f"the target topic's max.message.bytes is to be raised to {batch.size}")
+            case TooLarge.AGAIN:
+                self.on_doubt(
+                    f"the target topic's max.message.bytes was raised: it should take {batch.size} bytes soon"
+                )
+            case TooLarge.FINAL:
+                return False
+        return True
 
     def _use_smaller(self, batch: Batch) -> None:
         if batch.treatment is Treatment.FILLER:
@@ -1040,6 +1066,7 @@ class Copier:
             entries_made=self.course.made,
             even_ms=self.tombstones.even_ms,
             retention_ms=self.tombstones.retention_ms,
+            limit_wish_bytes=self._limit_wish.open_bytes(self.order.limit),
             reason=self.reason or hindrance,
             stop=self.stop,
         )

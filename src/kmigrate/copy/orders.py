@@ -52,6 +52,17 @@ class Remembered(NamedTuple):
     retention_ms: int | None = None
 
 
+class Limit(NamedTuple):
+    """What became of raising the target topic's max.message.bytes: done up to so many bytes, refused from so many on.
+
+    0 where nothing was, `why` says the reason of a refusal.
+    """
+
+    raised_bytes: int = 0
+    refused_bytes: int = 0
+    why: str = ""
+
+
 class PartitionOrder(NamedTuple):
     """Copy this partition.
 
@@ -63,7 +74,7 @@ class PartitionOrder(NamedTuple):
     another one each time a pipeline gets the partition: entries of the map are numbered from its beginning.
     `delete_retention_ms` is how long the source keeps tombstones (None: it is not compacted, or does not tell). Before
     `even_from_ms` nothing can be missing that counts: then the source was not compacted yet, or an operator accepted
-    what may have been lost.
+    what may have been lost. `limit` says what was done about batches that are too large (None: nobody will).
     """
 
     partition: TopicPartition
@@ -81,6 +92,7 @@ class PartitionOrder(NamedTuple):
     life: int = 0
     delete_retention_ms: int | None = None
     even_from_ms: int = UNKNOWN_TIME_MS
+    limit: Limit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ class PartitionProgress(NamedTuple):
     `held_back` are the offsets between the source's last stable offset and its high watermark: an open transaction
     holds them. `reason` says why it waits. `entries` of the offset map are not saved yet, as far as the copier knows:
     the last ones of `entries_made` in this `life` of the partition's order. `even_ms` and `retention_ms` are those of
-    `Remembered`.
+    `Remembered`. `limit_wish_bytes` is what the target topic's max.message.bytes should be raised to (0: as it is).
     """
 
     partition: TopicPartition
@@ -50,6 +50,7 @@ class PartitionProgress(NamedTuple):
     entries_made: int = 0
     even_ms: int = UNKNOWN_TIME_MS
     retention_ms: int | None = None
+    limit_wish_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

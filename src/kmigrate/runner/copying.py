@@ -33,6 +33,7 @@ from kmigrate.runner.board import StatusBoard
 from kmigrate.runner.cleaning import CleaningWatch
 from kmigrate.runner.desk import Answer, Decisions, Desk
 from kmigrate.runner.dispatch import Budgets, Dispatcher, End, Past, Wanted
+from kmigrate.runner.limits import Limits
 from kmigrate.runner.maps import Maps
 from kmigrate.runner.observe import ClusterView, Looked, TopicSeen, Watch
 from kmigrate.runner.positions import Positions
@@ -73,6 +74,7 @@ class Copying:
         cluster_ids: Mapping[Side, str],
         classes: Mapping[TopicPartition, OffsetClass],
         cleaning: CleaningWatch,
+        limits: Limits,
         begun_ms: int,
     ) -> None:
         """`first_term`: nobody ever held the lease before, so nobody else can have sent anything.
@@ -93,6 +95,7 @@ class Copying:
         self._provisioner = provisioner
         self._cluster_ids = cluster_ids
         self._cleaning = cleaning
+        self._limits = limits
         self._begun_ms = begun_ms
         self._first_term = first_term
         self.maps = Maps(store)
@@ -235,6 +238,7 @@ class Copying:
                     self._told_waiting.pop(partition, None)
                     self.positions.on_progress(each, progress.orders)
                     self.maps.on_progress(progress.key, each)
+                    self._limits.on_progress(each)
                     words.append(each)
                 self.board.update(words, now_ms)
                 self.changed = True
@@ -264,7 +268,7 @@ class Copying:
         for worker, saved in self.maps.save().items():
             self._engine.tell_saved(worker, saved)
         self._provision(now)
-        if self._cleaning.step(self._moving, now):
+        if self._cleaning.step(self._moving, now) | self._limits.step(now):
             self._undispatched = True
         if self._undispatched:
             self._decide_classes()
@@ -289,6 +293,11 @@ class Copying:
     def _adopt_decisions(self, decisions: Decisions, now_ms: int) -> None:
         before = self._answers if self._decisions is _NOTHING_DECIDED else self._decisions.answers
         new = {tp for tp, answer in decisions.answers.items() if answer != before.get(tp)}
+        for topic in {partition.topic for partition in new}:
+            self._limits.forget(topic)
+            for partition in self._moving.get(topic, ()):
+                if partition in self.latest:
+                    self._limits.on_progress(self.latest[partition])  # others of the topic may still wait
         if new:
             self._answered_at = time.monotonic()  # not the turn's: a look may have been asked since it began
         self._decisions = decisions
@@ -385,6 +394,7 @@ class Copying:
                             self.maps.class_of(partition) or OffsetClass.IDENTICAL,
                             cleaning.delete_retention_ms,
                             max(cleaning.free_ms_if_compacted, UNKNOWN_TIME_MS if accepted is None else accepted.at),
+                            self._limits.get(name),
                         ),
                     )
 
@@ -542,6 +552,7 @@ class Copying:
 
     def _drop_topic(self, name: TopicName) -> None:
         self.positions.forget(name)
+        self._limits.forget(name)
         self.board.drop(name)
         for partition in self._moving.get(name, ()):
             self.latest.pop(partition, None)

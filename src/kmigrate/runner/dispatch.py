@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from kmigrate.copy.assign import Handover, Leaders, assign
-from kmigrate.copy.orders import UNKNOWN_TIME_MS, Orders, PartitionOrder, PipelineKey, PipelineOrder, Remembered
+from kmigrate.copy.orders import UNKNOWN_TIME_MS, Limit, Orders, PartitionOrder, PipelineKey, PipelineOrder, Remembered
 from kmigrate.copy.progress import PipelineProgress
 from kmigrate.kafka_types import BrokerAddress, BrokerId, LeaderEpoch, TopicId, TopicPartition
 from kmigrate.offsets.classes import OffsetClass
@@ -35,6 +35,7 @@ class Wanted(NamedTuple):
     offset_class: OffsetClass = OffsetClass.IDENTICAL
     delete_retention_ms: int | None = None
     even_from_ms: int = UNKNOWN_TIME_MS
+    limit: Limit | None = None
 
 
 class Past(NamedTuple):
@@ -176,6 +177,7 @@ class Dispatcher:
             life=self._life[partition],
             delete_retention_ms=wanted.delete_retention_ms,
             even_from_ms=max(wanted.even_from_ms, past.even_from_ms),
+            limit=wanted.limit,
         )
 
     def on_progress(self, progress: PipelineProgress) -> bool:

@@ -27,10 +27,12 @@ from kmigrate.runner.board import decide_state
 from kmigrate.runner.cleaning import CleaningWatch
 from kmigrate.runner.copying import Copying, Observation
 from kmigrate.runner.desk import Desk
+from kmigrate.runner.effects import Effects
 from kmigrate.runner.errand import Errand
 from kmigrate.runner.finish import Finish, Marks
 from kmigrate.runner.folder import Ownership
 from kmigrate.runner.lease import Lease, NoLease
+from kmigrate.runner.limits import Limits
 from kmigrate.runner.observe import ClusterView, Looked, Watch
 from kmigrate.runner.positions import Positions
 from kmigrate.runner.provision import Provisioner
@@ -187,6 +189,15 @@ class Owner:
             },
             classes=beginning.classes,
             cleaning=self._cleaning,
+            limits=Limits(
+                Effects(
+                    self._store,
+                    self._reach[Side.SOURCE].client(),
+                    self._reach[Side.TARGET].client(),
+                    self._is_granted,
+                ),
+                self._store.effects(),
+            ),
             begun_ms=int(self._store.get(BEGUN_MS) or UNKNOWN_TIME_MS),
         )
         copying.on_view_changed()

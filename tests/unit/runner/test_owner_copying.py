@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from kmigrate.copy.engine import Engine, ProgressReceived, WorkerStarted
-from kmigrate.copy.orders import Orders, PartitionOrder, Remembered, Saved, SavedMaps
+from kmigrate.copy.orders import Limit, Orders, PartitionOrder, Remembered, Saved, SavedMaps
 from kmigrate.copy.progress import PipelineProgress
 from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
 from kmigrate.kafka_types import (
@@ -31,11 +31,14 @@ from kmigrate.offsets.classes import OffsetClass
 from kmigrate.runner.cleaning import CleaningSeen, CleaningWatch
 from kmigrate.runner.copying import START_SECONDS, Copying, Observation
 from kmigrate.runner.desk import Desk
+from kmigrate.runner.effects import Effects
+from kmigrate.runner.limits import Limits
 from kmigrate.runner.observe import ClusterView, Looked, Watch
 from kmigrate.runner.positions import Positions
 from kmigrate.runner.provision import Provisioner
 from kmigrate.runner.status import MigrationState, PartitionStatus, StatusDocument, StopStatus
 from kmigrate.state.store import Store
+from kmigrate.topics.intended import Intended, Origin
 from kmigrate.wire.calls import ClusterMetadata, PartitionMetadata, TopicMetadata
 from tests.unit.copy.fake_worker import position
 from tests.unit.topics.settings_cluster import SettingsCluster
@@ -126,6 +129,9 @@ class World:
         self.looks: queue.SimpleQueue[Looked] = queue.SimpleQueue()
         self.watches = {side: QuietWatch() for side in Side}
         self.workers = Workers()
+        self.target = SettingsCluster({ORDERS: {}})
+        store.record_intended({ORDERS: Intended(origin=Origin.SOURCE, settings={})})
+        self.effects = Effects(store, SettingsCluster({}).client, self.target.client, lambda: True)
         self.cleaning = CleaningWatch(SettingsCluster({}).client, CleaningSeen(1, {ORDERS: COMPACTED}))
         views = {side: ClusterView() for side in Side}
         for side, view in views.items():
@@ -144,6 +150,7 @@ class World:
             cluster_ids=dict.fromkeys(Side, "c"),
             classes={},
             cleaning=self.cleaning,
+            limits=Limits(self.effects, ()),
             begun_ms=5,
         )
         self.copying.on_view_changed()
@@ -163,8 +170,8 @@ class World:
         ((order,),) = [pipeline.partitions for pipeline in self.workers.got[-1].pipelines]
         return order
 
-    def hear(self, state: PartitionState, stop: Stop | None) -> None:
-        progress = position(PLACE, 10)._replace(state=state, stop=stop)
+    def hear(self, state: PartitionState, stop: Stop | None, **change: object) -> None:
+        progress = position(PLACE, 10)._replace(state=state, stop=stop, **change)
         orders = self.workers.got[-1]
         report = PipelineProgress(
             key=orders.pipelines[0].key,
@@ -234,6 +241,25 @@ def test_an_ignored_partition_is_taken_away_at_once(world: World) -> None:
     world.turn()
     assert world.workers.got[-1].pipelines == ()
     assert world.copying.is_waived(PLACE)
+
+
+def test_a_limit_that_a_partition_wishes_for_is_raised_and_told(world: World) -> None:
+    assert world.order().limit == Limit()
+    world.hear(PartitionState.WAITING, None, limit_wish_bytes=5_000_000)
+    world.turn()
+    errand = world.copying._limits._under_way
+    assert errand is not None
+    assert errand[1].wait(10)
+    world.turn()
+    assert world.order().limit == Limit(5_000_000)
+    assert world.target.topics[ORDERS] == {"max.message.bytes": "5000000"}
+    world.desk.answer(ORDERS, 0, Choice.RESUME)
+    world.turn()
+    errand = world.copying._limits._under_way
+    assert errand is not None, "whoever still waits is remembered"
+    assert errand[1].wait(10)
+    world.turn()
+    assert world.order().limit == Limit(5_000_000)
 
 
 def test_now_and_then_it_is_told_where_the_log_of_a_mapped_partition_should_start(world: World) -> None:
