@@ -21,7 +21,6 @@ UNREACHED = {
     StopKind.STATE_LOST,
     StopKind.START_QUESTION,
     StopKind.CLASS_QUESTION,
-    StopKind.TOMBSTONES_MAY_BE_LOST,
 }
 """Stops that only an order, a refusal, markers or a class bring, or chance too seldom; the copier's own tests and the
 runs on bytes reach them."""
@@ -32,6 +31,7 @@ REACHED = (
     "duplicates",
     "late appends",
     "misplaced in flight",
+    "read in time",
     "refused sequences",
     "very late appends",
     "waits for a quiet end",
