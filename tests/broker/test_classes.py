@@ -15,7 +15,7 @@ from kmigrate.state.store import Store
 from tests.content.content import Content, Place
 from tests.content.judging import Seen, read_ends, read_records
 from tests.content.transactional import transactional
-from tests.content.trimmed import trimmed
+from tests.content.trimmed import delete_records, trimmed
 from tests.fault.harness import Migration, closing_all, log_ends, wait_until
 from tests.kafka_tools import create_topic, new_topic_name, produce
 
@@ -156,3 +156,59 @@ def test_without_its_map_a_mapped_copy_stops_and_touches_nothing(
     (stopped,) = copy.status()["partitions"]
     assert stopped["stop"]["kind"] == "STATE_LOST"
     assert len(read_records(target_cluster, topic)) == 2
+
+
+def test_a_log_start_that_moves_on_is_followed_where_the_map_says(
+    migrations: list[Migration], tmp_path: Path, source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster
+) -> None:
+    contents = [transactional(source_cluster), trimmed(source_cluster)]
+    copy = migration(migrations, tmp_path, source_cluster, target_cluster, contents, {"class": "mapped"})
+    copy.start()
+    copy.wait_for_state("IN_SYNC")
+    for content in contents:
+        topic = content.topic
+        before = {number: ends for number, ends in read_ends(source_cluster, topic).items() if ends.stable > ends.start}
+        assert before, "there is something to trim"
+        delete_records(
+            source_cluster, topic, {number: (ends.start + ends.stable) // 2 for number, ends in before.items()}
+        )
+        for number, wanted in mapped_starts(copy, topic).items():
+            wait_until(
+                f"{topic}-{number} begins at {wanted} on the target",
+                lambda topic=topic, number=number, wanted=wanted: (
+                    read_ends(target_cluster, topic)[number].start == wanted
+                ),
+                evidence=copy.evidence,
+            )
+        assert any(read_ends(target_cluster, topic)[number].start for number in before)
+        produce(source_cluster.bootstrap, topic, [b"behind it"] * 3)
+    copy.stop()
+    run(copy)
+    for content in contents:
+        assert_mapped(copy, source_cluster, target_cluster, content.topic)
+        starts = {number: ends.start for number, ends in read_ends(target_cluster, content.topic).items()}
+        assert starts == mapped_starts(copy, content.topic)
+
+
+def mapped_starts(copy: Migration, topic: str) -> dict[int, int]:
+    """Where librdkafka finds the first record of each source partition, or its end, and the map puts it on the target;
+    0 where the copy begins."""
+    first = {number: min(offsets) for number, offsets in by_partition_offsets(copy.source, topic).items()}
+    source, target = read_ends(copy.source, topic), read_ends(copy.target, topic)
+    store = Store.open(copy.state_root / copy.name)
+    try:
+        found = {}
+        for number, ends in source.items():
+            kept = store.offset_map(TopicPartition(TopicName(topic), Partition(number)))
+            last = Ends(Offset(ends.stable), Offset(target[number].end))
+            found[number] = kept.to_target(Offset(first.get(number, ends.stable)), last) or 0
+        return found
+    finally:
+        store.close()
+
+
+def by_partition_offsets(cluster: EmbeddedCluster, topic: str) -> dict[int, list[int]]:
+    return {
+        number: [offset for offset, _ in records]
+        for number, records in by_partition(read_records(cluster, topic)).items()
+    }

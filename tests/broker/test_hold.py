@@ -26,9 +26,10 @@ from kmigrate.topics.alter import Altered
 from kmigrate.topics.create import Created, Failed, TargetTraits
 from kmigrate.topics.hold import timestamp_limits
 from kmigrate.topics.intended import Intended, Origin
+from tests.conftest import SOURCE_VERSION
 from tests.fault.harness import Migration, closing_all, wait_until
 from tests.fault.stops.topics import set_config
-from tests.kafka_tools import SentRecord, create_topic, new_topic_name, produce, read_all, watermarks
+from tests.kafka_tools import SentRecord, create_topic, dump_log, new_topic_name, produce, read_all, watermarks
 
 pytestmark = pytest.mark.broker
 
@@ -171,6 +172,47 @@ def test_a_limit_is_raised_for_a_large_batch_and_taken_back(
     sides.restore(topic)
     assert own_settings(target, topic) == {"max.message.bytes": "2000"}
     assert read_all(target.bootstrap, topic) == before
+
+
+def test_batches_from_before_the_source_lowered_its_limit_are_copied_as_they_are(
+    source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster, tmp_path: Path
+) -> None:
+    topic = create_topic(source_cluster.bootstrap, partitions=2, config={"max.message.bytes": "5000000"})
+    together = {"message.max.bytes": 6_000_000, "batch.size": 4_000_000, "linger.ms": 500}
+    for size in (300_000, 200_000):
+        records = [SentRecord(value=bytes([each]) * size, partition=part) for part in (0, 1) for each in range(10)]
+        produce(source_cluster.bootstrap, topic, records, config=together)
+    produce(source_cluster.bootstrap, topic, [SentRecord(value=b"v" * 4_500_000)], config=together)
+    set_config(source_cluster, topic, "max.message.bytes", "2000")
+    copy = Migration(tmp_path, source_cluster, target_cluster, [topic], name=topic)
+    with closing_all([copy]):
+        copy.start("--until", "in-sync")
+        assert copy.wait_for_exit() == 0, copy.evidence()
+        assert copy.status()["totals"]["recordsReencoded"] == 0
+    there, here = (batches(cluster, topic) for cluster in (source_cluster, target_cluster))
+    assert here == there
+    largest = max(size for _, _, size in there)
+    assert largest > 4_500_000
+    assert own_settings(target_cluster, topic)["max.message.bytes"] == str(largest)
+
+    before = read_all(target_cluster.bootstrap, topic)
+    assert before == read_all(source_cluster.bootstrap, topic)
+    sides = Sides(source_cluster, target_cluster, tmp_path / "state" / topic)
+    try:
+        raised = [each.payload["bytes"] for each in sides.store.effects() if each.is_done]
+        assert raised == sorted(set(raised)), "each size once"
+        assert raised[-1] == largest
+        sides.restore(topic)
+        assert own_settings(target_cluster, topic) == {"max.message.bytes": "2000"}
+    finally:
+        sides.close()
+    assert read_all(target_cluster.bootstrap, topic) == before
+
+
+def batches(cluster: EmbeddedCluster, topic: str) -> list[tuple[int, int, int]]:
+    """First offset, records and size of every batch of the first partition, as Kafka's tool finds them in its log."""
+    dumped = dump_log(SOURCE_VERSION, cluster.data_dir(1), topic)
+    return [(int(each["baseOffset"]), int(each["count"]), int(each["size"])) for each in dumped]
 
 
 def test_a_setting_that_the_target_does_not_take_holds_the_restoration_up_until_it_is_set_by_hand(

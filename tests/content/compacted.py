@@ -12,13 +12,15 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
 from kmigrate.demo.embedded import EmbeddedCluster
 from tests.content.content import Content, Place
 from tests.content.judging import read_records
 from tests.content.raw_produce import append_batch
 from tests.content.segments import count_markers
 from tests.content.transactional import start_writers
-from tests.kafka_tools import SentRecord, create_topic, produce
+from tests.kafka_tools import TIMEOUT_SECONDS, SentRecord, create_topic, produce
 from tests.simulation.batches import GZIP, NONE, SNAPPY, ZSTD, Record, make_batch
 
 PATIENCE_SECONDS = 60.0
@@ -29,7 +31,7 @@ _HOT_KEYS = 12
 _STEP_MS = 20_000
 _SEGMENT_MS = 10_000
 _SEGMENT_BYTES = 1_500
-_AGE_MS = 24 * 3_600_000
+_AGE_MS = _DAY_MS = 24 * 3_600_000
 _NEVER_HANDED_OUT = 1_000_000_000
 
 
@@ -51,7 +53,10 @@ def compacted(cluster: EmbeddedCluster, *, delete_retention_ms: int | None = Non
         _Partition(cluster, topic, 1, producer_ids=range(_NEVER_HANDED_OUT, _NEVER_HANDED_OUT + 5)),
     ]
     _write(partitions, codecs=(NONE, GZIP, SNAPPY, ZSTD))
-    return _wait_until_compacted(cluster, topic, partitions, tombstones=delete_retention_ms is None)
+    content = _wait_until_compacted(cluster, topic, partitions, tombstones=delete_retention_ms is None)
+    if delete_retention_ms is not None:
+        _keep_tombstones(cluster, topic)
+    return content
 
 
 def compacted_old_format(cluster: EmbeddedCluster, config: Mapping[str, str]) -> Content:
@@ -95,6 +100,7 @@ def compacted_transactional(cluster: EmbeddedCluster) -> Content:
         committed.append(_Keyed(place, seal.key, False))
         survivors = _find_survivors(committed, tombstones=True)
         if _comes_to_show(cluster, topic, survivors) and count_markers(cluster, topic) < COMMITS:
+            _keep_tombstones(cluster, topic)
             return Content(topic, survivors)
         assert time.monotonic() < deadline, f"{topic} was not compacted"
 
@@ -198,6 +204,14 @@ def _create_topic(
     if delete_retention_ms is not None:
         settings["delete.retention.ms"] = str(delete_retention_ms)
     return create_topic(cluster.direct_bootstrap, partitions=partitions, config=settings | dict(config or {}))
+
+
+def _keep_tombstones(cluster: EmbeddedCluster, topic: str) -> None:
+    """Those that come later stay for a day again: a copier stops where they may vanish before it reads them."""
+    entry = ConfigEntry("delete.retention.ms", str(_DAY_MS), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    admin = AdminClient({"bootstrap.servers": cluster.direct_bootstrap})
+    admin.incremental_alter_configs([resource])[resource].result(TIMEOUT_SECONDS)
 
 
 def _draw_keys(chance: random.Random) -> list[bytes]:

@@ -31,8 +31,7 @@ CLEANED = {
     "cleanup.policy": "compact",
     "min.cleanable.dirty.ratio": "0.0",
     "segment.bytes": "150000",  # more than a batch may have
-    "delete.retention.ms": "100",  # markers and what was aborted go, too
-}
+}  # markers stay for a day: with a shorter delete.retention.ms a copier that was away for longer would have to stop
 HOT_KEYS = 40
 KEPT_RUN = 30
 """So many records in a row have keys of their own, and as many hot ones behind them: of these a long gap is left."""

@@ -31,6 +31,7 @@ REACHED = (
     "duplicates",
     "late appends",
     "misplaced in flight",
+    "read in time",
     "refused sequences",
     "very late appends",
     "waits for a quiet end",

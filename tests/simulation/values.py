@@ -6,6 +6,8 @@ checks that the target's log is, batch by batch, a chain that the source's log o
 
 A target *disruption* (a foreign write, an unclean election, a recreated topic) may misplace batches that were sent by a
 copier which could not know of it yet; every other misplaced batch breaks a law.
+
+In some runs the source is compacted: what a copier takes in must have been read so early that no tombstone can be gone.
 """
 
 from __future__ import annotations
@@ -148,10 +150,12 @@ class Driver:
         self.source_broker, self.target_broker = world.source_broker, world.target_broker
         self.order = self._order(0)
         self.copier = Copier(self.order, OURS, GUARDED_MS, Room(1 << 20))
-        self.clock = _Clock(world, world.chance.randrange(-3_600_000, 3_600_000))
+        skew_ms = world.chance.randrange(-3_600_000, 3_600_000)
+        self.clock = _Clock(world, skew_ms if world.retention_ms is None else 0)  # the time of one is another one's
         self.inquiry = Inquiry(self.clock, OURS, GUARDED_MS, (WINDOW - 1) * APPEND_TIMEOUT_SECONDS)
         self.link = ProduceLink(self.target_broker)
         self.fetching: tuple[int, Served | None] | None = None
+        self.fetched_ms = -1
         self.buffer = bytearray(1 << 16)
         self.ask_at = 0.0
         self.paused = False
@@ -170,6 +174,7 @@ class Driver:
             remembered=self.remembered,
             fresh=self.fresh,
             revision=revision,
+            delete_retention_ms=world.retention_ms,
         )
 
     # ── what a pipeline does ──────────────────────────────────────────────────────────────────────────────────
@@ -263,6 +268,7 @@ class Driver:
         """Asks the source, if nothing is asked and something is wanted; the answer is made later, or now."""
         wish = None if self.paused else self.copier.fetch_wish()
         if self.fetching is None and wish is not None:
+            self.fetched_ms = self.world.wall_ms
             self.fetching = wish[0], self.world.serve_fetch(self, *wish)
 
     def walk(self) -> None:
@@ -286,7 +292,9 @@ class Driver:
             7 + len(data),
             served.aborted or (),
         )
-        self.copier.on_fetched(fetched, asked, memoryview(self.buffer), self.clock.wall_ms())
+        self.copier.on_fetched(fetched, asked, memoryview(self.buffer), self.clock.wall_ms(), asked_ms=self.fetched_ms)
+        if self.copier.pending and self.copier.pending[0].base == asked:
+            self.world.check_taken_in(asked, served.high_watermark, self.fetched_ms)
 
     def patrol(self) -> None:
         """Looks whether an idle partition's end is where it was left."""
@@ -329,6 +337,9 @@ class World:
         self.source_broker = self.target_broker = 1
         self.age = chance.choice(["recent", "recent", "old", "mixed"])
         self.disaster = chance.choice([None] * 14 + list(DISASTERS))
+        self.retention_ms = None if self.disaster or seed % 4 else 90_000
+        self.first_append_ms = -1
+        self.cleanable_ms: dict[int, int] = {}
         self.several = self.age == "recent" and chance.random() < 0.4
         self.ledger = Ledger()
         self.drivers: list[Driver] = []
@@ -459,6 +470,21 @@ class World:
         )
         self.ledger.wrote(stored)
 
+    def note_cleanable(self) -> None:
+        """From now on the cleaner may come to what is below the high watermark; never to what is above it."""
+        for batch in self.source.batches:
+            if batch.next <= self.source.high_watermark:
+                self.cleanable_ms.setdefault(batch.base, self.wall_ms)
+
+    def check_taken_in(self, start: int, end: int, read_ms: int) -> None:
+        """Every tombstone up to `end` was still there when the source was read, or deletes nothing that was copied."""
+        if self.retention_ms is None or self.first_append_ms < 0:
+            return
+        oldest = min((at for base, at in self.cleanable_ms.items() if start <= base < end), default=read_ms)
+        if read_ms - max(oldest, self.first_append_ms) > self.retention_ms:
+            raise BrokenLawError(f"tombstones from {start} on may have been gone when they were read")
+        self.seen["read in time"] += 1
+
     def serve_fetch(self, driver: Driver, offset: int, last_epoch: int) -> Served:
         chance = self.chance
         if driver.source_broker != self.source_broker:
@@ -547,6 +573,8 @@ class World:
             raise BrokenLawError(f"a batch that no broker takes: {appended}")
         if not appended.error and self.target.end > before:
             self.seen["appends"] += 1
+            if before == self.target.log_start:
+                self.first_append_ms = self.wall_ms  # the first of them all
             self.check_appended(request)
         return appended._replace(error=after_append or appended.error)
 
@@ -574,6 +602,7 @@ class World:
 
     def advance(self, seconds: float) -> None:
         """Time passes; what connections left behind is handled when its turn comes."""
+        self.note_cleanable()
         until = self.now + seconds
         while True:
             self.orphans = [link for link in self.orphans if link.queue]
@@ -660,6 +689,8 @@ class World:
                 TopicId(driver.order.target_topic_id or ""),
                 seen.source_epoch,
                 seen.position,
+                seen.even_ms,
+                seen.retention_ms,
             )
 
     def _memory(self) -> Remembered | None:
@@ -782,6 +813,8 @@ class World:
                 continue
             allowed = DISASTERS[self.disaster] if self.struck and self.disaster else frozenset()
             bad = self.struck and self.disaster in BAD_BATCHES and stop.offset == self.bad_offset
+            if stop.kind is StopKind.TOMBSTONES_MAY_BE_LOST and self.retention_ms is not None:
+                continue
             twice_flipped = self.flips[stop.offset] + bad >= 2
             if stop.kind in allowed:
                 if (

@@ -6,6 +6,7 @@ Rule: decimal units, as Kafka's quotas and network people use them; three digits
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 from kmigrate.errors import UsageError
 
@@ -69,6 +70,11 @@ def show_duration(seconds: float | None) -> str:
         if whole >= size:
             return f"{whole // size:,}{unit}{whole % size // smaller:02}{minor}"
     return f"{whole}s"
+
+
+def show_time(wall_ms: int) -> str:
+    """A moment, in UTC."""
+    return f"{datetime.fromtimestamp(wall_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def show_share(share: float | None) -> str:

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from kmigrate.cli.amounts import show_bytes, show_count, show_duration, show_rate, show_share, show_short
+from kmigrate.cli.amounts import show_bytes, show_count, show_duration, show_rate, show_share, show_short, show_time
 from kmigrate.copy.states import PartitionState
 from kmigrate.runner.status import (
     EtaBasis,
@@ -280,6 +280,11 @@ def beside(document: StatusDocument) -> RenderableType | None:
     lines += [Text(f"note: {notice}", "yellow") for notice in document.notices]
     if waived := document.waived:
         lines.append(Text(f"waived: {_some([each.name for each in waived])}"))
+    if accepted := document.accepted:
+        told = [
+            f"{each.name} ({stop.kind.value} at offset {stop.offset}, {show_time(stop.at)})" for each, stop in accepted
+        ]
+        lines.append(Text(f"accepted: {_some(told)}", "yellow"))
     if held := document.held:
         lines.append(Text(f"{len(held):,} topic{'' if len(held) == 1 else 's'} under hold: {_some(list(held))}", "dim"))
     if document.left_out:

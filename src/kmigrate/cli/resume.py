@@ -17,6 +17,7 @@ Examples:
   kmigrate resume -f orders.yaml                        end a pause
   kmigrate resume -f orders.yaml -t pay -p 3            look again
   kmigrate resume -f orders.yaml -t pay -p 3 --ignore   leave it stopped
+  kmigrate resume -f orders.yaml -t pay -p 3 --accept   go on with a loss
   kmigrate resume -f orders.yaml -t pay --recreate      delete, copy anew
   kmigrate resume -f orders.yaml -t pay --class mapped  go on in another class
 """
@@ -27,6 +28,7 @@ Examples:
 @click.option("-t", "--topic", metavar="TOPIC", help="Answer the stops of this topic.")
 @click.option("-p", "--partition", metavar="N", type=click.IntRange(min=0), help="Only of this partition.")
 @click.option("--recreate", is_flag=True, help="Delete the topic on the target, create it, copy it anew.")
+@click.option("--accept", is_flag=True, help="Go on with what may have been lost; it stays recorded.")
 @click.option("--ignore", is_flag=True, help="Leave it stopped, listed as waived.")
 @click.option(
     "--class",
@@ -44,6 +46,7 @@ def resume(
     topic: str | None,
     partition: int | None,
     recreate: bool,
+    accept: bool,
     ignore: bool,
     offset_class: str | None,
     yes: bool,
@@ -54,7 +57,8 @@ def resume(
     `kmigrate status` lists the stops, each with its evidence and the command lines that answer it.
     """
     named = Named.by(ctx, file, state)
-    choice = _choice(topic, partition, recreate=recreate, ignore=ignore, offset_class=offset_class)
+    flags = {Choice.RECREATE: recreate, Choice.ACCEPT: accept, Choice.IGNORE: ignore}
+    choice = _choice(topic, partition, [each for each, is_set in flags.items() if is_set], offset_class)
     client = named.client()
     if topic is None:
         client.resume_all()
@@ -66,20 +70,17 @@ def resume(
     click.echo(f"{choice.value}: {', '.join(answered)}{when_it_counts(client)}", err=True)
 
 
-def _choice(
-    topic: str | None, partition: int | None, *, recreate: bool, ignore: bool, offset_class: str | None
-) -> Choice:
-    if recreate + ignore + (offset_class is not None) > 1:
-        raise UsageError("--recreate, --ignore and --class are different answers", hint="choose one of them")
-    if topic is None and (recreate or ignore or offset_class or partition is not None):
+def _choice(topic: str | None, partition: int | None, flags: list[Choice], offset_class: str | None) -> Choice:
+    chosen = flags if offset_class is None else [*flags, Choice(offset_class)]
+    if len(chosen) > 1:
+        raise UsageError("--recreate, --accept, --ignore and --class are different answers", hint="choose one of them")
+    if topic is None and (chosen or partition is not None):
         raise UsageError("which topic?", hint="name it with -t TOPIC")
-    if recreate and partition is not None:
+    if Choice.RECREATE in chosen and partition is not None:
         raise UsageError(
             "Kafka deletes topics, not partitions: --recreate copies all partitions anew", hint="leave -p out"
         )
-    if offset_class is not None:
-        return Choice(offset_class)
-    return Choice.RECREATE if recreate else Choice.IGNORE if ignore else Choice.RESUME
+    return chosen[0] if chosen else Choice.RESUME
 
 
 def _confirm(topic: str) -> None:

@@ -29,11 +29,13 @@ from kmigrate.copy.course import Course
 from kmigrate.copy.frontier import Frontier, Refusal
 from kmigrate.copy.identity import filler_producer_id
 from kmigrate.copy.judge import Treatment
-from kmigrate.copy.orders import PartitionOrder, Remembered, Saved
+from kmigrate.copy.limit import LimitWish, TooLarge
+from kmigrate.copy.orders import UNKNOWN_TIME_MS, PartitionOrder, Remembered, Saved
 from kmigrate.copy.pieces import Backlog, Batch, Gap, Room
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.standing import Align, GoOn, Quiet, Standing, Trim, decide_standing
 from kmigrate.copy.states import PartitionState, Stop, StopKind
+from kmigrate.copy.tombstones import Tombstones
 from kmigrate.kafka_types import UNKNOWN_EPOCH, Offset, ProducerId, TopicPartition
 from kmigrate.records.batch import (
     MAGIC_OFFSET,
@@ -140,6 +142,7 @@ class Copier:
         self.target_start = -1
         self.held_back = 0
         self.course = Course(order.offset_class, order.runs)
+        self.tombstones = Tombstones(order)
         self.backlog = Backlog(room)
         self.pending = self.backlog.pieces
         self.frontier = Frontier(self.course, self.backlog, producer_id)
@@ -172,6 +175,8 @@ class Copier:
         self._backlog_markers = 0
         self._trim_at = 0.0
         self._filled_to = 0
+        self._mapped_start = 0
+        self._limit_wish = LimitWish()
         self._draining = False
         self._refused = 0
         self._passed = Offset(0)
@@ -186,9 +191,12 @@ class Copier:
     def on_order(self, order: PartitionOrder) -> None:
         """Adopts what the owner says now: ids, leader epochs, and the operator's answer to a stop."""
         before, self.order = self.order, order
+        self.tombstones.on_order(order)
+        self._limit_wish.on_limit(order.limit)
         new_class = order.offset_class is not before.offset_class
         if self.stop is not None and (order.revision > before.revision or (new_class and self.stop.asks_for_class)):
             self.stop = None
+            self._limit_wish.forget()
             self._suspect = -1
             self.fruitless = self._refused = 0
             self.phase = Phase.COPYING
@@ -242,8 +250,8 @@ class Copier:
         self.on_doubt(reason)
 
     def wants_standing(self) -> bool:
-        """Whether the standing is to be asked now: in doubt, and nothing in flight."""
-        if self.phase is Phase.DOUBT and not self.is_busy:
+        """Whether the standing is to be asked now: in doubt, nothing in flight, and no limit to be raised first."""
+        if self.phase is Phase.DOUBT and not self.is_busy and not self._limit_wish.open_bytes(self.order.limit):
             self.phase = Phase.ASKING
         return self.phase is Phase.ASKING
 
@@ -312,6 +320,7 @@ class Copier:
         self.position = decision.offset
         self.floor = standing.target_end
         self.course.begin(decision.offset, standing.target_end)
+        self.tombstones.begin(target_is_empty=standing.target_start == standing.target_end)
         self._passed = Offset(0)
         self.frontier.begin(decision.offset, decision.sequence, decision.epoch, at_edge=standing.at_edge)
         self._acked_epoch = decision.epoch
@@ -352,13 +361,26 @@ class Copier:
             return None
         return self.frontier.offset, self.frontier.epoch
 
-    def on_fetched(self, fetched: FetchedPartition, asked: int, buffer: memoryview, now_ms: int) -> None:
-        """Walks the batches of an answer to the wish for `asked`; a stale answer changes nothing."""
+    def on_fetched(
+        self,
+        fetched: FetchedPartition,
+        asked: int,
+        buffer: memoryview,
+        now_ms: int,
+        *,
+        asked_ms: int = UNKNOWN_TIME_MS,
+        silent_ms: int = UNKNOWN_TIME_MS,
+    ) -> None:
+        """Walks the batches of an answer to the wish for `asked`; a stale answer changes nothing.
+
+        `asked_ms` is when the request was sent, `silent_ms` when the last one was that told nothing new (-1: none).
+        """
         if self.phase is not Phase.COPYING or self._draining or asked != self.frontier.offset:
             return
         if fetched.error or fetched.diverging is not None:
             self._on_fetch_error(fetched)
             return
+        self.on_silence(silent_ms)
         end = fetched.high_watermark
         if 0 <= fetched.last_stable_offset < end:
             end = fetched.last_stable_offset
@@ -370,12 +392,35 @@ class Copier:
             self.source_end = end
             self.source_start = start
             self.changed = True
+        if self._may_lack_tombstones(asked_ms, now_ms):
+            return
         refusal = self.frontier.walk(buffer, fetched.start, fetched.end, AbortedTransactions(fetched.aborted), end)
         if refusal is not None:
             self._refuse(refusal)
         self._look_at_mark(now_ms)
         if self._late or self._late_markers:
             self._look_for_quiet(now_ms)
+
+    def on_silence(self, asked_ms: int) -> None:
+        """An answer to a request of this time left the partition out: until then nothing was written."""
+        is_even = self.phase is Phase.COPYING and self.position == self.fetch_offset == self.source_end
+        if is_even and not self.held_back and self.tombstones.on_silence(asked_ms):
+            self.changed = True
+
+    def _may_lack_tombstones(self, asked_ms: int, now_ms: int) -> bool:
+        """Whether what was fetched must not be taken in; stops once all before it is answered."""
+        evidence = self.tombstones.on_fetched(
+            position=self.position,
+            fetch_offset=self.fetch_offset,
+            end=self.source_end,
+            asked_ms=asked_ms,
+            taken_up_ms=now_ms,
+        )
+        if evidence and (self.pending or self.is_busy):
+            self._draining = True
+        elif evidence:
+            self._stop(StopKind.TOMBSTONES_MAY_BE_LOST, Offset(self.fetch_offset), evidence)
+        return bool(evidence)
 
     def _look_for_quiet(self, now_ms: int) -> None:
         """What is read may need a proof that nothing of ours is on its way, before it is sent.
@@ -550,6 +595,8 @@ class Copier:
             self._stop(StopKind.UNAUTHORIZED, batch.base, f"WRITE on target topic {self.partition.topic}")
             return
         self.fruitless += 1
+        if answer.error == ErrorCode.MESSAGE_TOO_LARGE and self._may_fit_later(batch):
+            return
         if answer.error in _TOO_LARGE and batch.records > 1:
             self._use_smaller(batch)
             self.on_doubt(f"target: {name}: the batch is split")
@@ -563,7 +610,27 @@ class Copier:
             evidence += (
                 f"; this one record takes {batch.size} bytes: raise the target topic's max.message.bytes to that"
             )
+            if self.order.limit is not None and self.order.limit.why:
+                evidence += f" (kmigrate may not: {self.order.limit.why})"
         self._stop(StopKind.TARGET_REJECTED, batch.base, evidence)
+
+    def _may_fit_later(self, batch: Batch) -> bool:
+        """Whether the batch is sent again as it is, once the topic's limit was raised and that is in force.
+
+        RECORD_LIST_TOO_LARGE is about the size of a segment: no limit would help.
+        """
+        if batch.treatment is Treatment.FILLER:
+            return False
+        match self._limit_wish.on_too_large(batch.base, batch.size, self.order.limit):
+            case TooLarge.WAIT:
+                self.on_doubt(f"the target topic's max.message.bytes is to be raised to {batch.size}")
+            case TooLarge.AGAIN:
+                self.on_doubt(
+                    f"the target topic's max.message.bytes was raised: it should take {batch.size} bytes soon"
+                )
+            case TooLarge.FINAL:
+                return False
+        return True
 
     def _use_smaller(self, batch: Batch) -> None:
         if batch.treatment is Treatment.FILLER:
@@ -607,13 +674,18 @@ class Copier:
 
     @property
     def wanted_start(self) -> Offset:
-        """Where the target's log should start: where the source's does, as far as that is copied."""
+        """Where the target's log should start: where the source's does, as far as that is copied.
+
+        Where gaps are left out, the owner says: only the whole map can tell.
+        """
+        if not self.course.offset_class.fills_gaps:
+            return Offset(max(self._filled_to, min(self._mapped_start, self.floor)))
         return Offset(max(self._filled_to, min(self.source_start, self.position) + self.course.shift))
 
     @property
     def _trails(self) -> bool:
-        """Whether the target's log starts below where it should; in class mapped only the whole map could tell."""
-        return self.target_start < self.wanted_start and self.course.offset_class.fills_gaps
+        """Whether the target's log starts below where it should."""
+        return self.target_start < self.wanted_start
 
     @property
     def _next_start(self) -> Offset:
@@ -669,9 +741,13 @@ class Copier:
         return self.course.offset_class.fills_gaps and isinstance(self.pending[0], Gap)
 
     def on_saved(self, saved: Saved) -> None:
-        """The owner has saved so many entries of the offset map: what lies behind them may be sent."""
+        """The owner has saved so many entries of the offset map: what lies behind them may be sent.
+
+        It tells where the log should start, too.
+        """
         if saved.life == self.order.life:
             self.course.on_saved(saved.entries, Offset(self.floor))
+            self._mapped_start = saved.start
 
     def pass_gaps(self) -> None:
         """Passes the gaps that come next, where the map leaves them out and that is saved."""
@@ -686,6 +762,7 @@ class Copier:
             self._passed = gap.next
             if not self.in_flight:
                 self.position, self._acked_epoch = gap.next, gap.epoch
+                self._draining = self._draining and bool(self.pending)
             self.changed = True
 
     def take_gap(self, term: int, most: int) -> Filling | None:
@@ -820,6 +897,9 @@ class Copier:
             life=self.order.life,
             entries=tuple(self.course.unsaved),
             entries_made=self.course.made,
+            even_ms=self.tombstones.even_ms,
+            retention_ms=self.tombstones.retention_ms,
+            limit_wish_bytes=self._limit_wish.open_bytes(self.order.limit),
             reason=self.reason or hindrance,
             stop=self.stop,
         )

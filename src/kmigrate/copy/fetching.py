@@ -14,6 +14,7 @@ from kmigrate.copy.copier import Copier, Phase
 from kmigrate.copy.fetch_session import FetchSession
 from kmigrate.copy.gathering import GATHER_SECONDS, Gathering
 from kmigrate.copy.links import Links, Purpose
+from kmigrate.copy.orders import UNKNOWN_TIME_MS
 from kmigrate.kafka_types import Side, TopicPartition
 from kmigrate.wire import calls, fetch
 
@@ -25,15 +26,25 @@ NEAR_FETCH_BYTES = 3 << 20
 SMALLEST_SHARE_BYTES = 64 << 10
 
 
-class Fetched(NamedTuple):
-    """A whole answer: its bytes, how long a quota holds the source's broker back, and whose parts it has.
+class Part(NamedTuple):
+    """What an answer has for one partition: asked for from `offset` on.
 
-    A part comes with its copier and the offset that was asked for it.
+    `silent_ms` is when the request was sent whose answer said last that there is nothing new (-1: none did).
     """
 
+    copier: Copier
+    fetched: fetch.FetchedPartition
+    offset: int
+    silent_ms: int
+
+
+class Fetched(NamedTuple):
+    """A whole answer: its bytes, when it was asked for, and how long a quota holds the source's broker back."""
+
     answer: memoryview
+    asked_ms: int
     throttle_ms: int
-    parts: Sequence[tuple[Copier, fetch.FetchedPartition, int]]
+    parts: Sequence[Part]
 
 
 class Fetching:
@@ -137,7 +148,7 @@ class Fetching:
         few_want = len(self._sated) * 2 > len(self._behind)
         if not self._gathering.is_over(now, more_expected=few_want and is_writing):
             return
-        link, request = self._link(), self._session.request()
+        link, request = self._link(), self._session.request(self._network.wall_ms())
         self._correlation_id, self.asked_at = link.next_correlation_id(), now
         link.send(
             [
@@ -205,20 +216,33 @@ class Fetching:
             raise self._links.garbled(Side.SOURCE, "a Fetch answer is not that of the request")
         self.asked_at = None
         self._session.on_answer(fetched)
-        parts = [
-            (copier, part, self._session.asked(part.topic, part.partition))
-            for part in fetched.partitions
-            if (copier := self._fetched_as.get((part.topic, part.partition))) is not None
-        ]
-        return Fetched(answer, fetched.throttle_ms, parts)
-
-    def on_walked(self, copiers: Iterable[Copier]) -> None:
-        """These have walked their parts of an answer: their shares follow from what was in them."""
-        for copier in copiers:
-            if copier.has_batch:
-                self._largest_batch = max(self._largest_batch, copier.next_size)
-            if copier.fetch_offset < copier.source_end:
-                self._behind.add(copier)
+        parts = []
+        for part in fetched.partitions:
+            place = part.topic, part.partition
+            copier = self._fetched_as.get(place)
+            if copier is None:
+                self._session.miss(*place)
             else:
-                self._behind.discard(copier)
+                silent_ms = self._session.silent_ms(*place, before_last=True)
+                parts.append(Part(copier, part, self._session.asked(*place), silent_ms))
+        return Fetched(answer, self._session.asked_ms(), fetched.throttle_ms, parts)
+
+    def on_walked(self, part: Part, *, is_heard: bool) -> None:
+        """The copier has its part, and has taken up what it tells of the source's end, or not."""
+        copier, fetched = part.copier, part.fetched
+        (self._session.hear if is_heard else self._session.miss)(fetched.topic, fetched.partition)
+        if copier.has_batch:
+            self._largest_batch = max(self._largest_batch, copier.next_size)
+        if copier.fetch_offset < copier.source_end:
+            self._behind.add(copier)
+        else:
+            self._behind.discard(copier)
+
+    def on_all_walked(self) -> None:
+        """Shares follow from what was in the answer."""
         self._set_share()
+
+    def silent_ms(self, copier: Copier) -> int:
+        """When the last request was sent whose answer left this partition out, as nothing was written; or -1."""
+        topic = self._topic_key(copier)
+        return UNKNOWN_TIME_MS if topic is None else self._session.silent_ms(topic, copier.partition.partition)

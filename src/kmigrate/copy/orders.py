@@ -24,6 +24,8 @@ from kmigrate.kafka_types import (
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.offsets.offset_map import Run
 
+UNKNOWN_TIME_MS = -1
+
 
 class PipelineKey(NamedTuple):
     """Which pipeline: one thread for a pair of brokers and a lane, in one worker."""
@@ -37,13 +39,28 @@ class PipelineKey(NamedTuple):
 class Remembered(NamedTuple):
     """What an earlier run or another store remembers of a partition: a hint, never a position.
 
-    `appended` is a floor: the target acknowledged everything below it.
+    `appended` is a floor: the target acknowledged everything below it. As of `even_ms` (-1: not known) nothing that the
+    source held was missing there, and `retention_ms` is the shortest time since that it kept tombstones (None: for
+    ever; `kmigrate.copy.tombstones`).
     """
 
     source_topic_id: TopicId
     target_topic_id: TopicId
     source_epoch: LeaderEpoch
     appended: Offset
+    even_ms: int = UNKNOWN_TIME_MS
+    retention_ms: int | None = None
+
+
+class Limit(NamedTuple):
+    """What became of raising the target topic's max.message.bytes: done up to so many bytes, refused from so many on.
+
+    0 where nothing was, `why` says the reason of a refusal.
+    """
+
+    raised_bytes: int = 0
+    refused_bytes: int = 0
+    why: str = ""
 
 
 class PartitionOrder(NamedTuple):
@@ -56,6 +73,9 @@ class PartitionOrder(NamedTuple):
     offset map, beyond what the target is known to hold; a partition of class *identical* needs none. `life` is
     another one each time a pipeline gets the partition: entries of the map are numbered from its beginning. Source
     offsets below `start` are not wanted: to the copy the source's log starts there, if it does not start later.
+    `delete_retention_ms` is how long the source keeps tombstones (None: it is not compacted, or does not tell). Before
+    `even_from_ms` nothing can be missing that counts: then the source was not compacted yet, or an operator accepted
+    what may have been lost. `limit` says what was done about batches that are too large (None: nobody will).
     """
 
     partition: TopicPartition
@@ -72,6 +92,9 @@ class PartitionOrder(NamedTuple):
     runs: tuple[Run, ...] = ()
     life: int = 0
     start: Offset = Offset(0)
+    delete_retention_ms: int | None = None
+    even_from_ms: int = UNKNOWN_TIME_MS
+    limit: Limit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +126,14 @@ class LeaseGrant:
 
 
 class Saved(NamedTuple):
-    """So many entries of a partition's offset map are saved, of those made in this life."""
+    """So many entries of a partition's offset map are saved, of those made in this life.
+
+    `start` is where the target's log should start, by the whole map, which only the owner has.
+    """
 
     life: int
     entries: int
+    start: Offset = Offset(0)
 
 
 SavedMaps = Mapping[TopicPartition, Saved]

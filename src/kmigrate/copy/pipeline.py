@@ -326,6 +326,7 @@ class Pipeline:
             self._patrol.append(copier)
             if copier.phase is Phase.COPYING and not copier.is_busy:
                 idle[copier.partition] = copier
+                self._hear_silence(copier)
         if not idle:
             return
         ends = self._links.get(Side.TARGET, Purpose.ERRAND).call(calls.list_offsets(idle, calls.LATEST))
@@ -334,6 +335,11 @@ class Pipeline:
             if end is None or end.error or end.offset != copier.floor:
                 copier.on_doubt("the target's log end is not where it was left")
                 self._note(copier)
+
+    def _hear_silence(self, copier: Copier) -> None:
+        copier.on_silence(self._fetching.silent_ms(copier))
+        if copier.changed:
+            self._changed[copier] = None
 
     # ── appending ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -488,13 +494,19 @@ class Pipeline:
         fetched = self._fetching.receive(self._buffer)
         self._wait_for_quota(Side.SOURCE, fetched.throttle_ms)
         now_ms = self._network.wall_ms()
-        walked = []
-        for copier, part, asked in fetched.parts if not self._paused else ():
-            copier.on_fetched(part, asked, fetched.answer, now_ms)
-            walked.append(copier)
-        self._fetching.on_walked(walked)
-        for copier in walked:
+        for part in fetched.parts:
+            copier = part.copier
+            is_heard = not self._paused and copier.on_fetched(
+                part.fetched,
+                part.offset,
+                fetched.answer,
+                now_ms,
+                asked_ms=fetched.asked_ms,
+                silent_ms=part.silent_ms,
+            )
+            self._fetching.on_walked(part, is_heard=is_heard)
             self._note(copier)
+        self._fetching.on_all_walked()
         self._links.back_off[Side.SOURCE].succeeded()
         self._last_sent_at = self._network.steady_seconds()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kmigrate.copy.orders import PipelineKey
+from kmigrate.copy.orders import UNKNOWN_TIME_MS, PipelineKey
 from kmigrate.copy.states import PartitionState, Stop
 from kmigrate.kafka_types import LeaderEpoch, Offset, TopicPartition
 from kmigrate.offsets.classes import OffsetClass
@@ -23,7 +23,8 @@ class PartitionProgress(NamedTuple):
     `reencoded` the records that were laid into new batches, `converted` those that came in format v0 or v1.
     `held_back` are the offsets between the source's last stable offset and its high watermark: an open transaction
     holds them. `reason` says why it waits. `entries` of the offset map are not saved yet, as far as the copier knows:
-    the last ones of `entries_made` in this `life` of the partition's order.
+    the last ones of `entries_made` in this `life` of the partition's order. `even_ms` and `retention_ms` are those of
+    `Remembered`. `limit_wish_bytes` is what the target topic's max.message.bytes should be raised to (0: as it is).
     """
 
     partition: TopicPartition
@@ -47,6 +48,9 @@ class PartitionProgress(NamedTuple):
     life: int = 0
     entries: tuple[Entry, ...] = ()
     entries_made: int = 0
+    even_ms: int = UNKNOWN_TIME_MS
+    retention_ms: int | None = None
+    limit_wish_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,7 @@ class StopKind(enum.Enum):
     CLASS_QUESTION = "CLASS_QUESTION"
     UNSUPPORTED = "UNSUPPORTED"
     STATE_LOST = "STATE_LOST"
+    TOMBSTONES_MAY_BE_LOST = "TOMBSTONES_MAY_BE_LOST"
 
 
 class Choice(enum.Enum):
@@ -58,6 +59,8 @@ class Choice(enum.Enum):
     """Go on in another offset class: target = source − constant."""
     MAPPED = "mapped"
     """Go on in another offset class: gaps are left out, a map says where everything went."""
+    ACCEPT = "accept"
+    """Go on with what may have been lost; the journal and the status keep that it was accepted."""
     IGNORE = "ignore"
     """Leave the partition stopped, listed as waived."""
 
@@ -71,12 +74,12 @@ class Choice(enum.Enum):
                 return f"kmigrate resume -f FILE -t {topic} --recreate"
             case Choice.SHIFTED | Choice.MAPPED:
                 return f"kmigrate resume -f FILE {place} --class {self.value}"
-            case Choice.IGNORE:
-                return f"kmigrate resume -f FILE {place} --ignore"
+            case Choice.ACCEPT | Choice.IGNORE:
+                return f"kmigrate resume -f FILE {place} --{self.value}"
 
 
 _R, _C, _I = Choice.RESUME, Choice.RECREATE, Choice.IGNORE
-_S, _M = Choice.SHIFTED, Choice.MAPPED
+_S, _M, _A = Choice.SHIFTED, Choice.MAPPED, Choice.ACCEPT
 
 STOPS: Mapping[StopKind, tuple[str, tuple[Choice, ...]]] = {
     StopKind.GAP_LOST: ("the source dropped records before they were copied", (_C, _I)),
@@ -93,6 +96,7 @@ STOPS: Mapping[StopKind, tuple[str, tuple[Choice, ...]]] = {
     StopKind.CLASS_QUESTION: ("the partition cannot keep its offset class", (_R, _M, _I)),
     StopKind.UNSUPPORTED: ("the partition holds what this version cannot copy", (_R, _I)),
     StopKind.STATE_LOST: ("nothing is left that could prove where the copy stands", (_C, _I)),
+    StopKind.TOMBSTONES_MAY_BE_LOST: ("tombstones may have been removed before they were read", (_C, _A, _I)),
 }
 """Stop → (what it means, what the operator can choose). Docs, `status` and `resume` read this table."""
 

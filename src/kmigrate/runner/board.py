@@ -18,6 +18,7 @@ from kmigrate.kafka_types import TopicPartition
 from kmigrate.runner.meter import Amounts, Left, Meter, Rates, decide_eta
 from kmigrate.runner.status import (
     GOES_ON,
+    AcceptedStatus,
     Flow,
     MigrationState,
     OpenTransaction,
@@ -74,6 +75,14 @@ class StatusBoard:
             by_topic.setdefault(topic, {})[partition] = each
         for name, known in self._topics.items():
             known.show_open(by_topic.get(name, {}))
+
+    def show_accepted(self, accepted: Mapping[TopicPartition, AcceptedStatus]) -> None:
+        """Takes everything that an operator went on with; what is not among it was created anew."""
+        by_topic: dict[str, dict[int, AcceptedStatus]] = {}
+        for (topic, partition), each in accepted.items():
+            by_topic.setdefault(topic, {})[partition] = each
+        for name, known in self._topics.items():
+            known.show_accepted(by_topic.get(name, {}))
 
     def document(self, now_ms: int, head: StatusDocument) -> StatusDocument:
         """The head, with everything filled in that the board knows: totals, topics and partitions."""
@@ -158,6 +167,7 @@ class _Topic:
         self._in_sync_ms: dict[int, int] = {}
         self._crc_errors: Counter[int] = Counter()
         self._open: dict[int, OpenTransaction] = {}
+        self._accepted: dict[int, AcceptedStatus] = {}
         self._amounts = Amounts()
         self._meter = Meter()
         self._rates = Rates()
@@ -191,6 +201,12 @@ class _Topic:
         partitions = self._open.keys() | transactions.keys()
         self._changed |= {each for each in partitions if self._open.get(each) != transactions.get(each)}
         self._open = transactions
+
+    def show_accepted(self, accepted: dict[int, AcceptedStatus]) -> None:
+        """Takes what was accepted of every partition of which something was."""
+        partitions = self._accepted.keys() | accepted.keys()
+        self._changed |= {each for each in partitions if self._accepted.get(each) != accepted.get(each)}
+        self._accepted = accepted
 
     def refresh(self, now_ms: int) -> None:
         """Brings everything that others read up to date."""
@@ -234,6 +250,7 @@ class _Topic:
             waived=progress.state is PartitionState.IGNORED,
             held_back_records=progress.held_back if progress.source_end >= 0 else None,
             open_transaction=self._open.get(partition),
+            accepted=self._accepted.get(partition),
         )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from kmigrate.copy.engine import Engine, Event, ProgressReceived, WorkerDied, WorkerStarted
+from kmigrate.copy.orders import UNKNOWN_TIME_MS
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
 from kmigrate.errors import Refused
@@ -32,8 +33,10 @@ from kmigrate.offsets.beginning import Beginning
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.runner.beginnings import BEING_ASKED, Beginnings, Look, Undecided
 from kmigrate.runner.board import StatusBoard
+from kmigrate.runner.cleaning import CleaningWatch
 from kmigrate.runner.desk import Answer, Decisions, Desk
 from kmigrate.runner.dispatch import Dispatcher, End, Past, Wanted
+from kmigrate.runner.limits import Limits
 from kmigrate.runner.maps import Maps
 from kmigrate.runner.observe import ClusterView, Looked, TopicSeen, Watch
 from kmigrate.runner.positions import Positions
@@ -44,6 +47,8 @@ from kmigrate.topics.select import Selected, select_topics
 
 log = logging.getLogger(__name__)
 _NOTHING_DECIDED = Decisions()
+START_SECONDS = 15.0
+"""How often it is translated where the log starts of *mapped* partitions should be."""
 
 
 class Observation(NamedTuple):
@@ -73,10 +78,14 @@ class Copying:
         classes: Mapping[TopicPartition, OffsetClass],
         beginnings: Mapping[TopicPartition, Beginning],
         look: Look,
+        cleaning: CleaningWatch,
+        limits: Limits,
+        begun_ms: int,
     ) -> None:
         """`first_term`: nobody ever held the lease before, so nobody else can have sent anything.
 
-        `classes` and `beginnings` are those that the target remembers; `look` asks the source for more.
+        `classes` and `beginnings` are those that the target remembers; `look` asks the source for more. What is not
+        remembered was not copied before `begun_ms` (-1: it may have been).
         """
         self.board = StatusBoard()
         self.positions = positions
@@ -90,6 +99,9 @@ class Copying:
         self._views, self._watches, self._looks = observation
         self._provisioner = provisioner
         self._cluster_ids = cluster_ids
+        self._cleaning = cleaning
+        self._limits = limits
+        self._begun_ms = begun_ms
         self._first_term = first_term
         self.maps = Maps(store)
         self.maps.adopt(classes)
@@ -113,6 +125,7 @@ class Copying:
         self._told_waiting: dict[TopicPartition, str] = {}
         self._undispatched = True
         self._unprovisioned = True
+        self._next_starts = 0.0
         self._target_unsettled = False
         self._stops_before = _stops_of_last_run(desk)
 
@@ -237,6 +250,7 @@ class Copying:
                     self._told_waiting.pop(partition, None)
                     self.positions.on_progress(each, progress.orders)
                     self.maps.on_progress(progress.key, each)
+                    self._limits.on_progress(each)
                     words.append(each)
                 self.board.update(words, now_ms)
                 self.changed = True
@@ -262,11 +276,14 @@ class Copying:
         if decisions is not self._decisions:
             self._adopt_decisions(decisions, now_ms)
         self._adopt_answers()
+        self._follow_starts(now)
         for worker, saved in self.maps.save().items():
             self._engine.tell_saved(worker, saved)
         self._provision(now)
         if self._beginnings.step(self._undecided, now, may_be_more=self._undispatched):
             self._touch()
+        if self._cleaning.step(self._moving, now) | self._limits.step(now):
+            self._undispatched = True
         if self._undispatched:
             wanted = dict(self._wanted())
             self._show_waiting(wanted, now_ms)
@@ -289,12 +306,18 @@ class Copying:
     def _adopt_decisions(self, decisions: Decisions, now_ms: int) -> None:
         before = self._answers if self._decisions is _NOTHING_DECIDED else self._decisions.answers
         new = {tp for tp, answer in decisions.answers.items() if answer != before.get(tp)}
+        for topic in {partition.topic for partition in new}:
+            self._limits.forget(topic)
+            for partition in self._moving.get(topic, ()):
+                if partition in self.latest:
+                    self._limits.on_progress(self.latest[partition])  # others of the topic may still wait
         if new:
             self._answered_at = time.monotonic()  # not the turn's: a look may have been asked since it began
         self._decisions = decisions
         self._answered |= dict.fromkeys(new)
         ignored = {tp for tp, answer in decisions.answers.items() if answer.choice is Choice.IGNORE}
         self.board.update([self._waived(tp) for tp in ignored - self._ignored], now_ms)
+        self.board.show_accepted(decisions.accepted)
         self._ignored = ignored
         self._touch()
 
@@ -321,6 +344,16 @@ class Copying:
             self.maps.change(changed, offset_class)
             for partition in changed:
                 log.info("%s goes on in class %s", partition, offset_class)
+
+    def _follow_starts(self, now: float) -> None:
+        """Now and then says where the log starts of *mapped* partitions should be."""
+        if now < self._next_starts:
+            return
+        self._next_starts = now + START_SECONDS
+        for partition, progress in self.latest.items():
+            holder = self._dispatcher.holder(partition)
+            if holder is not None:
+                self.maps.follow_start(holder, progress)
 
     def _waived(self, partition: TopicPartition) -> PartitionProgress:
         progress = self._last_word(partition)
@@ -349,22 +382,43 @@ class Copying:
     def _past(self, partition: TopicPartition, is_first: bool) -> Past:
         fresh = is_first and (self._first_term or partition in self._fresh)
         memory = self.positions.get(partition)
-        return Past(memory, fresh, self.maps.runs(partition, 0 if memory is None else memory.appended))
+        runs = self.maps.runs(partition, 0 if memory is None else memory.appended)
+        return Past(memory, fresh, runs, self._begun_ms if memory is None else UNKNOWN_TIME_MS)
 
     def _wanted(self) -> Iterator[tuple[TopicPartition, Wanted]]:
         for name, partitions in self._moving.items():
             if name in self._decisions.recreate or not self._may_copy_into(name):
                 continue
+            cleaning = self._cleaning.get(name)
             for partition in partitions:
                 offset_class = self.maps.class_of(partition)
-                if partition in self._ignored or offset_class is None:
+                if partition in self._ignored or offset_class is None or self._waits_for_cleaning(partition):
                     continue
                 source, target = self._end(Side.SOURCE, partition), self._end(Side.TARGET, partition)
                 if source is not None and target is not None and not self._is_open(partition, source.topic_id):
                     answer = self._answers.get(partition)
                     revision = 0 if answer is None else answer.revision
-                    start, pad_budget = self._beginnings.start_of(partition), self._beginnings.pad_budget_of(partition)
-                    yield partition, Wanted(source, target, revision, offset_class, start, pad_budget)
+                    accepted = self._decisions.accepted.get(partition)
+                    yield (
+                        partition,
+                        Wanted(
+                            source=source,
+                            target=target,
+                            revision=revision,
+                            offset_class=offset_class,
+                            start=self._beginnings.start_of(partition),
+                            pad_budget=self._beginnings.pad_budget_of(partition),
+                            delete_retention_ms=cleaning.delete_retention_ms,
+                            even_from_ms=max(
+                                cleaning.free_ms_if_compacted, UNKNOWN_TIME_MS if accepted is None else accepted.at
+                            ),
+                            limit=self._limits.get(name),
+                        ),
+                    )
+
+    def _waits_for_cleaning(self, partition: TopicPartition) -> bool:
+        """Whether how long its tombstones are kept must be known first: one that was begun may be too late for some."""
+        return self.positions.get(partition) is not None and not self._cleaning.is_asked(partition.topic)
 
     def _undecided(self) -> dict[TopicPartition, Undecided]:
         """Partitions without a class, or whose source topic is another one before anything was begun.
@@ -464,6 +518,8 @@ class Copying:
                 return f"no leader on the {side}"
         if self._is_open(partition, None):
             return self._beginnings.failures.get(partition, BEING_ASKED)
+        if self._waits_for_cleaning(partition):
+            return "the source is asked how it cleans the topic"
         return "the target topic is being checked"
 
     # -- the target's topics
@@ -533,6 +589,7 @@ class Copying:
 
     def _drop_topic(self, name: TopicName) -> None:
         self.positions.forget(name)
+        self._limits.forget(name)
         self.board.drop(name)
         for partition in self._moving.get(name, ()):
             self.latest.pop(partition, None)

@@ -12,11 +12,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
-from kmigrate.copy.states import Choice
+from kmigrate.copy.states import Choice, StopKind
 from kmigrate.errors import UsageError
 from kmigrate.kafka_types import Partition, TopicName, TopicPartition
-from kmigrate.runner.status import PartitionStatus, StatusDocument, StopStatus, before_first_look, left_by_owner
+from kmigrate.runner.status import (
+    AcceptedStatus,
+    PartitionStatus,
+    StatusDocument,
+    StopStatus,
+    before_first_look,
+    left_by_owner,
+)
 from kmigrate.state.store import Store
 
 FACT = "decisions"
@@ -36,12 +44,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decisions:
-    """What the operator wants now; `recreate` lists the topics whose target is still to be created anew."""
+    """What the operator wants now; `recreate` lists the topics whose target is still to be created anew.
+
+    `accepted` is the last acceptance of each partition: it stays whatever is answered afterwards, until the topic is
+    created anew.
+    """
 
     paused: bool = False
     bytes_per_second: int | None = None
     answers: Mapping[TopicPartition, Answer] = field(default_factory=dict)
     recreate: tuple[TopicName, ...] = ()
+    accepted: Mapping[TopicPartition, AcceptedStatus] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +79,10 @@ class Desk:
         *,
         manifest_limit: int | None = None,
         monotonic_seconds: Callable[[], float] = time.monotonic,
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._store = store
+        self._wall_ms = wall_ms
         self._wake = wake
         self._limit = manifest_limit
         self._monotonic_seconds = monotonic_seconds
@@ -132,18 +147,45 @@ class Desk:
             recreate = tuple(each for each in self._decisions.recreate if each != name)
             if choice is Choice.RECREATE:
                 recreate += (name,)
+            detail: dict[str, object] = {
+                "topic": topic,
+                "partitions": [key.partition for key in partitions],
+                "choice": choice.value,
+            }
+            accepted = dict(self._decisions.accepted)
+            if choice is Choice.ACCEPT:
+                new = self._accept(stopped)
+                accepted |= new
+                detail["accepted"] = [_dump_accepted(*each) for each in new.items()]
             self._decide(
                 "answer",
-                {"topic": topic, "partitions": [key.partition for key in partitions], "choice": choice.value},
-                replace(self._decisions, answers=MappingProxyType(answers), recreate=recreate),
+                detail,
+                replace(
+                    self._decisions,
+                    answers=MappingProxyType(answers),
+                    recreate=recreate,
+                    accepted=MappingProxyType(accepted),
+                ),
             )
             return partitions
+
+    def _accept(self, stopped: Sequence[PartitionStatus]) -> dict[TopicPartition, AcceptedStatus]:
+        now_ms = self._wall_ms()
+        return {
+            TopicPartition(TopicName(each.topic), Partition(each.partition)): AcceptedStatus(
+                kind=each.stop.kind, offset=each.stop.offset, evidence=each.stop.evidence, at=now_ms
+            )
+            for each in stopped
+            if each.stop is not None
+        }
 
     def recreated(self, topic: str) -> None:
         """Records that the owner created the topic anew on the target."""
         with self._lock:
             recreate = tuple(each for each in self._decisions.recreate if each != topic)
-            self._decide("recreated", {"topic": topic}, replace(self._decisions, recreate=recreate), wake=False)
+            accepted = {key: each for key, each in self._decisions.accepted.items() if key.topic != topic}
+            decisions = replace(self._decisions, recreate=recreate, accepted=MappingProxyType(accepted))
+            self._decide("recreated", {"topic": topic}, decisions, wake=False)
 
     def publish(self, document: StatusDocument) -> None:
         """Hands out this document from now on, and saves it now and then."""
@@ -214,6 +256,7 @@ class Desk:
                     for key, answer in decisions.answers.items()
                 ],
                 "recreate": decisions.recreate,
+                "accepted": [_dump_accepted(*each) for each in decisions.accepted.items()],
             },
             ensure_ascii=False,
         )
@@ -239,7 +282,18 @@ class Desk:
                 }
             ),
             recreate=tuple(map(TopicName, saved["recreate"])),
+            accepted=MappingProxyType(dict(map(_load_accepted, saved.get("accepted", ())))),
         )
+
+
+def _dump_accepted(partition: TopicPartition, accepted: AcceptedStatus) -> list[object]:
+    return [*partition, accepted.kind.value, accepted.offset, accepted.evidence, accepted.at]
+
+
+def _load_accepted(saved: Sequence[Any]) -> tuple[TopicPartition, AcceptedStatus]:
+    topic, partition, kind, offset, evidence, at_ms = saved
+    accepted = AcceptedStatus(kind=StopKind(kind), offset=offset, evidence=evidence, at=at_ms)
+    return TopicPartition(TopicName(topic), Partition(partition)), accepted
 
 
 def _check_choice(stopped: Sequence[PartitionStatus], choice: Choice) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from kmigrate.copy.assign import Handover, Leaders, assign
-from kmigrate.copy.orders import Orders, PartitionOrder, PipelineKey, PipelineOrder, Remembered
+from kmigrate.copy.orders import UNKNOWN_TIME_MS, Limit, Orders, PartitionOrder, PipelineKey, PipelineOrder, Remembered
 from kmigrate.copy.progress import PipelineProgress
 from kmigrate.kafka_types import BrokerAddress, BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition
 from kmigrate.offsets.classes import OffsetClass
@@ -38,14 +38,21 @@ class Wanted(NamedTuple):
     offset_class: OffsetClass = OffsetClass.IDENTICAL
     start: Offset = Offset(0)
     pad_budget: int = 2_000_000_000
+    delete_retention_ms: int | None = None
+    even_from_ms: int = UNKNOWN_TIME_MS
+    limit: Limit | None = None
 
 
 class Past(NamedTuple):
-    """What is known of a partition's past when a pipeline gets it; `runs` is the end of its offset map."""
+    """What is known of a partition's past when a pipeline gets it; `runs` is the end of its offset map.
+
+    `even_from_ms` is a time before which nothing was copied into it.
+    """
 
     remembered: Remembered | None
     fresh: bool
     runs: tuple[Run, ...] = ()
+    even_from_ms: int = UNKNOWN_TIME_MS
 
 
 class Workers(Protocol):
@@ -169,6 +176,9 @@ class Dispatcher:
             runs=past.runs,
             life=self._life[partition],
             start=wanted.start,
+            delete_retention_ms=wanted.delete_retention_ms,
+            even_from_ms=max(wanted.even_from_ms, past.even_from_ms),
+            limit=wanted.limit,
         )
 
     def on_progress(self, progress: PipelineProgress) -> bool:

@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from kmigrate.copy.course import IDENTITY, KEPT_OFFSETS
 from kmigrate.copy.orders import PipelineKey, Saved
 from kmigrate.copy.progress import PartitionProgress
+from kmigrate.copy.states import PartitionState
 from kmigrate.kafka_types import Offset, TopicName, TopicPartition
 from kmigrate.offsets.beginning import Beginning
 from kmigrate.offsets.classes import OffsetClass
-from kmigrate.offsets.offset_map import OffsetMap, Run
+from kmigrate.offsets.offset_map import Ends, OffsetMap, Run
 from kmigrate.state.store import RUNS_A_PIECE, RunsFrom, Store
+
+_COPYING = frozenset({PartitionState.CATCHING_UP, PartitionState.IN_SYNC, PartitionState.THROTTLED})
 
 
 class Maps:
@@ -27,7 +30,7 @@ class Maps:
         self._classes = store.offset_classes()
         self._maps: dict[TopicPartition, OffsetMap] = {}
         self._noted: dict[TopicPartition, Saved] = {}
-        """How many entries of which life are in the map."""
+        """How many entries of which life are in the map, and which log start was told in it."""
         self._unsaved: dict[TopicPartition, int] = {}
         """Partitions whose map changed, and from which run on."""
         self._to_tell: dict[int, dict[TopicPartition, Saved]] = {}
@@ -83,16 +86,38 @@ class Maps:
         if not progress.entries:
             return
         partition, made = progress.partition, progress.entries_made
-        known = self._noted.get(partition)
-        noted = known.entries if known is not None and known.life == progress.life else 0
+        _, noted, start = self._noted_of(progress)
         if made > noted:
             kept = self.map_of(partition)
             for entry in progress.entries[noted - made :]:
                 self._unsaved[partition] = min(self._unsaved.get(partition, len(kept)), max(0, len(kept) - 1))
                 kept.note(entry)
                 self._unsaved[partition] = min(self._unsaved[partition], max(0, len(kept) - 1))
-        self._noted[partition] = Saved(progress.life, made)
-        self._to_tell.setdefault(holder.worker, {})[partition] = self._noted[partition]
+        self._tell(holder, partition, Saved(progress.life, made, start))
+
+    def follow_start(self, holder: PipelineKey, progress: PartitionProgress) -> None:
+        """Tells where the target's log should start, as far as it is copied; for a *mapped* one only the map knows.
+
+        Only a partition that is being copied says where source and target belong together.
+        """
+        partition = progress.partition
+        if self.class_of(partition) is not OffsetClass.MAPPED or progress.state not in _COPYING:
+            return
+        ends = Ends(progress.position, progress.target_end)
+        if min(ends) < 0 or progress.source_start <= 0:
+            return
+        noted = self._noted_of(progress)
+        start = self.map_of(partition).to_target(min(progress.source_start, ends.source), ends)
+        if start is not None and start > noted.start:
+            self._tell(holder, partition, noted._replace(start=start))
+
+    def _noted_of(self, progress: PartitionProgress) -> Saved:
+        known = self._noted.get(progress.partition)
+        return known if known is not None and known.life == progress.life else Saved(progress.life, 0)
+
+    def _tell(self, holder: PipelineKey, partition: TopicPartition, saved: Saved) -> None:
+        self._noted[partition] = saved
+        self._to_tell.setdefault(holder.worker, {})[partition] = saved
 
     def save(self) -> Mapping[int, Mapping[TopicPartition, Saved]]:
         """Saves what is new; returns what to tell which worker."""

@@ -19,22 +19,25 @@ from dataclasses import replace
 from kmigrate.cluster.clock import steady_seconds
 from kmigrate.copy.copier import WAITING_FOR_LEASE
 from kmigrate.copy.engine import Engine
-from kmigrate.copy.orders import LeaseGrant, WorkerSettings
+from kmigrate.copy.orders import UNKNOWN_TIME_MS, LeaseGrant, WorkerSettings
 from kmigrate.errors import Superseded
 from kmigrate.kafka_types import Side, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.runner.beginnings import look_at, take_inventory
 from kmigrate.runner.board import decide_state
+from kmigrate.runner.cleaning import CleaningWatch
 from kmigrate.runner.copying import Copying, Observation
 from kmigrate.runner.desk import Desk
+from kmigrate.runner.effects import Effects
 from kmigrate.runner.errand import Errand
 from kmigrate.runner.finish import Finish, Marks
 from kmigrate.runner.folder import Ownership
 from kmigrate.runner.lease import Lease, NoLease
+from kmigrate.runner.limits import Limits
 from kmigrate.runner.observe import ClusterView, Looked, Watch
 from kmigrate.runner.positions import Positions
 from kmigrate.runner.provision import Provisioner
-from kmigrate.runner.start import CLUSTER_ID, NAME, TERM, Beginning, Reach, inspect_topics, look_around
+from kmigrate.runner.start import BEGUN_MS, CLUSTER_ID, NAME, TERM, Beginning, Reach, inspect_topics, look_around
 from kmigrate.runner.status import LeftOut, MigrationState, StatusDocument, WorkerStatus
 from kmigrate.runner.transaction_observer import TransactionObserver
 from kmigrate.state.store import Store
@@ -84,6 +87,7 @@ class Owner:
         self._lease: Lease | NoLease | None = None
         self._watches: tuple[Watch, ...] = ()
         self._transactions = TransactionObserver(_quick(self._reach[Side.SOURCE]).client())
+        self._cleaning: CleaningWatch | None = None
         self._head: StatusDocument | None = None
         self._superseded: Superseded | None = None
         self._committing: tuple[Mapping[TopicPartition, object], Errand[Mapping[TopicPartition, str]]] | None = None
@@ -106,6 +110,7 @@ class Owner:
                 NAME: self._manifest.name,
                 CLUSTER_ID[Side.SOURCE]: beginning.source.cluster_id,
                 CLUSTER_ID[Side.TARGET]: beginning.target.cluster_id,
+                **self._begun(beginning),
             },
         )
         self._store.record_intended(beginning.intended)
@@ -129,6 +134,11 @@ class Owner:
         )
         for watch in self._watches:
             watch.start()
+
+    def _begun(self, beginning: Beginning) -> dict[str, str]:
+        """When this store's first run began, unless another store was lost that may have begun before."""
+        is_first = self._store.get(NAME) is None and beginning.state_lost is None
+        return {BEGUN_MS: str(_wall_ms())} if is_first else {}
 
     def _make_engine(self, beginning: Beginning) -> Engine:
         links = {side: reach.settings for side, reach in self._reach.items()}
@@ -156,6 +166,7 @@ class Owner:
         now = time.monotonic()
         views[Side.SOURCE].adopt(beginning.source, now)
         views[Side.TARGET].adopt(beginning.target, now)
+        self._cleaning = CleaningWatch(_quick(self._reach[Side.SOURCE]).client(), beginning.cleaning)
         copying = Copying(
             self._manifest,
             self._store,
@@ -182,6 +193,17 @@ class Owner:
             classes=beginning.classes,
             beginnings=beginning.beginnings,
             look=look_at(self._reach[Side.SOURCE].client()),
+            cleaning=self._cleaning,
+            limits=Limits(
+                Effects(
+                    self._store,
+                    self._reach[Side.SOURCE].client(),
+                    self._reach[Side.TARGET].client(),
+                    self._is_granted,
+                ),
+                self._store.effects(),
+            ),
+            begun_ms=int(self._store.get(BEGUN_MS) or UNKNOWN_TIME_MS),
         )
         copying.on_view_changed()
         return copying
@@ -291,6 +313,7 @@ class Owner:
         assert self._engine is not None
         assert self._lease is not None
         assert self._head is not None
+        assert self._cleaning is not None
         left = self._lease.grant().deadline_seconds - steady_seconds()
         decisions = self._desk.decisions()
         document = copying.board.document(
@@ -305,7 +328,7 @@ class Owner:
                 ),
                 throttle_bytes_per_second=decisions.bytes_per_second,
                 held=self._store.held(),
-                notices=(*self._head.notices, *self._transactions.notices),
+                notices=(*self._head.notices, *self._transactions.notices, *self._cleaning.notices),
                 left_out=tuple(
                     LeftOut(topic=topic, reason=reason) for topic, reason in copying.selected.left_out.items()
                 ),

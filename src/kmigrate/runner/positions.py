@@ -5,7 +5,8 @@ under other ids is not remembered, so that a topic which was created anew is not
 
 A commit's offset is what was appended; its metadata is JSON: v 1, id and tid (topic ids of source and target), epoch
 (of the source), class, phase, term, and where the copy begins: start (the first source offset that is wanted) and
-filler (what the partition has of padBudgetTotal). Those that older versions wrote begin at 0.
+filler (what the partition has of padBudgetTotal); even and retention where they are known (`kmigrate.copy.tombstones`).
+Those that older versions wrote begin at 0.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 from collections.abc import Callable, Collection, KeysView, Mapping
 from typing import NamedTuple
 
-from kmigrate.copy.orders import Remembered
+from kmigrate.copy.orders import UNKNOWN_TIME_MS, Remembered
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.kafka_types import LeaderEpoch, Offset, Term, TopicId, TopicName, TopicPartition
 from kmigrate.offsets.beginning import Beginning
@@ -53,6 +54,8 @@ def serialize_commit(
     }
     if beginning is not None and beginning.source_topic_id == memory.source_topic_id:
         metadata |= {"start": beginning.start or 0, "filler": beginning.filler or 0}
+    if memory.even_ms != UNKNOWN_TIME_MS:
+        metadata |= {"even": memory.even_ms, "retention": memory.retention_ms}
     return memory.appended, json.dumps(metadata, separators=(",", ":"))
 
 
@@ -62,8 +65,14 @@ def parse_commit(offset: int, metadata: str) -> Commit | None:
         said = json.loads(metadata)
         if said["v"] != _VERSION:
             return None
+        retention_ms = said.get("retention")
         memory = Remembered(
-            TopicId(str(said["id"])), TopicId(str(said["tid"])), LeaderEpoch(int(said["epoch"])), Offset(offset)
+            TopicId(str(said["id"])),
+            TopicId(str(said["tid"])),
+            LeaderEpoch(int(said["epoch"])),
+            Offset(offset),
+            int(said.get("even", UNKNOWN_TIME_MS)),
+            None if retention_ms is None else int(retention_ms),
         )
         start, filler = Offset(int(said.get("start", 0))), int(said.get("filler", 0))
         return Commit(memory, Term(int(said["term"])), OffsetClass(said["class"]), start, filler)
@@ -76,13 +85,19 @@ def merge_memories(
     committed: Mapping[TopicPartition, Commit],
     stored_term: Term,
 ) -> dict[TopicPartition, Remembered]:
-    """What to start with: the later of both, where they are about the same topics; else that of the later term."""
+    """What to start with: the later of both, where they are about the same topics; else that of the later term.
+
+    Each says truly as of when nothing was missing on the same topic: the later of these times counts too.
+    """
     merged = dict(stored)
     for partition, commit in committed.items():
         mine = stored.get(partition)
         same = mine is not None and mine[:2] == commit.memory[:2]
         if mine is None or commit.term > stored_term or (same and commit.memory.appended > mine.appended):
             merged[partition] = commit.memory
+        if mine is not None and same:
+            even = max(mine, commit.memory, key=lambda memory: memory.even_ms)
+            merged[partition] = merged[partition]._replace(even_ms=even.even_ms, retention_ms=even.retention_ms)
     return merged
 
 
@@ -134,7 +149,14 @@ class Positions:
             return
         if progress.stop is not None or progress.target_end < 0:
             return
-        memory = Remembered(ids.source, ids.target, progress.source_epoch, progress.target_end)
+        memory = Remembered(
+            ids.source,
+            ids.target,
+            progress.source_epoch,
+            progress.target_end,
+            progress.even_ms,
+            progress.retention_ms,
+        )
         known = self._memories.get(partition)
         if memory == known or (known is not None and known[:2] != memory[:2]):
             return

@@ -28,6 +28,7 @@ from kmigrate.preflight import (
     refuse_blockers,
 )
 from kmigrate.runner.beginnings import changed_start
+from kmigrate.runner.cleaning import CleaningSeen, look_at_cleaning
 from kmigrate.runner.effects import restored_topics
 from kmigrate.runner.positions import Commit, merge_memories, parse_commit
 from kmigrate.runner.provision import Inspection
@@ -41,8 +42,9 @@ from kmigrate.wire.calls import ClusterMetadata
 
 NAME = "name"
 TERM = "term"
+BEGUN_MS = "begun.ms"
 CLUSTER_ID = {Side.SOURCE: "source.cluster_id", Side.TARGET: "target.cluster_id"}
-"""Facts of the store."""
+"""Facts of the store. `begun.ms`: before that nothing was copied; there is none where an earlier store was lost."""
 
 STATE_LOST = "local state was lost; positions come from the target"
 _EXPIRATION_MS = "producer.id.expiration.ms"
@@ -91,6 +93,7 @@ class Beginning:
     beginnings: Mapping[TopicPartition, PartitionBeginning]
     cleared: frozenset[TopicName]
     intended: Mapping[TopicName, Intended]
+    cleaning: CleaningSeen
     traits: TargetTraits
     expiration_ms: int
     notices: tuple[str, ...]
@@ -133,6 +136,7 @@ def _look_around(
         findings = check(manifest, seen, source, target, settings, ours)
         refuse_blockers(findings)
         intended = _read_intended(store, seen, source, target, _untouched(seen, findings))
+        cleaning = look_at_cleaning(source, sorted({*seen.selected.topics, *seen.adopted_topics}))
     except ClusterError as error:
         raise Blocked(f"the check could not be completed: {error}", hint=error.hint) from error
     told = describe_brokers(target, on_target)
@@ -145,6 +149,7 @@ def _look_around(
         beginnings={partition: commit.beginning for partition, commit in commits.items()},
         cleared=frozenset(name for name in seen.selected.topics if name in on_target.topics),
         intended=intended,
+        cleaning=cleaning,
         traits=TargetTraits(limits=timestamp_limits(told), max_bytes=_whole(told.get(BROKER_MAX_MESSAGE_BYTES))),
         expiration_ms=_whole(told.get(_EXPIRATION_MS)) or _DEFAULT_EXPIRATION_MS,
         notices=(

@@ -124,6 +124,17 @@ class OpenTransaction:
 
 @with_config(_JSON)
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedStatus:
+    """A stop whose possible loss an operator accepted, and when."""
+
+    kind: StopKind
+    offset: int
+    evidence: str
+    at: int
+
+
+@with_config(_JSON)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionStatus:
     """Where one partition stands.
 
@@ -131,7 +142,7 @@ class PartitionStatus:
     `offset_class` says how they belong together. `crc_errors` counts batches that came
     damaged from the source since this owner started. `waived`: stopped, and the operator chose to leave it so.
     `held_back_records` counts the source's offsets above what can be read now, 0 if there are none; if that lasts,
-    `open_transaction` is the one that holds them.
+    `open_transaction` is the one that holds them. `accepted` is what an operator went on with, last.
     """
 
     topic: str
@@ -150,6 +161,7 @@ class PartitionStatus:
     waived: bool = False
     held_back_records: int | None = None
     open_transaction: OpenTransaction | None = None
+    accepted: AcceptedStatus | None = None
 
     @property
     def name(self) -> str:
@@ -266,6 +278,11 @@ class StatusDocument:
     def waived(self) -> tuple[PartitionStatus, ...]:
         """The partitions that the operator left stopped."""
         return tuple(each for each in self.partitions if each.waived)
+
+    @property
+    def accepted(self) -> tuple[tuple[PartitionStatus, AcceptedStatus], ...]:
+        """The partitions that went on with what may have been lost."""
+        return tuple((each, each.accepted) for each in self.partitions if each.accepted is not None)
 
     @property
     def held_back(self) -> tuple[tuple[PartitionStatus, OpenTransaction], ...]:

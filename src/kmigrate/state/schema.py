@@ -81,6 +81,10 @@ STEPS: tuple[str, ...] = (
         PRIMARY KEY (topic, partition)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE remembered ADD COLUMN even_ms INTEGER NOT NULL DEFAULT -1;
+    ALTER TABLE remembered ADD COLUMN retention_ms INTEGER;
+    """,
 )
 """What leads from each version to the next one; their number is the version this program writes."""
 

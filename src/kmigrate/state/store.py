@@ -125,13 +125,14 @@ class Store:
         """What is remembered of every partition."""
         with self._reading() as db:
             rows = db.execute(
-                "SELECT topic, partition, source_topic_id, target_topic_id, source_epoch, appended FROM remembered"
+                "SELECT topic, partition, source_topic_id, target_topic_id, source_epoch, appended,"
+                " even_ms, retention_ms FROM remembered"
             ).fetchall()
         return {
             TopicPartition(TopicName(topic), Partition(partition)): Remembered(
-                TopicId(source_id), TopicId(target_id), LeaderEpoch(epoch), Offset(appended)
+                TopicId(source_id), TopicId(target_id), LeaderEpoch(epoch), Offset(appended), even_ms, retention_ms
             )
-            for topic, partition, source_id, target_id, epoch, appended in rows
+            for topic, partition, source_id, target_id, epoch, appended, even_ms, retention_ms in rows
         }
 
     def remember(self, memories: Mapping[TopicPartition, Remembered]) -> None:
@@ -140,7 +141,9 @@ class Store:
             return
         with self._writing() as db:
             db.executemany(
-                "INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO remembered"
+                " (topic, partition, source_topic_id, target_topic_id, source_epoch, appended, even_ms, retention_ms)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [(*partition, *memory) for partition, memory in memories.items()],
             )
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import pytest
 
 from kmigrate.demo.embedded import EmbeddedCluster
-from tests.conftest import SOURCE_VERSION
+from tests.conftest import SOURCE_VERSION, TARGET_VERSION
+from tests.fault.stops.rights import AUTHORIZER, OUTSIDE
 from tests.fault.stops.tampering import TamperingProxy
+from tests.tcp_proxy import TcpProxy
 
 
 class ProxiedSource(NamedTuple):
@@ -38,3 +40,12 @@ def proxied_source(_proxied_source: ProxiedSource) -> ProxiedSource:
     """A source of one broker behind a proxy, shared: the proxy changes nothing at the beginning of a test."""
     _proxied_source.proxy.heal()
     return _proxied_source
+
+
+@pytest.fixture
+def guarded_target(start_cluster: Callable[..., EmbeddedCluster]) -> Iterator[EmbeddedCluster]:
+    """A broker with an authorizer that sees the clients of its listener come from outside."""
+    with TcpProxy(comes_from=OUTSIDE) as proxy:
+        cluster = start_cluster(TARGET_VERSION, advertised={1: proxy.port}, properties=AUTHORIZER)
+        proxy.forward_to(cluster.port(1))
+        yield cluster

@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable
 
 import pytest
+from confluent_kafka.admin import AclOperation, ResourceType
 
 from kmigrate.demo.embedded import EmbeddedCluster
 from tests.fault.harness import Migration, wait_until
 from tests.fault.stops.content import assert_copied, records, target_end, wait_for_end
+from tests.fault.stops.rights import ANYWHERE, CLUSTER, Rights
 from tests.fault.stops.telling import BLOCKED, DONE, USAGE, answer, ask_status, told, wait_for_stop, wait_for_stops
 from tests.fault.stops.topics import delete_topic, fill, read_config, set_config
 from tests.kafka_tools import SentRecord, create_topic, new_topic_name, produce
@@ -20,9 +22,14 @@ LIMIT = "max.message.bytes"
 
 
 def test_resume_goes_on_exactly_once_the_target_accepts_the_batch(
-    source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster, migration: Callable[..., Migration]
+    source_cluster: EmbeddedCluster, guarded_target: EmbeddedCluster, migration: Callable[..., Migration]
 ) -> None:
+    target_cluster = guarded_target
+    rights = Rights(target_cluster)
+    rights.allow_everything(ResourceType.BROKER, CLUSTER)
+    rights.allow_everything(ResourceType.TOPIC, ANYWHERE)
     topic = create_topic(source_cluster.bootstrap, partitions=2)
+    rights.deny_outside(AclOperation.ALTER_CONFIGS, ResourceType.TOPIC, topic)
     fill(source_cluster, topic, "early", 10, partitions=(0, 1))
     copy = migration(source_cluster, target_cluster, [topic], name=topic)
     copy.start()
@@ -35,6 +42,7 @@ def test_resume_goes_on_exactly_once_the_target_accepts_the_batch(
     assert "TOO_LARGE (10)" in stop.evidence
     remedy = re.search(r"takes (\d+) bytes: raise the target topic's max.message.bytes to that", stop.evidence)
     assert remedy, stop
+    assert "kmigrate may not: TOPIC_AUTHORIZATION_FAILED (29)" in stop.evidence
     wait_for_end(copy, topic, 14, partition=1)
     assert target_end(copy, topic) == 10
 

@@ -1,90 +1,27 @@
-"""A right on the target is missing: the partition that needs it stops and names it, and goes on once it is given.
-
-All clients are User:ANONYMOUS here. Those that come through the proxy have an address of their own, so that rights can
-be taken from them and left to the broker itself.
-"""
+"""A right on the target is missing: the partition that needs it stops and names it, and goes on once it is given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from confluent_kafka.admin import (
-    AclBinding,
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AclOperation, ResourceType
 
 from kmigrate.demo.embedded import EmbeddedCluster
-from tests.conftest import TARGET_VERSION
 from tests.content.content import Content
 from tests.content.judging import assert_copied
 from tests.content.transactional import start_writers
 from tests.content.trimmed import delete_records
 from tests.fault.harness import Migration, log_ends
 from tests.fault.stops.content import target_end, wait_for_end
+from tests.fault.stops.rights import ANYWHERE, CLUSTER, Rights
 from tests.fault.stops.telling import DONE, answer, ask_status, told, wait_for_stops
 from tests.fault.stops.topics import fill
-from tests.kafka_tools import TIMEOUT_SECONDS, create_topic, new_topic_name, produce
-from tests.tcp_proxy import TcpProxy
+from tests.kafka_tools import create_topic, new_topic_name, produce
 
 pytestmark = pytest.mark.broker
 
-OUTSIDE = "127.0.0.2"
-ANYWHERE = "*"
-EVERYBODY = "User:*"
-CLUSTER = "kafka-cluster"
 LOG_START = 7
-AUTHORIZER = {
-    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-    "allow.everyone.if.no.acl.found": "true",
-}
-
-
-class Rights:
-    """The access rules of a cluster."""
-
-    def __init__(self, cluster: EmbeddedCluster) -> None:
-        self._admin = AdminClient({"bootstrap.servers": cluster.direct_bootstrap})
-
-    def allow_everything(self, kind: ResourceType, name: str) -> None:
-        self._add(AclOperation.ALL, AclPermissionType.ALLOW, kind, name, ANYWHERE)
-
-    def deny_outside(self, operation: AclOperation, kind: ResourceType, name: str) -> None:
-        self._add(operation, AclPermissionType.DENY, kind, name, OUTSIDE)
-
-    def deny_nothing(self) -> None:
-        """Takes every denial back."""
-        denials = AclBindingFilter(
-            ResourceType.ANY,
-            None,
-            ResourcePatternType.ANY,
-            None,
-            None,
-            AclOperation.ANY,
-            AclPermissionType.DENY,
-        )
-        removed = self._admin.delete_acls([denials])[denials].result(TIMEOUT_SECONDS)
-        assert removed, "nothing was denied"
-
-    def _add(
-        self, operation: AclOperation, permission: AclPermissionType, kind: ResourceType, name: str, host: str
-    ) -> None:
-        rule = AclBinding(kind, name, ResourcePatternType.LITERAL, EVERYBODY, host, operation, permission)
-        self._admin.create_acls([rule])[rule].result(TIMEOUT_SECONDS)
-
-
-@pytest.fixture
-def guarded_target(start_cluster: Callable[..., EmbeddedCluster]) -> Iterator[EmbeddedCluster]:
-    """A broker with an authorizer that sees the clients of its listener come from outside."""
-    with TcpProxy(comes_from=OUTSIDE) as proxy:
-        cluster = start_cluster(TARGET_VERSION, advertised={1: proxy.port}, properties=AUTHORIZER)
-        proxy.forward_to(cluster.port(1))
-        yield cluster
 
 
 def _write_gaps(source: EmbeddedCluster, topic: str) -> Content:

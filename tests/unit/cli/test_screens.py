@@ -10,7 +10,14 @@ from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, TopicName, TopicPartition
 from kmigrate.runner.board import StatusBoard, decide_state
-from kmigrate.runner.status import LeftOut, MigrationState, OpenTransaction, StatusDocument, WorkerStatus
+from kmigrate.runner.status import (
+    AcceptedStatus,
+    LeftOut,
+    MigrationState,
+    OpenTransaction,
+    StatusDocument,
+    WorkerStatus,
+)
 
 STOP = Stop(
     kind=StopKind.FOREIGN_WRITE,
@@ -160,6 +167,14 @@ def test_status_shows_next_step_partitions_stops_and_what_was_left_out(width: in
     assert "note: the target has one broker" in text
     assert "2 topics under hold: topic-0, topic-1" in text
     assert "left out: __consumer_offsets (internal)" in text
+
+
+def test_status_says_what_was_accepted() -> None:
+    shown = document(1)
+    accepted = AcceptedStatus(kind=StopKind.TOMBSTONES_MAY_BE_LOST, offset=4, evidence="seen", at=1_760_000_000_000)
+    partitions = (replace(shown.partitions[0], accepted=accepted), *shown.partitions[1:])
+    text = "\n".join(lines(status_screen(replace(shown, partitions=partitions), 200, spell), 200))
+    assert "accepted: topic-0-0 (TOMBSTONES_MAY_BE_LOST at offset 4, 2025-10-09 08:53:20 UTC)" in text
 
 
 @pytest.mark.parametrize("width", [80, 200])

@@ -19,6 +19,7 @@ from kmigrate.records.batch import LOG_APPEND_TIME, parse_header
 from kmigrate.records.record import RawRecord, read_records
 from kmigrate.wire.error_codes import ErrorCode
 from kmigrate.wire.fetch import FetchedPartition
+from kmigrate.wire.gap_calls import LogStart
 from kmigrate.wire.produce import AppendAnswer
 from tests.simulation.batches import ZSTD, Record, compress, make_batch, record_bytes, seal
 from tests.simulation.log import DAY_MS, validate
@@ -538,6 +539,25 @@ def test_a_gap_at_the_end_is_passed_when_the_map_says_so() -> None:
     assert copier.position == 2
     assert save(copier) == [Run(Offset(3), Offset(2))]
     assert (copier.position, copier.floor) == (3, 2)
+
+
+def test_a_mapped_copy_moves_its_log_start_where_the_owner_says() -> None:
+    copier = in_class(OffsetClass.MAPPED, start=30)
+    save(copier)
+    fetch(copier, batch(30, 3))
+    save(copier)
+    (sent,) = send_all(copier)
+    copier.on_appended(sent, AppendAnswer(0, Offset(0), ""))
+    copier.source_start = 32
+    assert not copier.wants_trim(100.0), "only the whole map can tell"
+    copier.on_saved(Saved(2, 9, Offset(1)))
+    assert not copier.wants_trim(100.0), "that is about another life"
+    copier.on_saved(Saved(3, copier.course.made, Offset(2)))
+    assert (copier.wants_trim(100.0), copier.wanted_start) == (True, 2)
+    copier.on_trimmed(LogStart(0, Offset(2)), 100.0)
+    assert not copier.wants_trim(500.0)
+    copier.on_saved(Saved(3, copier.course.made, Offset(900)))
+    assert copier.wanted_start == 3, "never beyond what is copied"
 
 
 def test_what_is_dropped_is_cut_from_the_map() -> None:

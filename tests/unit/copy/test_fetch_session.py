@@ -10,8 +10,8 @@ def wish(partition: int, offset: int = 0) -> Wish:
     return Wish(partition, 1, offset, -1, 1024)
 
 
-def answer(session_id: int = 0, error: int = 0) -> FetchAnswer:
-    return FetchAnswer(1, 0, error, session_id, [])
+def answer(session_id: int = 0, error: int = 0, throttle_ms: int = 0) -> FetchAnswer:
+    return FetchAnswer(1, throttle_ms, error, session_id, [])
 
 
 def granted(*partitions: int) -> FetchSession:
@@ -115,3 +115,38 @@ def test_after_a_reset_nothing_is_left_to_forget() -> None:
     session.forget(b"t", 1)
     session.reset()
     assert session.request() == Request(0, 0, {b"t": [wish(0)]}, {})
+
+
+def test_a_partition_is_silent_as_of_the_last_answer_since_its_wish_was_named() -> None:
+    session = FetchSession()
+    session.wish(b"t", wish(0))
+    assert session.silent_ms(b"t", 0) == -1
+    session.request(1_000)
+    session.on_answer(answer(77))
+    assert (session.asked_ms(), session.silent_ms(b"t", 0)) == (1_000, 1_000)
+    assert session.silent_ms(b"t", 0, before_last=True) == -1
+    session.request(2_000)
+    assert session.silent_ms(b"t", 0) == 1_000, "it is not answered yet"
+    session.on_answer(answer(77))
+    assert (session.silent_ms(b"t", 0), session.silent_ms(b"t", 0, before_last=True)) == (2_000, 1_000)
+    session.wish(b"t", wish(0, offset=5))
+    session.request(3_000)
+    assert session.silent_ms(b"t", 0) == -1, "from another offset nothing was asked"
+    session.on_answer(answer(77))
+    assert session.silent_ms(b"t", 0) == 3_000
+    session.forget(b"t", 0)
+    assert session.silent_ms(b"t", 0) == -1
+
+
+def test_an_answer_that_a_quota_holds_back_or_that_failed_says_nothing() -> None:
+    session = granted(0)
+    session.request(1_000)
+    session.on_answer(answer(77, throttle_ms=200))
+    assert (session.asked_ms(), session.silent_ms(b"t", 0)) == (1_000, -1)
+    session.request(2_000)
+    session.on_answer(answer(77))
+    assert session.silent_ms(b"t", 0) == 2_000
+    session.request(3_000)
+    session.on_answer(answer(77, error=70))
+    session.request(4_000)
+    assert session.silent_ms(b"t", 0) == -1, "it is named anew"

@@ -185,6 +185,37 @@ def test_many_idle_partitions_are_named_once() -> None:
     assert {seen.state for seen in bench.seen.values()} == {PartitionState.IN_SYNC}
 
 
+def test_an_idle_partition_tells_now_and_then_that_nothing_was_missing() -> None:
+    bench = Bench(2)
+    bench.order = bench.ordered(bench.places, delete_retention_ms=20_000)
+    bench.write(bench.places[0])
+    bench.pass_time(1)
+    reports = len(bench.reports)
+    bench.pass_time(30)
+    assert all(seen.even_ms > bench.network.wall_ms() - 4_000 for seen in bench.seen.values())
+    assert 10 <= len(bench.reports) - reports <= 40
+    bench.write(bench.places[0])
+    bench.pass_time(1)
+    assert bench.copied(bench.places[0])
+
+
+def test_what_was_written_while_the_copier_was_paused_for_too_long_stops() -> None:
+    bench = Bench(2)
+    bench.order = bench.ordered(bench.places, delete_retention_ms=20_000)
+    for place in bench.places:
+        bench.write(place)
+    bench.pass_time(1)
+    bench.paused = True
+    bench.pass_time(25)
+    bench.write(bench.places[0])
+    bench.paused = False
+    bench.pass_time(1)
+    stop = bench.seen[bench.places[0]].stop
+    assert stop is not None
+    assert (stop.kind, stop.offset) == (StopKind.TOMBSTONES_MAY_BE_LOST, 2)
+    assert bench.state(bench.places[1]) is PartitionState.IN_SYNC, "nothing was written there"
+
+
 def test_a_broker_that_speaks_another_version_after_its_restart_is_asked_in_that() -> None:
     bench = Bench(2, version=13)
     bench.pass_time(1)

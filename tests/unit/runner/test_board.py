@@ -8,7 +8,7 @@ from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, TopicName, TopicPartition
 from kmigrate.runner.board import NOT_LOOKED_AT, StatusBoard, decide_state
-from kmigrate.runner.status import EtaBasis, MigrationState, OpenTransaction, StatusDocument
+from kmigrate.runner.status import AcceptedStatus, EtaBasis, MigrationState, OpenTransaction, StatusDocument
 
 HEAD = StatusDocument(name="orders", state=MigrationState.WAITING)
 OPEN = OpenTransaction(producer_id=4, producer_epoch=2, first_offset=9)
@@ -211,6 +211,20 @@ def test_an_open_transaction_is_shown_until_it_is_known_no_longer() -> None:
     after = board.document(0, HEAD)
     assert [each.open_transaction for each in after.partitions] == [None, None, None]
     assert after.partitions[0] is before.partitions[0], "nothing is made again for what did not change"
+
+
+def test_what_was_accepted_is_told_with_its_partition() -> None:
+    accepted = AcceptedStatus(kind=StopKind.TOMBSTONES_MAY_BE_LOST, offset=4, evidence="seen", at=77)
+    board = StatusBoard()
+    board.update([progress(0), progress(1)], 0)
+    before = board.document(0, HEAD)
+    board.show_accepted({place(1): accepted, place(7, "nobody"): accepted})
+    shown = board.document(0, HEAD)
+    assert [(each.name, stop) for each, stop in shown.accepted] == [("orders-1", accepted)]
+    assert StatusDocument.from_json(shown.to_json()).accepted == shown.accepted
+    assert shown.partitions[0] is before.partitions[0]
+    board.show_accepted({})
+    assert board.document(0, HEAD).accepted == ()
 
 
 def test_what_is_held_back_is_in_sync_but_not_without_a_next_step() -> None:

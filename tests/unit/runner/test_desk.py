@@ -10,7 +10,7 @@ from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
 from kmigrate.errors import UsageError
 from kmigrate.kafka_types import Offset, Partition, TopicName, TopicPartition
 from kmigrate.runner.desk import Answer, Desk
-from kmigrate.runner.status import MigrationState, PartitionStatus, StatusDocument, StopStatus
+from kmigrate.runner.status import AcceptedStatus, MigrationState, PartitionStatus, StatusDocument, StopStatus
 from kmigrate.state.store import Store
 from kmigrate.topics.intended import Intended, Origin
 
@@ -134,6 +134,23 @@ def test_a_topic_to_be_recreated_is_listed_until_it_is(store: Store) -> None:
     assert Desk(store).decisions().recreate == ("pay",)
     assert len(woken) == 3  # the owner need not be told what it did
     assert store.journal(1)[0].kind == "recreated"
+
+
+def test_what_was_accepted_stays_until_the_topic_is_created_anew(store: Store) -> None:
+    desk = Desk(store, wall_ms=lambda: 77)
+    late = stopped("pay", 1, StopKind.TOMBSTONES_MAY_BE_LOST)
+    desk.publish(replace(DOCUMENT, partitions=(*DOCUMENT.partitions, late)))
+    assert desk.answer("pay", 1, Choice.ACCEPT) == (key("pay", 1),)
+    accepted = AcceptedStatus(kind=StopKind.TOMBSTONES_MAY_BE_LOST, offset=4, evidence="seen", at=77)
+    assert desk.decisions().accepted == {key("pay", 1): accepted}
+    assert store.journal(1)[0].detail["accepted"] == [["pay", 1, "TOMBSTONES_MAY_BE_LOST", 4, "seen", 77]]
+    desk.answer("pay", 1, Choice.IGNORE)
+    assert Desk(store).decisions().accepted == {key("pay", 1): accepted}
+    with pytest.raises(UsageError, match="accept is no answer to FOREIGN_WRITE of pay-0"):
+        desk.answer("pay", 0, Choice.ACCEPT)
+    desk.answer("pay", None, Choice.RECREATE)
+    desk.recreated("pay")
+    assert Desk(store).decisions().accepted == {}
 
 
 def test_a_choice_that_the_stop_does_not_offer_is_refused_with_those_it_offers(store: Store) -> None:

@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from kmigrate.copy.engine import Engine, ProgressReceived, WorkerStarted
-from kmigrate.copy.orders import Orders, PartitionOrder, Remembered
+from kmigrate.copy.orders import Limit, Orders, PartitionOrder, Remembered, Saved, SavedMaps
 from kmigrate.copy.progress import PipelineProgress
 from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
 from kmigrate.kafka_types import (
@@ -30,17 +30,23 @@ from kmigrate.manifest import load_manifest
 from kmigrate.offsets.beginning import Beginning
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.preflight.bounds import Bounds, Unseen
-from kmigrate.runner.copying import Copying, Observation
+from kmigrate.runner.cleaning import CleaningSeen, CleaningWatch
+from kmigrate.runner.copying import START_SECONDS, Copying, Observation
 from kmigrate.runner.desk import Desk
+from kmigrate.runner.effects import Effects
+from kmigrate.runner.limits import Limits
 from kmigrate.runner.observe import ClusterView, Looked, Watch
 from kmigrate.runner.positions import Positions
 from kmigrate.runner.provision import Provisioner
 from kmigrate.runner.status import MigrationState, PartitionStatus, StatusDocument, StopStatus
 from kmigrate.state.store import Store
+from kmigrate.topics.intended import Intended, Origin
 from kmigrate.wire.calls import ClusterMetadata, PartitionMetadata, TopicMetadata
 from tests.unit.copy.fake_worker import position
+from tests.unit.topics.settings_cluster import SettingsCluster
 
 ORDERS = TopicName("orders")
+COMPACTED = {"cleanup.policy": "compact", "delete.retention.ms": "100"}
 PLACE = TopicPartition(ORDERS, Partition(0))
 STOP = Stop(kind=StopKind.SOURCE_DELETED, offset=Offset(10), evidence="it is gone")
 MANIFEST = """
@@ -84,10 +90,14 @@ class Workers:
 
     def __init__(self) -> None:
         self.got: list[Orders] = []
+        self.saved: list[SavedMaps] = []
 
     def order(self, worker: int, orders: Orders) -> bool:
         self.got.append(orders)
         return True
+
+    def tell_saved(self, worker: int, saved: SavedMaps) -> None:
+        self.saved.append(saved)
 
 
 class IdleProvisioner:
@@ -122,6 +132,10 @@ class World:
         self.looks: queue.SimpleQueue[Looked] = queue.SimpleQueue()
         self.watches = {side: QuietWatch() for side in Side}
         self.workers = Workers()
+        self.target = SettingsCluster({ORDERS: {}})
+        store.record_intended({ORDERS: Intended(origin=Origin.SOURCE, settings={})})
+        self.effects = Effects(store, SettingsCluster({}).client, self.target.client, lambda: True)
+        self.cleaning = CleaningWatch(SettingsCluster({}).client, CleaningSeen(1, {ORDERS: COMPACTED}))
         views = {side: ClusterView() for side in Side}
         for side, view in views.items():
             view.adopt(metadata(f"{side}-1"), time.monotonic())
@@ -140,6 +154,9 @@ class World:
             classes={},
             beginnings={},
             look=lambda wanted, _: dict.fromkeys(wanted, self.bounds),
+            cleaning=self.cleaning,
+            limits=Limits(self.effects, ()),
+            begun_ms=5,
         )
         self.copying.on_view_changed()
         self.copying.on_event(WorkerStarted(0, 77), 0)
@@ -168,8 +185,8 @@ class World:
         ((order,),) = [pipeline.partitions for pipeline in self.workers.got[-1].pipelines]
         return order
 
-    def hear(self, state: PartitionState, stop: Stop | None) -> None:
-        progress = position(PLACE, 10)._replace(state=state, stop=stop)
+    def hear(self, state: PartitionState, stop: Stop | None, **change: object) -> None:
+        progress = position(PLACE, 10)._replace(state=state, stop=stop, **change)
         orders = self.workers.got[-1]
         report = PipelineProgress(
             key=orders.pipelines[0].key,
@@ -283,3 +300,92 @@ def test_another_source_topic_before_anything_was_begun_is_decided_anew(tmp_path
     world.bounds = BOUNDS
     world.ask()
     assert (world.order().start, store.beginnings()[PLACE]) == (0, Beginning(TopicId("source-1"), Offset(0), 7))
+
+
+def test_a_limit_that_a_partition_wishes_for_is_raised_and_told(world: World) -> None:
+    assert world.order().limit == Limit()
+    world.hear(PartitionState.WAITING, None, limit_wish_bytes=5_000_000)
+    world.turn()
+    errand = world.copying._limits._under_way
+    assert errand is not None
+    assert errand[1].wait(10)
+    world.turn()
+    assert world.order().limit == Limit(5_000_000)
+    assert world.target.topics[ORDERS] == {"max.message.bytes": "5000000"}
+    world.desk.answer(ORDERS, 0, Choice.RESUME)
+    world.turn()
+    errand = world.copying._limits._under_way
+    assert errand is not None, "whoever still waits is remembered"
+    assert errand[1].wait(10)
+    world.turn()
+    assert world.order().limit == Limit(5_000_000)
+
+
+def test_now_and_then_it_is_told_where_the_log_of_a_mapped_partition_should_start(world: World) -> None:
+    world.copying.maps.change({PLACE: True}, OffsetClass.MAPPED)
+    world.copying.on_view_changed()
+    world.turn()
+    key = world.workers.got[-1].pipelines[0].key
+    seen = position(PLACE, 10)._replace(
+        state=PartitionState.IN_SYNC, target_end=Offset(10), source_start=Offset(4), life=world.order().life
+    )
+    report = PipelineProgress(
+        key=key,
+        orders=world.workers.got[-1].number,
+        partitions=(seen,),
+        released=(),
+        source_trouble="",
+        target_trouble="",
+    )
+    world.copying.on_event(ProgressReceived(0, report), 0)
+    now = time.monotonic()
+    world.copying.step(now, 0)
+    assert world.workers.saved == []
+    world.copying.step(now + START_SECONDS, 0)
+    world.copying.step(now + 2 * START_SECONDS, 0)
+    assert world.workers.saved == [{PLACE: Saved(world.order().life, 0, Offset(4))}]
+
+
+def test_orders_say_how_long_tombstones_are_kept_and_since_when(world: World) -> None:
+    assert (world.order().delete_retention_ms, world.order().even_from_ms) == (100, -1)
+    world.cleaning.adopt(CleaningSeen(50, {ORDERS: COMPACTED | {"cleanup.policy": "delete"}}))
+    world.copying.on_view_changed()
+    world.turn()
+    assert (world.order().delete_retention_ms, world.order().even_from_ms) == (None, -1)
+    world.cleaning.adopt(CleaningSeen(90, {ORDERS: COMPACTED}))
+    world.copying.on_view_changed()
+    world.turn()
+    assert (world.order().delete_retention_ms, world.order().even_from_ms) == (100, 50)
+
+
+def test_what_is_accepted_counts_from_the_answer_in_every_run(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    world = World(store, tmp_path)
+    late = Stop(kind=StopKind.TOMBSTONES_MAY_BE_LOST, offset=Offset(10), evidence="it is late")
+    stopped = PartitionStatus(
+        topic=ORDERS, partition=0, state=PartitionState.STOPPED, stop=StopStatus.of(late, ORDERS, 0)
+    )
+    world.desk.publish(StatusDocument(name="orders", state=MigrationState.STOPPED, partitions=(stopped,)))
+    before_ms = time.time_ns() // 1_000_000
+    world.desk.answer(ORDERS, 0, Choice.ACCEPT)
+    again = World(store, tmp_path)
+    assert (again.order().revision, again.order().even_from_ms >= before_ms) == (1, True)
+    (partition,) = again.copying.board.document(
+        0, StatusDocument(name="orders", state=MigrationState.RUNNING)
+    ).partitions
+    assert partition.accepted is not None
+    assert (partition.accepted.offset, partition.accepted.evidence) == (10, "it is late")
+    store.close()
+
+
+def test_a_begun_partition_waits_until_the_source_told_how_it_cleans(world: World) -> None:
+    world.cleaning._known.clear()
+    assert dict(world.copying._wanted()) == {}
+    assert "how it cleans" in world.copying._reason_to_wait(PLACE)
+    world.cleaning.adopt(CleaningSeen(1, {ORDERS: None}))
+    assert dict(world.copying._wanted())[PLACE].delete_retention_ms is None
+
+
+def test_what_is_not_remembered_was_not_copied_before_the_first_run(world: World) -> None:
+    world.copying.positions.forget(ORDERS)
+    assert world.copying._past(PLACE, True).even_from_ms == 5

@@ -41,9 +41,17 @@ def progress(position: int, stop: Stop | None = None) -> PartitionProgress:
     )
 
 
-@given(st.integers(0, 2**62), st.integers(-1, 2**31 - 1), st.integers(0, 2**31 - 1), st.integers(0, 2**62))
-def test_a_commit_comes_back_as_it_was(appended: int, epoch: int, term: int, start: int) -> None:
-    written = Remembered(A, TARGET, LeaderEpoch(epoch), Offset(appended))
+@given(
+    st.integers(0, 2**62),
+    st.integers(-1, 2**31 - 1),
+    st.integers(0, 2**31 - 1),
+    st.integers(0, 2**62),
+    st.one_of(st.just((-1, None)), st.tuples(st.integers(0, 2**62), st.one_of(st.none(), st.integers(0, 2**62)))),
+)
+def test_a_commit_comes_back_as_it_was(
+    appended: int, epoch: int, term: int, start: int, even: tuple[int, int | None]
+) -> None:
+    written = Remembered(A, TARGET, LeaderEpoch(epoch), Offset(appended), *even)
     beginning = Beginning(A, Offset(start), start // 2)
     commit = parse_commit(*serialize_commit(written, Term(term), OffsetClass.SHIFTED, beginning))
     assert commit == Commit(written, Term(term), OffsetClass.SHIFTED, Offset(start), start // 2)
@@ -122,3 +130,27 @@ def test_the_later_of_store_and_target_is_believed() -> None:
     assert merged(memory(10), Commit(memory(15), Term(3)), 3) == memory(15)
     assert merged(memory(10), Commit(memory(15, B), Term(3)), 3) == memory(10)
     assert merged(memory(10), Commit(memory(5, B), Term(4)), 3) == memory(5, B)
+
+
+def test_the_later_time_as_of_which_nothing_was_missing_is_believed() -> None:
+    def merged(stored: Remembered, commit: Remembered) -> Remembered:
+        return merge_memories({TP: stored}, {TP: Commit(commit, Term(3))}, Term(3))[TP]
+
+    early, late = (7_000, 60_000), (9_000, None)
+    assert merged(memory(10)._replace(even_ms=7_000), memory(5)) == memory(10)._replace(even_ms=7_000)
+    for stored, commit in ((early, late), (late, early)):
+        found = merged(
+            memory(10)._replace(even_ms=stored[0], retention_ms=stored[1]),
+            memory(15)._replace(even_ms=commit[0], retention_ms=commit[1]),
+        )
+        assert (found.appended, found.even_ms, found.retention_ms) == (15, *late)
+    other = merged(memory(10), memory(15, B)._replace(even_ms=9_000))
+    assert other == memory(10), "the commit is about another topic"
+
+
+def test_a_commit_of_an_earlier_version_does_not_know_the_time() -> None:
+    offset, metadata = serialize_commit(memory(5), Term(1), OffsetClass.IDENTICAL)
+    assert "even" not in metadata
+    commit = parse_commit(offset, metadata)
+    assert commit is not None
+    assert (commit.memory.even_ms, commit.memory.retention_ms) == (-1, None)

@@ -67,6 +67,13 @@ def test_where_partitions_begin_outlives_the_process_and_a_copy_that_is_given_up
     assert (store.offset_classes(), store.get("start")) == ({}, "latest")
 
 
+def test_the_time_as_of_which_nothing_was_missing_is_remembered(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    kept = {ORDERS_0: memory(1)._replace(even_ms=2**41, retention_ms=100), ORDERS_1: memory(2)._replace(even_ms=2**41)}
+    store.remember(kept)
+    assert store.remembered() == kept
+
+
 def test_a_decision_is_journaled_with_the_facts_it_changes(tmp_path: Path) -> None:
     times = iter((10, 20))
     store = Store.open(tmp_path, wall_ms=lambda: next(times))
@@ -150,10 +157,12 @@ def test_a_database_of_the_first_version_keeps_what_it_holds(tmp_path: Path) -> 
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA user_version = 1")
         connection.execute("INSERT INTO fact VALUES ('term', '4')")
+        connection.execute("INSERT INTO remembered VALUES ('orders', 0, ?, ?, 3, 7)", ("a" * 32, "b" * 32))
     connection.close()
     store = Store.open(tmp_path)
     assert store.get("term") == "4"
     assert (store.held(), store.effects()) == ((), [])
+    assert store.remembered() == {ORDERS_0: memory(7)}
     store.record_intended({ORDERS: COMPACTED})
     store.close()
     assert Store.open(tmp_path).intended() == {ORDERS: COMPACTED}

@@ -1,0 +1,111 @@
+"""Whether tombstones of a compacted source partition may be gone before they were read.  (pure)
+
+The cleaner keeps a tombstone for `delete.retention.ms` after it may first be cleaned, and nothing below that can be
+cleaned above the last stable offset. A reader that holds the record before it and comes later than that never learns
+that the key was deleted. So a partition keeps the time *as of which* everything was read and appended, `even_ms`:
+nothing that was written before it is missing. What was written later is certainly still there until
+`even_ms + retention_ms`.
+
+Which moment counts is always the one on the safe side. A source end counts as of the time when the request was *sent*
+whose answer told it: the broker looked later. Records count as read when their answer was *taken up*: the broker read
+them earlier. Bytes that were taken up in time stay so, however late they are sent. An answer of a fetch session that
+leaves a partition out says that nothing was written until its request was sent; not where an open transaction holds
+records back, whose end need not be told at once.
+
+`retention_ms` is the shortest retention that was in force since `even_ms`: what was removed under a short one does not
+come back with a longer one. Times are those of this machine's wall clock.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from kmigrate.copy.orders import UNKNOWN_TIME_MS, PartitionOrder
+
+TOLD_SHARE = 10
+"""While nothing is written the time is told anew when it is older than this part of the retention."""
+
+
+class Tombstones:
+    """The time as of which everything of one partition was read and appended, and the retention since."""
+
+    def __init__(self, order: PartitionOrder) -> None:
+        memory = order.remembered
+        self.even_ms = UNKNOWN_TIME_MS if memory is None else memory.even_ms
+        self.retention_ms = None if memory is None else memory.retention_ms
+        self._in_force: int | None = None
+        self._copies_nothing_yet = False
+        self._mark = -1
+        self._mark_ms = UNKNOWN_TIME_MS
+        self._mark_retention_ms: int | None = None
+        self._told_ms = UNKNOWN_TIME_MS
+        self.on_order(order)
+
+    def on_order(self, order: PartitionOrder) -> None:
+        """Adopts the retention that is in force now, and from when on the time counts at the earliest."""
+        self._in_force = order.delete_retention_ms
+        self._mark_retention_ms = _shorter(self._mark_retention_ms, self._in_force)
+        if order.even_from_ms > self.even_ms:
+            self.even_ms, self.retention_ms = order.even_from_ms, self._in_force
+        else:
+            self.retention_ms = _shorter(self.retention_ms, self._in_force)
+
+    def begin(self, *, target_is_empty: bool) -> None:
+        """Copying goes on. Where the target holds nothing, no key can rise from the dead: the next request counts."""
+        self._mark = -1
+        self._copies_nothing_yet = target_is_empty
+
+    def on_fetched(self, *, position: int, fetch_offset: int, end: int, asked_ms: int, taken_up_ms: int) -> str:
+        """An answer told the source's end; returns the evidence if what lies before it may lack tombstones, else "".
+
+        Everything below `position` is appended, everything below `fetch_offset` was read before.
+        """
+        if self._copies_nothing_yet:
+            self._copies_nothing_yet = False
+            self.even_ms, self.retention_ms = asked_ms, self._in_force
+        if 0 <= self._mark <= position:
+            self._advance(self._mark_ms, self._mark_retention_ms)
+            self._mark = -1
+        if end <= position:
+            self._advance(asked_ms, self._in_force)
+        elif end > fetch_offset and self._is_too_late(taken_up_ms):
+            return self._evidence(fetch_offset, end, taken_up_ms)
+        elif self._mark < 0:
+            self._mark, self._mark_ms, self._mark_retention_ms = end, asked_ms, self._in_force
+        return ""
+
+    def on_silence(self, asked_ms: int) -> bool:
+        """Nothing was written until the time of this request; returns whether that should be remembered soon."""
+        self._advance(asked_ms, self._in_force)
+        if self._in_force is None or self.even_ms - self._told_ms <= self._in_force // TOLD_SHARE:
+            return False
+        self._told_ms = self.even_ms
+        return True
+
+    def _advance(self, to_ms: int, retention_ms: int | None) -> None:
+        if to_ms > self.even_ms:
+            self.even_ms, self.retention_ms = to_ms, retention_ms
+
+    def _is_too_late(self, taken_up_ms: int) -> bool:
+        if self.retention_ms is None:
+            return False
+        return self.even_ms == UNKNOWN_TIME_MS or taken_up_ms - self.even_ms > self.retention_ms
+
+    def _evidence(self, fetch_offset: int, end: int, taken_up_ms: int) -> str:
+        retention = f"delete.retention.ms is {self.retention_ms}"
+        if self._in_force != self.retention_ms:
+            retention = f"delete.retention.ms was {self.retention_ms} meanwhile"
+        removed = f"tombstones at offsets {fetch_offset} to {end - 1} may have been removed before they were read"
+        if self.even_ms == UNKNOWN_TIME_MS:
+            return f"it is not known as of when everything was read, and {retention}: {removed}"
+        late = f"{(taken_up_ms - self.even_ms) / 1000:,.1f} s ago"
+        return f"everything was read as of {_show(self.even_ms)}, {late}, and {retention}: {removed}"
+
+
+def _shorter(one: int | None, other: int | None) -> int | None:
+    """The shorter of two retentions; None: nothing is removed."""
+    return other if one is None else one if other is None else min(one, other)
+
+
+def _show(wall_ms: int) -> str:
+    return f"{datetime.fromtimestamp(wall_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,111 @@
+"""Where a mapped copy's log should start is told by the whole map, as far as both sides belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kmigrate.copy.orders import PipelineKey, Saved
+from kmigrate.copy.progress import PartitionProgress
+from kmigrate.copy.states import PartitionState
+from kmigrate.kafka_types import BrokerId, Offset, Partition, TopicName, TopicPartition
+from kmigrate.offsets.classes import OffsetClass
+from kmigrate.offsets.offset_map import Run
+from kmigrate.runner.maps import Maps
+from kmigrate.state.store import Store
+from tests.unit.copy.fake_worker import position
+
+PLACE = TopicPartition(TopicName("orders"), Partition(0))
+KEY = PipelineKey(0, BrokerId(1), BrokerId(1), 0)
+RUNS = (Run(Offset(10), Offset(0)), Run(Offset(30), Offset(10)), Run(Offset(60), Offset(20)))
+"""The source begins at 10; 20 to 29 and 40 to 59 were left out."""
+
+
+@pytest.fixture
+def maps(tmp_path: Path) -> Iterator[Maps]:
+    store = Store.open(tmp_path)
+    maps = Maps(store)
+    maps.decide({PLACE: OffsetClass.MAPPED})
+    yield maps
+    store.close()
+
+
+def copying(start: int, *, at: int = 70, target: int = 30, **change: object) -> PartitionProgress:
+    return (
+        position(PLACE, at)
+        ._replace(
+            state=PartitionState.CATCHING_UP,
+            source_start=Offset(start),
+            target_end=Offset(target),
+            entries=RUNS,
+            entries_made=len(RUNS),
+            life=1,
+        )
+        ._replace(**change)
+    )
+
+
+def told(maps: Maps, progress: PartitionProgress) -> Saved | None:
+    """What is told after this progress, with the map that came with it."""
+    maps.on_progress(KEY, progress)
+    maps.save()
+    maps.follow_start(KEY, progress)
+    return maps.save().get(0, {}).get(PLACE)
+
+
+@pytest.mark.parametrize(
+    ("start", "wanted"), [(11, 1), (20, 10), (25, 10), (30, 10), (39, 19), (40, 20), (65, 25), (70, 30), (900, 30)]
+)
+def test_a_start_is_the_place_of_the_first_record_that_is_left(maps: Maps, start: int, wanted: int) -> None:
+    assert told(maps, copying(start)) == Saved(1, 3, Offset(wanted))
+
+
+@pytest.mark.parametrize("start", [0, 5, 10])
+def test_a_start_that_lies_where_the_copy_began_is_not_told(maps: Maps, start: int) -> None:
+    assert told(maps, copying(start)) is None
+
+
+def test_runs_that_are_written_ahead_do_not_count(maps: Maps) -> None:
+    assert told(maps, copying(65, at=40, target=20)) == Saved(1, 3, Offset(20))
+    assert told(maps, copying(65, at=35, target=15)) is None, "a start never goes back"
+
+
+def test_a_start_is_told_once_and_again_in_another_life(maps: Maps) -> None:
+    assert told(maps, copying(30)) is not None
+    assert told(maps, copying(30)) is None
+    assert told(maps, copying(31)) == Saved(1, 3, Offset(11))
+    assert told(maps, copying(31, life=2, entries=(), entries_made=0)) == Saved(2, 0, Offset(11))
+
+
+def test_entries_that_come_later_keep_the_start(maps: Maps) -> None:
+    told(maps, copying(30))
+    more = copying(30, entries=(*RUNS, Run(Offset(90), Offset(40))), entries_made=4)
+    maps.on_progress(KEY, more)
+    assert maps.save()[0][PLACE] == Saved(1, 4, Offset(10))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": PartitionState.WAITING},
+        {"state": PartitionState.PAUSED},
+        {"state": PartitionState.STOPPED},
+        {"position": Offset(-1)},
+        {"target_end": Offset(-1)},
+        {"source_start": Offset(-1)},
+    ],
+)
+def test_what_is_in_doubt_tells_nothing(maps: Maps, change: dict[str, object]) -> None:
+    assert told(maps, copying(30, **change)) is None
+
+
+@pytest.mark.parametrize("offset_class", [OffsetClass.IDENTICAL, OffsetClass.SHIFTED])
+def test_where_the_copier_knows_itself_nothing_is_told(tmp_path: Path, offset_class: OffsetClass) -> None:
+    store = Store.open(tmp_path)
+    maps = Maps(store)
+    maps.decide({PLACE: offset_class})
+    maps.follow_start(KEY, copying(30))
+    assert maps.save() == {}
+    store.close()
