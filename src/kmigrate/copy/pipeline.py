@@ -586,9 +586,10 @@ class Pipeline:
         for part in fetched.partitions:
             copier = self._fetched_as.get((part.topic, part.partition))
             if copier is None or self._paused:
+                self._session.miss(part.topic, part.partition)
                 continue
             asked = self._session.asked(part.topic, part.partition)
-            copier.on_fetched(
+            is_heard = copier.on_fetched(
                 part,
                 asked,
                 answer,
@@ -596,6 +597,7 @@ class Pipeline:
                 asked_ms=self._session.asked_ms(),
                 silent_ms=self._session.silent_ms(part.topic, part.partition, before_last=True),
             )
+            (self._session.hear if is_heard else self._session.miss)(part.topic, part.partition)
             if copier.has_batch:
                 self._largest_batch = max(self._largest_batch, copier.next_size)
             if copier.fetch_offset < copier.source_end:
