@@ -370,16 +370,17 @@ class Copier:
         *,
         asked_ms: int = UNKNOWN_TIME_MS,
         silent_ms: int = UNKNOWN_TIME_MS,
-    ) -> None:
+    ) -> bool:
         """Walks the batches of an answer to the wish for `asked`; a stale answer changes nothing.
 
         `asked_ms` is when the request was sent, `silent_ms` when the last one was that told nothing new (-1: none).
+        Returns whether what the answer tells of the source's end was taken up.
         """
         if self.phase is not Phase.COPYING or self._draining or asked != self.frontier.offset:
-            return
+            return False
         if fetched.error or fetched.diverging is not None:
             self._on_fetch_error(fetched)
-            return
+            return False
         self.on_silence(silent_ms)
         end = fetched.high_watermark
         if 0 <= fetched.last_stable_offset < end:
@@ -393,13 +394,14 @@ class Copier:
             self.source_start = start
             self.changed = True
         if self._may_lack_tombstones(asked_ms, now_ms):
-            return
+            return True
         refusal = self.frontier.walk(buffer, fetched.start, fetched.end, AbortedTransactions(fetched.aborted), end)
         if refusal is not None:
             self._refuse(refusal)
         self._look_at_mark(now_ms)
         if self._late or self._late_markers:
             self._look_for_quiet(now_ms)
+        return True
 
     def on_silence(self, asked_ms: int) -> None:
         """An answer to a request of this time left the partition out: until then nothing was written."""
@@ -426,9 +428,8 @@ class Copier:
         """What is read may need a proof that nothing of ours is on its way, before it is sent.
 
         Appending old records may make the target forget our id, and take what comes late, and so may moving the log
-        start past all that is ours. Markers are guarded by
-        nothing. Where the source still shows that there never was a record, only other markers can be late: a copier
-        whose data would be late there has seen the same.
+        start past all that is ours. Markers are guarded by nothing. Where the source still shows that there never was a
+        record, only other markers can be late: a copier whose data would be late there has seen the same.
         """
         quiet = Quiet.UNLESS_GUARDED
         for piece in self.pending:

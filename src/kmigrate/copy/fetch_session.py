@@ -46,6 +46,7 @@ class FetchSession:
         self._changed: dict[PartitionKey, None] = {}  # in order: requests do not depend on the hash seed
         self._forgotten: dict[PartitionKey, None] = {}
         self._named: dict[PartitionKey, int] = {}
+        self._missed: set[PartitionKey] = set()
         self._asked = self._answered = self._full = self._full_before = _Asked(0, UNKNOWN_TIME_MS)
 
     def wish(self, topic: bytes, wish: Wish) -> None:
@@ -80,7 +81,17 @@ class FetchSession:
         """
         asked = self._full_before if before_last else self._full
         named = self._named.get((topic, partition))
-        return UNKNOWN_TIME_MS if named is None or asked.number < named else asked.at_ms
+        if named is None or asked.number < named or (topic, partition) in self._missed:
+            return UNKNOWN_TIME_MS
+        return asked.at_ms
+
+    def miss(self, topic: bytes, partition: int) -> None:
+        """What an answer told of the partition was dropped: the broker will not say it again."""
+        self._missed.add((topic, partition))
+
+    def hear(self, topic: bytes, partition: int) -> None:
+        """What an answer told of the partition was taken up."""
+        self._missed.discard((topic, partition))
 
     @property
     def empty(self) -> bool:
@@ -127,5 +138,6 @@ class FetchSession:
         """The broker knows nothing any more: the next request is a full one."""
         self._id = 0
         self._epoch = 0
+        self._missed.clear()
         self._forgotten = {}
         self._changed = dict.fromkeys(self._wishes)

@@ -150,3 +150,18 @@ def test_an_answer_that_a_quota_holds_back_or_that_failed_says_nothing() -> None
     session.on_answer(answer(77, error=70))
     session.request(4_000)
     assert session.silent_ms(b"t", 0) == -1, "it is named anew"
+
+
+def test_silence_does_not_count_where_what_was_told_was_dropped() -> None:
+    session = granted(0)
+    session.request(1_000)
+    session.on_answer(answer(77))
+    session.miss(b"t", 0)
+    assert session.silent_ms(b"t", 0) == -1
+    session.hear(b"t", 0)
+    assert session.silent_ms(b"t", 0) == 1_000
+    session.miss(b"t", 0)
+    session.reset()
+    session.request(2_000)
+    session.on_answer(answer(78))
+    assert session.silent_ms(b"t", 0) == 2_000, "in a new session everything is told anew"

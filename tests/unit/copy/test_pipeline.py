@@ -199,6 +199,21 @@ def test_an_idle_partition_tells_now_and_then_that_nothing_was_missing() -> None
     assert bench.copied(bench.places[0])
 
 
+@pytest.mark.parametrize("side", Side)
+def test_an_idle_partition_is_heard_after_a_lost_connection_as_before(side: Side) -> None:
+    bench = Bench(2)
+    bench.order = bench.ordered(bench.places, delete_retention_ms=20_000)
+    bench.write(bench.places[0])
+    bench.pass_time(1)
+    bench.pipeline._drop_links(side, "cut")
+    bench.pass_time(30)
+    assert all(seen.even_ms > bench.network.wall_ms() - 4_000 for seen in bench.seen.values())
+    for place in bench.places:
+        bench.write(place)
+    bench.pass_time(1)
+    assert all(bench.copied(place) for place in bench.places)
+
+
 def test_what_was_written_while_the_copier_was_paused_for_too_long_stops() -> None:
     bench = Bench(2)
     bench.order = bench.ordered(bench.places, delete_retention_ms=20_000)
