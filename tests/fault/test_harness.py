@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from tests.fault.load import Load, record_value
 from tests.fault.probe import look
 from tests.fault.traffic import find_superseded, forgive_late_trim
 from tests.kafka_tools import SentRecord, create_topic, produce, read_all
+from tests.long import results
+from tests.long.claims import Claims
 from tests.long.results import Result, append_result, latest, load_results
 
 TIMESTAMP = 1_700_000_000_000
@@ -131,13 +134,49 @@ def test_all_cells_together_are_the_whole_row(monkeypatch: pytest.MonkeyPatch) -
     assert choose_numbers(7, "test", long=30, sample=3) == list(range(30))
 
 
-def test_results_are_those_of_one_commit_and_the_last_one_counts(tmp_path: Path) -> None:
+def test_results_are_those_of_the_same_code_and_the_last_one_counts(tmp_path: Path) -> None:
     file = tmp_path / "long" / "results.jsonl"
-    failed = Result(cell="a", commit="one", seed=1, passed=False, seconds=1.0, failure="x")
-    passed = dataclasses.replace(failed, passed=True, failure="")
-    for result in (failed, passed, dataclasses.replace(failed, commit="two"), dataclasses.replace(failed, cell="b")):
+    failed = Result(cell="a", code="one", commit="x", seed=1, passed=False, seconds=1.0, failure="x")
+    passed = dataclasses.replace(failed, commit="y", passed=True, failure="")
+    for result in (failed, passed, dataclasses.replace(failed, code="two"), dataclasses.replace(failed, cell="b")):
         append_result(result, file)
     with file.open("a") as lines:
         lines.write('{"cell": "c", "comm')
     found = latest(load_results("one", file))
     assert {cell: result.passed for cell, result in found.items()} == {"a": True, "b": False}
+
+
+def test_a_cell_is_claimed_once(tmp_path: Path) -> None:
+    one, other = Claims(tmp_path / "claims"), Claims(tmp_path / "claims")
+    assert [each.take(cell) for each, cell in [(one, "a"), (other, "a"), (other, "b"), (one, "b")]] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_change_counts_as_other_code_until_it_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost"]
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    for name in ("src", "tests", "docs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("as it was")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "one")
+    before = results.current_version()
+    (tmp_path / "docs" / "file").write_text("other words")
+    git("commit", "-am", "two")
+    after_docs = results.current_version()
+    assert (after_docs.code, after_docs.commit != before.commit) == (before.code, True)
+    (tmp_path / "src" / "new").write_text("not committed")
+    assert results.current_version().code not in (before.code, after_docs.code)
+    (tmp_path / "src" / "new").unlink()
+    assert results.current_version() == after_docs
+    (tmp_path / "tests" / "file").write_text("another test")
+    git("commit", "-am", "three")
+    assert results.current_version().code != before.code

@@ -1,67 +1,101 @@
-"""Runs every cell of every fault test on real clusters, at most two hours at a time.
+"""Runs every cell of every fault test on real clusters, several side by side, at most two hours at a time.
 
-Results are appended to .long/results.jsonl as they come. A second run goes on where the first one ended, as long as
-the code is the same; with the same seed, too. Ends with 1 if a cell failed or was not run.
+Results are appended to .long/results.jsonl as they come; what pytest says goes to .long/job-N.log. A second run goes on
+where the first one ended, as long as the code is the same; with the same seed, too. Ends with 1 if a cell failed or was
+not run.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import random
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
 from tests.fault.cells import CELLS_VARIABLE
+from tests.long.claims import Claims
+from tests.long.jobs import run_side_by_side
 from tests.long.matrix import Matrix
-from tests.long.results import FILE, Result, append_result, current_commit, latest, load_results
+from tests.long.results import FILE, Result, Version, append_result, current_version, latest, load_results
 
 SEED_VARIABLE = "KMIGRATE_SEED"
 MINUTES = 115.0
 """Less than two hours by as much as a cell may take."""
+JOBS = 3
+"""Most cells wait most of the time: for sessions, quiet ends, brokers that come back."""
 ROOM = "tests/fault"
 
 
 def main(arguments: Sequence[str]) -> int:
+    wanted = _parse(arguments)
+    version = current_version()
+    before = load_results(version.code)
+    seed = _decide_seed(before)
+    finished = {cell for cell, result in latest(before).items() if result.passed or not wanted.failed}
+    os.environ[SEED_VARIABLE] = str(seed)  # before the tests read it
+    os.environ[CELLS_VARIABLE] = "all"
+    if wanted.claims is not None:
+        return _run(wanted, version, seed, finished)
+    print(f"commit {version.commit}, seed {seed}: {len(finished)} cells are finished; results: {FILE}", flush=True)
+    cells = _collect(wanted, version, seed)
+    if not wanted.list:
+        left = [cell for cell in cells if cell not in finished]
+        run_side_by_side(arguments, jobs=min(wanted.jobs, len(left)), left=left, code=version.code)
+    results = latest(load_results(version.code))
+    print_table(cells, results)
+    return 0 if cells and all(cell in results and results[cell].passed for cell in cells) else 1
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.long", description=__doc__)
     parser.add_argument("tests", nargs="*", default=[ROOM], help=f"files or node ids; default: {ROOM}")
     parser.add_argument("-k", metavar="WORDS", default="", help="only cells whose name matches, as pytest's -k")
+    parser.add_argument("--jobs", type=int, default=JOBS, metavar="N", help=f"cells side by side; default: {JOBS}")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="no cell begins later than that")
     parser.add_argument("--failed", action="store_true", help="run cells again that failed")
     parser.add_argument("--list", action="store_true", help="only show the results so far")
+    parser.add_argument("--claims", type=Path, help=argparse.SUPPRESS)
     wanted = parser.parse_args(arguments)
+    if wanted.jobs < 1:
+        parser.error("--jobs must be at least 1")
+    return wanted
 
-    commit = current_commit()
-    before = load_results(commit)
-    seed = _decide_seed(before)
-    finished = {cell for cell, result in latest(before).items() if result.passed or not wanted.failed}
-    print(f"commit {commit}, seed {seed}: {len(finished)} cells are finished; results: {FILE}", flush=True)
-    os.environ[SEED_VARIABLE] = str(seed)  # before the tests read it
-    os.environ[CELLS_VARIABLE] = "all"
 
-    def keep(result: Result) -> None:
-        append_result(result)
-        outcome = "passed" if result.passed else "FAILED"
-        print(f" {result.seconds:.0f} s {outcome} {dict(result.figures)}", flush=True)
+def _run(wanted: argparse.Namespace, version: Version, seed: int, finished: Collection[str]) -> int:
+    """One job: runs what it claims."""
+    matrix = Matrix(
+        version=version,
+        seed=seed,
+        finished=finished,
+        seconds=wanted.minutes * 60,
+        keep=append_result,
+        claims=Claims(wanted.claims),
+    )
+    return int(pytest.main([*_options(wanted), "-v", "--tb=short"], plugins=[matrix]))
 
-    matrix = Matrix(commit=commit, seed=seed, finished=finished, seconds=wanted.minutes * 60, keep=keep)
-    options = ["-v", "--tb=short", "-p", "no:cacheprovider"]
-    if wanted.list:
-        options += ["--collect-only", "-q", "--no-summary"]
-    if wanted.k:
-        options += ["-k", wanted.k]
-    code = pytest.main([*options, *wanted.tests], plugins=[matrix])
-    results = latest(load_results(commit))
-    print_table(matrix.cells, results)
-    complete = bool(matrix.cells) and all(cell in results and results[cell].passed for cell in matrix.cells)
-    usual = code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
-    return 0 if complete and (usual or code == pytest.ExitCode.INTERRUPTED) else 1
+
+def _collect(wanted: argparse.Namespace, version: Version, seed: int) -> list[str]:
+    matrix = Matrix(version=version, seed=seed, finished=(), seconds=0, keep=append_result)
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        code = pytest.main([*_options(wanted), "--collect-only", "-q"], plugins=[matrix])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        sys.exit(told.getvalue())
+    return matrix.cells
+
+
+def _options(wanted: argparse.Namespace) -> list[str]:
+    return ["-p", "no:cacheprovider", *(["-k", wanted.k] if wanted.k else []), *wanted.tests]
 
 
 def _decide_seed(before: Sequence[Result]) -> int:
-    """The seed that was asked for, else that of the last run on this commit, else a new one."""
+    """The seed that was asked for, else that of the last run of this code, else a new one."""
     asked = os.environ.get(SEED_VARIABLE)
     if asked:
         return int(asked)
@@ -74,6 +108,8 @@ def print_table(cells: Collection[str], results: Mapping[str, Result]) -> None:
     for cell in cells:
         rows.setdefault(cell.partition("[")[0], []).append(results.get(cell))
     width = max(map(len, rows), default=0)
+    commits = sorted({result.commit for result in results.values()})
+    print(f"\nThe code is that of {', '.join(commits) or 'no run'}.")
     print(f"\n{'test':<{width}}  cells  passed  failed  not run  minutes")
     for test, row in rows.items():
         run = [result for result in row if result is not None]

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection
 
 import pytest
 
-from tests.long.results import Result
+from tests.long.claims import Claims
+from tests.long.results import Result, Version
 
 FAILURE_CHARACTERS = 20_000
 
@@ -16,9 +17,18 @@ class Matrix:
     """Leaves out finished cells, stops when the time is over. A cell that is skipped has failed."""
 
     def __init__(
-        self, *, commit: str, seed: int, finished: Collection[str], seconds: float, keep: Callable[[Result], None]
+        self,
+        *,
+        version: Version,
+        seed: int,
+        finished: Collection[str],
+        seconds: float,
+        keep: Callable[[Result], None],
+        claims: Claims | None = None,
     ) -> None:
-        self._commit = commit
+        """`claims`: cells that another process has taken are passed over."""
+        self._version = version
+        self._claims = claims
         self._seed = seed
         self._finished = finished
         self._deadline = time.monotonic() + seconds
@@ -34,6 +44,11 @@ class Matrix:
         items[:] = [item for item in items if item.nodeid not in self._finished]
         config.hook.pytest_deselected(items=finished)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        """Passes over what is somebody else's; None lets pytest run it."""
+        return None if self._claims is None or self._claims.take(item.nodeid) else True
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._reports.append(report)
         if report.when != "teardown":
@@ -42,7 +57,8 @@ class Matrix:
         self._keep(
             Result(
                 cell=report.nodeid,
-                commit=self._commit,
+                code=self._version.code,
+                commit=self._version.commit,
                 seed=self._seed,
                 passed=all(each.passed for each in reports),
                 seconds=round(sum(each.duration for each in reports), 1),
