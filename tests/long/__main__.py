@@ -20,7 +20,7 @@ import pytest
 
 from tests.fault.cells import CELLS_VARIABLE
 from tests.long.claims import Claims
-from tests.long.jobs import run_side_by_side
+from tests.long.jobs import heed_interrupts, run_side_by_side
 from tests.long.matrix import Matrix
 from tests.long.results import FILE, Result, Version, append_result, current_version, latest, load_results
 
@@ -69,6 +69,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _run(wanted: argparse.Namespace, version: Version, seed: int, finished: Collection[str]) -> int:
     """One job: runs what it claims."""
+    heed_interrupts()
     matrix = Matrix(
         version=version,
         seed=seed,

@@ -32,7 +32,7 @@ def run_side_by_side(arguments: Sequence[str], *, jobs: int, left: Sequence[str]
     command = [sys.executable, "-m", "tests.long", *arguments, "--claims", str(claims)]
     running = [_start(command, FOLDER / f"job-{number}.log") for number in range(1, jobs + 1)]
     told: set[str] = set()
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    heed_interrupts()
     try:
         while True:
             ended = all(job.poll() is not None for job in running)
@@ -44,7 +44,6 @@ def run_side_by_side(arguments: Sequence[str], *, jobs: int, left: Sequence[str]
         print("ending", flush=True)
     finally:
         _end(running)
-        signal.signal(signal.SIGTERM, before)
 
 
 def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
@@ -77,6 +76,12 @@ def _end(running: Sequence[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             job.kill()
             job.wait()
+
+
+def heed_interrupts() -> None:
+    """From now on both signals end this process in order; one in the background is started deaf to the first."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

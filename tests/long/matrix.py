@@ -45,9 +45,22 @@ class Matrix:
         config.hook.pytest_deselected(items=finished)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        """Passes over what is somebody else's; None lets pytest run it."""
-        return None if self._claims is None or self._claims.take(item.nodeid) else True
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Runs what it claims, in the place of pytest's own loop; None leaves it to that.
+
+        One cell is claimed ahead: from the next one, pytest knows which fixtures must end with a cell.
+        """
+        if self._claims is None or session.config.option.collectonly:
+            return None
+        mine = (item for item in session.items if self._claims.take(item.nodeid))
+        item = next(mine, None)
+        while item is not None:
+            following = next(mine, None)
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if session.shouldstop:
+                raise session.Interrupted(session.shouldstop)
+            item = following
+        return True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._reports.append(report)
