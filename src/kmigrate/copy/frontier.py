@@ -64,7 +64,7 @@ class Frontier:
         self._source_end = -1
         self._split_below = -1
         self._most_records = _ANY_NUMBER
-        self._seen_places: tuple[int, ...] = ()
+        self._seen_places: tuple[object, ...] = ()
 
     def begin(self, offset: int, sequence: int, epoch: LeaderEpoch, *, at_edge: bool) -> None:
         """Copying goes on here."""
@@ -183,7 +183,9 @@ class Frontier:
                 return None
         stretches: Sequence[Stretch] | None = None
         if verdict.treatment is Treatment.REENCODE or self.offset < self._split_below:
-            stretches = recast_batch(buffer[at:after], header, self.offset, self._most_records)
+            stretches = recast_batch(
+                buffer[at:after], header, self.offset, self._most_records, across_holes=not self._fills_gaps
+            )
         epoch = LeaderEpoch(header.leader_epoch)
         if header.base_offset > self.offset:
             self._skip(header.base_offset, UNKNOWN_EPOCH, shown=False)
@@ -212,30 +214,36 @@ class Frontier:
             return True
         return self._was_seen_before(header.base_offset, header.next_offset)
 
-    def _was_seen_before(self, *places: int) -> bool:
+    def _was_seen_before(self, *places: object) -> bool:
         seen, self._seen_places = self._seen_places, (self.offset, *places)
         return seen == self._seen_places
 
     def _convert(self, buffer: memoryview, at: int, end: int, *, is_first: bool) -> int | None:
-        converted = convert_messages(buffer, at, end, self.offset, self._most_records)
+        converted = convert_messages(
+            buffer, at, end, self.offset, self._most_records, across_holes=not self._fills_gaps
+        )
         if converted is None:
             if is_first:
                 raise ValueError("a message that came whole claims to be longer")
             return None  # the last one may be cut
         if not self._backlog.has_room(converted.end - at):
             return None
-        bases = [stretch.base for stretch in converted.stretches]
+        places = [place for stretch in converted.stretches for place in (stretch.base, *stretch.holes)]
         if converted.next_offset > self._source_end:
             raise ValueError(f"messages up to offset {converted.next_offset - 1} came, above the high watermark")
-        if not converted.is_dense(self.offset) and not self._was_seen_before(*bases, converted.next_offset):
+        if not converted.is_dense(self.offset) and not self._was_seen_before(*places, converted.next_offset):
             return None  # no CRC covers the offsets of messages either
         self._keep(converted.stretches, converted.next_offset, UNKNOWN_EPOCH, Treatment.CONVERT)
         self.epoch = UNKNOWN_EPOCH
         return converted.end
 
+    @property
+    def _fills_gaps(self) -> bool:
+        return self.course.offset_class.fills_gaps
+
     def _skip(self, to: int, epoch: LeaderEpoch, *, shown: bool) -> None:
         base, target = Offset(self.offset), Offset(self.offset + self.course.shift)
-        if not self.course.offset_class.fills_gaps:
+        if not self._fills_gaps:
             self.course.skip(base, to)
         self._backlog.skip(Gap(base, Offset(to), target, self.sequence, epoch, shown, self.course.made))
         self.offset = to
@@ -244,32 +252,33 @@ class Frontier:
         lent = not self._backlog.kept
         view = batch if lent else memoryview(bytearray(batch))
         epoch = LeaderEpoch(header.leader_epoch)
-        self._add_batch(view, header.record_count, header.max_timestamp_ms, epoch, _AS_IS, lent=lent)
+        base, count = self.offset, header.record_count
+        self._add_batch(Stretch(base, base + count, count, header.max_timestamp_ms, view), epoch, _AS_IS, lent=lent)
 
     def _keep(self, stretches: Sequence[Stretch], next_offset: int, epoch: LeaderEpoch, how: Treatment) -> None:
         """New batches, gaps where offsets are missing before, between and behind them."""
         for stretch in stretches:
             if stretch.base > self.offset:
                 self._skip(stretch.base, epoch, shown=False)
-            self._add_batch(memoryview(stretch.data), stretch.records, stretch.newest_ms, epoch, how, lent=False)
+            self._add_batch(stretch, epoch, how, lent=False)
         if next_offset > self.offset:
             self._skip(next_offset, epoch, shown=False)
 
-    def _add_batch(
-        self, view: memoryview, records: int, newest_ms: int, epoch: LeaderEpoch, how: Treatment, *, lent: bool
-    ) -> None:
-        base, size = self.offset, len(view)
+    def _add_batch(self, stretch: Stretch, epoch: LeaderEpoch, how: Treatment, *, lent: bool) -> None:
+        view, base = memoryview(stretch.data), self.offset
+        target, size = base + self.course.shift, len(view)
         attributes = parse_header(view, 0).attributes & CODEC_MASK
         stamp(view, 0, size, self._producer_id, PRODUCER_EPOCH, self.sequence, attributes)
-        after = Offset(base + records)
+        for start, end in stretch.holes:
+            self.course.skip(start, end)
         batch = Batch(
             base=Offset(base),
-            next=after,
-            target=Offset(base + self.course.shift),
+            next=Offset(stretch.next),
+            target=Offset(target),
             sequence=self.sequence,
-            records=records,
+            records=stretch.records,
             size=size,
-            newest_ms=newest_ms,
+            newest_ms=stretch.newest_ms,
             epoch=epoch,
             view=view,
             lent=lent,
@@ -280,5 +289,5 @@ class Frontier:
             self._backlog.pieces.append(batch)
         else:
             self._backlog.keep(batch)
-        self.offset = after
-        self.sequence = (self.sequence + records) % SEQUENCES
+        self.offset = stretch.next
+        self.sequence = (self.sequence + stretch.records) % SEQUENCES

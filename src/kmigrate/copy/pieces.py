@@ -18,7 +18,8 @@ class Batch(NamedTuple):
     """A batch made ours; `size` and `records` outlive the bytes.
 
     `lent` says that these lie in the receive buffer, `treatment` how they came to be. `base` and `next` are offsets on
-    the source, `target` where it goes; so many `entries` of the offset map must be saved before.
+    the source, `target` where it goes; so many `entries` of the offset map must be saved before. In class *mapped*
+    offsets may be missing between the records: then there are fewer of them than from `base` to `next`.
     """
 
     base: Offset

@@ -523,11 +523,30 @@ def test_a_mapped_copy_leaves_gaps_out_and_writes_its_map_ahead() -> None:
     sent = []
     while copier.can_append(NOW):
         each = copier.take_append()
-        sent.append((each.base, each.target, each.records))
+        sent.append(each)
         copier.on_appended(each, AppendAnswer(0, each.target, ""))
         copier.pass_gaps()
-    assert sent == [(1, 0, 2), (5, 2, 1), (8, 3, 2)]
+    assert [(each.base, each.next, each.target, each.records) for each in sent] == [(1, 6, 0, 3), (8, 10, 3, 2)]
+    assert [record.offset for record in records_of(sent[0])] == [1, 2, 3], "numbered anew, in one batch"
+    assert [record.timestamp_ms - NOW for record in records_of(sent[0])] == [1, 2, 5]
     assert (copier.position, copier.floor) == (10, 5)
+
+
+def test_a_batch_across_holes_that_is_dropped_takes_its_runs_back() -> None:
+    copier = in_class(OffsetClass.MAPPED)
+    save(copier)
+    fetch(copier, batch(0, 1), holey(1, [0, 3, 6], 7))
+    first = Run(Offset(0), Offset(0))
+    made = [Run(Offset(4), Offset(2)), Run(Offset(7), Offset(3)), Run(Offset(9), Offset(4))]
+    (sent,) = send_all(copier)
+    copier.release()
+    assert save(copier) == [*made, Cut(Offset(1))]
+    copier.on_appended(sent, AppendAnswer(0, Offset(0), ""))
+    assert (copier.fetch_offset, copier.course.shift, copier.course.runs) == (1, 0, (first,))
+    fetch(copier, holey(1, [0, 3, 6], 7))
+    assert save(copier) == made
+    (again,) = send_all(copier)
+    assert (again.base, again.next, again.target, again.records, again.sequence) == (1, 8, 1, 3, 1)
 
 
 def test_a_gap_at_the_end_is_passed_when_the_map_says_so() -> None:
