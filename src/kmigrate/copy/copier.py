@@ -37,9 +37,6 @@ from kmigrate.copy.standing import Align, GoOn, Quiet, Standing, Trim, decide_st
 from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.copy.tombstones import Tombstones
 from kmigrate.kafka_types import UNKNOWN_EPOCH, Offset, ProducerId, TopicPartition
-from kmigrate.records.batch import (
-    MAGIC_OFFSET,
-)
 from kmigrate.wire.call import error_name
 from kmigrate.wire.error_codes import ErrorCode
 from kmigrate.wire.fetch import FetchedPartition
@@ -54,8 +51,6 @@ MOST_REFUSALS = 5
 """Refused sequences in a row, at an unmoved log end, before the target's refusal is final."""
 TRIM_SECONDS = 30.0
 """How often a log start that moves on is followed."""
-_OLDER_MAGIC_BYTES = MAGIC_OFFSET + 1
-_ANY_NUMBER = 1 << 31
 AS_IS = Treatment.AS_IS
 
 _UNKNOWN_OUTCOMES = frozenset(
@@ -764,6 +759,8 @@ class Copier:
             if not self.in_flight:
                 self.position, self._acked_epoch = gap.next, gap.epoch
                 self._draining = self._draining and bool(self.pending)
+                if self.position >= self._mark >= 0:
+                    self.in_sync = True
             self.changed = True
 
     def take_gap(self, term: int, most: int) -> Filling | None:

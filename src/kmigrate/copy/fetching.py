@@ -170,15 +170,16 @@ class Fetching:
     def _adopt_wishes(self, touched: Iterable[Copier], *, paused: bool) -> None:
         for copier in touched:
             topic, index = self._topic_key(copier), copier.partition.partition
+            wish = None if paused or topic is None else copier.fetch_wish()
+            if wish is None and copier.phase is Phase.COPYING:
+                self._sated.add(copier)
+            else:
+                self._sated.discard(copier)
             if topic is None:
                 continue
-            wish = None if paused else copier.fetch_wish()
             if wish is None:
                 self._session.forget(topic, index)
-                if copier.phase is Phase.COPYING:
-                    self._sated.add(copier)
                 continue
-            self._sated.discard(copier)
             self._fetched_as[topic, index] = copier
             epoch = copier.order.source_epoch
             self._session.wish(topic, fetch.Wish(index, epoch, wish[0], wish[1], self._share_bytes))

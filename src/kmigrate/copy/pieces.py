@@ -72,6 +72,7 @@ class Backlog:
         self.kept = 0
         """Gaps and kept batches among the pieces."""
         self._kept_bytes = 0
+        self._lacks_bytes = 0
         self._room = room
 
     @property
@@ -81,13 +82,16 @@ class Backlog:
 
     def has_room(self, size: int) -> bool:
         """Whether so many bytes may be kept; the first piece always may."""
-        return not self.kept or self._room.left_bytes >= size
+        if not self.kept or self._room.left_bytes >= size:
+            return True
+        self._lacks_bytes = size
+        return False
 
     @property
     def is_full(self) -> bool:
         """Whether what is kept should be written before more is read."""
         share = self._room.share_bytes
-        return self.kept > 0 and (self._kept_bytes > share or self._room.left_bytes < share)
+        return self.kept > 0 and (self._kept_bytes > share or self._room.left_bytes < max(share, self._lacks_bytes))
 
     @property
     def left_bytes(self) -> int:

@@ -34,6 +34,8 @@ class Unseen(NamedTuple):
     for_good: bool = False
 
 
+TOGETHER = 1_000
+"""Partitions that a leader is asked about at once: it searches its index for each time that is looked up."""
 NO_LEADER = Unseen("it has no leader now")
 NO_TIMES = Unseen(
     "its message format has no timestamps, so that no time can be looked up: spec.start must be earliest or latest",
@@ -65,11 +67,13 @@ def read_bounds(
     """The bounds of each partition, asked of its leader; with `at_ms` also which decided record is the first since."""
     led, leaderless = by_leader(metadata, partitions)
     found: dict[TopicPartition, Bounds | Unseen] = dict.fromkeys(leaderless, NO_LEADER)
-    for leader, some in led.items():
-        try:
-            found.update(_ask_leader(client, metadata, leader, some, at_ms))
-        except ClusterError as error:
-            found.update(dict.fromkeys(some, Unseen(str(error))))
+    for leader, all_of_it in led.items():
+        for first in range(0, len(all_of_it), TOGETHER):
+            some = all_of_it[first : first + TOGETHER]
+            try:
+                found.update(_ask_leader(client, metadata, leader, some, at_ms))
+            except ClusterError as error:
+                found.update(dict.fromkeys(some, Unseen(str(error))))
     return found
 
 

@@ -189,10 +189,14 @@ class Beginnings:
         known = self._known.get(partition)
         return known.start if known is not None and known.start is not None else _ZERO
 
+    def lacks_filler(self, partition: TopicPartition) -> bool:
+        """Whether it must be identical, needs filler for that, and nothing was left for it."""
+        known = self._known.get(partition)
+        return known is not None and known.filler is None
+
     def pad_budget_of(self, partition: TopicPartition) -> int:
         """How much filler it may take."""
-        known = self._known.get(partition)
-        return 0 if known is not None and known.filler is None else self._pad_budget
+        return 0 if self.lacks_filler(partition) else self._pad_budget
 
     def is_unpadded(self, partition: TopicPartition) -> bool:
         """Whether an earlier run gave it no filler, so that it must be decided anew whether it gets some."""

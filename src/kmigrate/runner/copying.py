@@ -433,7 +433,7 @@ class Copying:
             elif (
                 seen is not None and partition.partition in seen.partitions and self._is_open(partition, seen.topic_id)
             ):
-                stays = self._beginnings.is_unpadded(partition) and self._beginnings.is_of(partition, seen.topic_id)
+                stays = self._beginnings.lacks_filler(partition) and self._beginnings.is_of(partition, seen.topic_id)
                 found[partition] = Undecided(seen.topic_id, known if stays else self._wish(partition))
         self.maps.decide(old)
         return found

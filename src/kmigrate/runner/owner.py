@@ -192,7 +192,7 @@ class Owner:
             },
             classes=beginning.classes,
             beginnings=beginning.beginnings,
-            look=look_at(self._reach[Side.SOURCE].client()),
+            look=look_at(_quick(self._reach[Side.SOURCE]).client()),
             cleaning=self._cleaning,
             limits=Limits(
                 Effects(

@@ -154,6 +154,19 @@ def test_where_much_is_kept_it_is_written_before_more_is_read() -> None:
     assert copier.fetch_wish() == (5, 2), "one share is left"
 
 
+def test_what_did_not_fit_is_not_fetched_again_before_it_does() -> None:
+    size = len(batch(0))
+    room = Room(size - 1)
+    copier = Copier(ORDER, OURS, GUARDED_MS, room)
+    copier.wants_standing()
+    copier.on_standing(standing(0))
+    fetch_with(copier, control(0), batch(1), aborted=())
+    assert shape(copier) == [("gap", 0, 1)]
+    assert copier.fetch_wish() is None
+    fill(copier)
+    assert copier.fetch_wish() == (1, 2), "the first piece may always be kept"
+
+
 def test_kept_bytes_have_a_limit_and_give_it_back() -> None:
     room = Room(len(batch(0)) * 2)
     copier = Copier(ORDER, OURS, GUARDED_MS, room)
@@ -558,6 +571,19 @@ def test_a_gap_at_the_end_is_passed_when_the_map_says_so() -> None:
     assert copier.position == 2
     assert save(copier) == [Run(Offset(3), Offset(2))]
     assert (copier.position, copier.floor) == (3, 2)
+
+
+def test_a_mapped_copy_that_passes_the_last_gap_is_in_sync() -> None:
+    copier = in_class(OffsetClass.MAPPED)
+    save(copier)
+    data = b"".join([transactional(0), control(2)])
+    fetched = FetchedPartition(b"", 0, 0, 3, 3, 0, None, 0, len(data), ())
+    copier.on_fetched(fetched, 0, memoryview(bytearray(data)), NOW)
+    (sent,) = send_all(copier)
+    copier.on_appended(sent, AppendAnswer(0, Offset(0), ""))
+    assert not copier.in_sync
+    save(copier)
+    assert (copier.position, copier.in_sync) == (3, True), "no other answer of the source need come"
 
 
 def test_a_mapped_copy_moves_its_log_start_where_the_owner_says() -> None:

@@ -389,3 +389,12 @@ def test_a_begun_partition_waits_until_the_source_told_how_it_cleans(world: Worl
 def test_what_is_not_remembered_was_not_copied_before_the_first_run(world: World) -> None:
     world.copying.positions.forget(ORDERS)
     assert world.copying._past(PLACE, True).even_from_ms == 5
+
+
+def test_a_class_that_nobody_asked_for_is_decided_anew_where_nothing_was_begun(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    store.decide_classes({PLACE: OffsetClass.IDENTICAL}, {}, {PLACE: Beginning(TopicId("source-1"), Offset(0), 0)})
+    world = World(store, tmp_path, spec="  offsets: {padBudgetTotal: 6}\n", begun=False)
+    world.bounds = BOUNDS
+    world.ask()
+    assert world.order().offset_class is OffsetClass.SHIFTED, "its log starts at 7 by now"
