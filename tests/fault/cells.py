@@ -25,6 +25,9 @@ import pytest
 CELLS_VARIABLE = "KMIGRATE_CELLS"
 """Set to `all`, every cell is run; otherwise a sample."""
 
+ALONE = "alone"
+"""The mark of tests whose cells `python -m tests.long` runs one at a time: load would change what they show."""
+
 T = TypeVar("T")
 Test = TypeVar("Test", bound=Callable[..., Any])
 

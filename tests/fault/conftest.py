@@ -10,7 +10,7 @@ import pytest
 from kmigrate.demo.embedded import EmbeddedCluster
 from kmigrate.demo.kafka_node import NodeState
 from tests.conftest import SEED, SOURCE_VERSION, TARGET_VERSION
-from tests.fault.cells import Cell, choose_numbers, make_cell
+from tests.fault.cells import ALONE, Cell, choose_numbers, make_cell
 from tests.fault.harness import Migration, closing_all
 
 StartMigration = Callable[..., Migration]
@@ -18,6 +18,7 @@ StartMigration = Callable[..., Migration]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "cells(long, sample): how many cells a fault test has, and how many a sample")
+    config.addinivalue_line("markers", f"{ALONE}: the long run runs no other cell beside those of this test")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

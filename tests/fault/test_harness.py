@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME
 
 from kmigrate.demo.embedded import EmbeddedCluster
 from tests.content.judging import Ends, Seen, Sides, compare
-from tests.fault.cells import CELLS_VARIABLE, choose_numbers
+from tests.fault.cells import ALONE, CELLS_VARIABLE, choose_numbers
 from tests.fault.harness import Witness, log_ends
 from tests.fault.load import Load, record_value
 from tests.fault.probe import look
@@ -20,6 +24,8 @@ from tests.fault.traffic import find_superseded, forgive_late_trim
 from tests.kafka_tools import SentRecord, create_topic, produce, read_all
 from tests.long import results
 from tests.long.claims import Claims
+from tests.long.jobs import AnotherRun, end_with, heed_interrupts, only_run
+from tests.long.matrix import Matrix
 from tests.long.results import Result, append_result, latest, load_results
 
 TIMESTAMP = 1_700_000_000_000
@@ -154,6 +160,79 @@ def test_a_cell_is_claimed_once(tmp_path: Path) -> None:
         True,
         False,
     ]
+
+
+def test_one_folder_of_results_has_one_run_and_whoever_inherits_its_lock(tmp_path: Path) -> None:
+    with only_run(tmp_path) as lock:
+        with pytest.raises(AnotherRun, match="another run is at work"), only_run(tmp_path):
+            pytest.fail("two runs at once")
+        inherited = os.dup(lock)
+    with pytest.raises(AnotherRun), only_run(tmp_path):
+        pytest.fail("a job of the last run is still at work")
+    os.close(inherited)
+    with only_run(tmp_path):
+        pass
+
+
+def test_a_job_is_told_when_the_run_that_started_it_is_gone() -> None:
+    ours, theirs = os.pipe()
+    told: list[str] = []
+    watching = end_with(ours, lambda: told.append("gone"))
+    os.write(theirs, b"still there")
+    assert not told
+    os.close(theirs)
+    watching.join()
+    os.close(ours)
+    assert told == ["gone"]
+
+
+def test_the_first_signal_ends_a_run_and_further_ones_do_not_disturb_that() -> None:
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {each: signal.getsignal(each) for each in watched}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        heed_interrupts()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGHUP)
+        for each in watched:
+            signal.raise_signal(each)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        heed_interrupts()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # nohup
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def test_cells_that_must_run_alone_are_claimed_by_no_other_job(tmp_path: Path) -> None:
+    def run(only_alone: bool) -> list[str]:
+        ran: list[str] = []
+        hook = SimpleNamespace(
+            pytest_deselected=lambda items: None, pytest_runtest_protocol=lambda item, nextitem: ran.append(item.nodeid)
+        )
+        config = SimpleNamespace(hook=hook, option=SimpleNamespace(collectonly=False))
+        marks = {"a": None, "b": ALONE, "c": None}
+        items = [
+            SimpleNamespace(nodeid=name, config=config, get_closest_marker=lambda name, has=mark: has == name or None)
+            for name, mark in marks.items()
+        ]
+        session: Any = SimpleNamespace(items=items, config=config, shouldstop=False)
+        matrix = Matrix(
+            version=results.Version("x", "one"),
+            seed=1,
+            finished=(),
+            seconds=60,
+            keep=lambda result: None,
+            claims=Claims(tmp_path / "claims"),
+            only_alone=only_alone,
+        )
+        matrix.pytest_collection_modifyitems(session.config, session.items)
+        assert (matrix.cells, matrix.alone) == (["a", "b", "c"], {"b"})
+        assert matrix.pytest_runtestloop(session)
+        return ran
+
+    assert run(only_alone=False) == ["a", "c"]
+    assert run(only_alone=True) == ["b"]
 
 
 def test_a_change_counts_as_other_code_until_it_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

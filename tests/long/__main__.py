@@ -1,5 +1,7 @@
 """Runs every cell of every fault test on real clusters, several side by side, at most two hours at a time.
 
+Cells of tests that are marked `alone`, which are strict about time, come last and run one at a time.
+
 Results are appended to .long/results.jsonl as they come; what pytest says goes to .long/job-N.log. A second run goes on
 where the first one ended, as long as the code is the same; with the same seed, too. Ends with 1 if a cell failed or was
 not run.
@@ -20,7 +22,7 @@ import pytest
 
 from tests.fault.cells import CELLS_VARIABLE
 from tests.long.claims import Claims
-from tests.long.jobs import heed_interrupts, run_side_by_side
+from tests.long.jobs import AnotherRun, end_with_parent, heed_interrupts, run_side_by_side
 from tests.long.matrix import Matrix
 from tests.long.results import FILE, Result, Version, append_result, current_version, latest, load_results
 
@@ -43,10 +45,16 @@ def main(arguments: Sequence[str]) -> int:
     if wanted.claims is not None:
         return _run(wanted, version, seed, finished)
     print(f"commit {version.commit}, seed {seed}: {len(finished)} cells are finished; results: {FILE}", flush=True)
-    cells = _collect(wanted, version, seed)
+    matrix = _collect(wanted, version, seed)
+    cells = matrix.cells
     if not wanted.list:
         left = [cell for cell in cells if cell not in finished]
-        run_side_by_side(arguments, jobs=min(wanted.jobs, len(left)), left=left, code=version.code)
+        try:
+            run_side_by_side(
+                arguments, jobs=wanted.jobs, left=left, alone=matrix.alone, minutes=wanted.minutes, code=version.code
+            )
+        except AnotherRun as error:
+            sys.exit(str(error))
     results = latest(load_results(version.code))
     print_table(cells, results)
     return 0 if cells and all(cell in results and results[cell].passed for cell in cells) else 1
@@ -61,6 +69,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--failed", action="store_true", help="run cells again that failed")
     parser.add_argument("--list", action="store_true", help="only show the results so far")
     parser.add_argument("--claims", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     wanted = parser.parse_args(arguments)
     if wanted.jobs < 1:
         parser.error("--jobs must be at least 1")
@@ -70,6 +79,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _run(wanted: argparse.Namespace, version: Version, seed: int, finished: Collection[str]) -> int:
     """One job: runs what it claims."""
     heed_interrupts()
+    end_with_parent()
     matrix = Matrix(
         version=version,
         seed=seed,
@@ -77,18 +87,19 @@ def _run(wanted: argparse.Namespace, version: Version, seed: int, finished: Coll
         seconds=wanted.minutes * 60,
         keep=append_result,
         claims=Claims(wanted.claims),
+        only_alone=wanted.alone,
     )
     return int(pytest.main([*_options(wanted), "-v", "--tb=short"], plugins=[matrix]))
 
 
-def _collect(wanted: argparse.Namespace, version: Version, seed: int) -> list[str]:
+def _collect(wanted: argparse.Namespace, version: Version, seed: int) -> Matrix:
     matrix = Matrix(version=version, seed=seed, finished=(), seconds=0, keep=append_result)
     told = io.StringIO()
     with contextlib.redirect_stdout(told):
         code = pytest.main([*_options(wanted), "--collect-only", "-q"], plugins=[matrix])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         sys.exit(told.getvalue())
-    return matrix.cells
+    return matrix
 
 
 def _options(wanted: argparse.Namespace) -> list[str]:

@@ -1,18 +1,26 @@
 """Several processes beside each other, each a pytest of its own over the same cells; what one has claimed is its own.
 
-Each has clusters, folders and ports of its own. They end with whoever started them.
+Each has clusters, folders and ports of its own. Cells that must run alone come last, one at a time. A job ends with
+whoever started it, however that ends: it holds the other end of a pipe. One folder of results has one run at a time;
+the lock is the kernel's, and jobs inherit it, so that none of a dead run is still at work when the next one begins.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+
+import pytest
 
 from tests.long.results import FILE, ROOT, latest, load_results
 
@@ -20,38 +28,85 @@ FOLDER = FILE.parent
 _POLL_SECONDS = 1.0
 _END_SECONDS = 90.0
 """What a job may take to end its cell's migrations and clusters."""
+_USUAL = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
 
 
-def run_side_by_side(arguments: Sequence[str], *, jobs: int, left: Sequence[str], code: str) -> None:
-    """Runs these cells, and says what became of each; returns when every job has ended.
+class AnotherRun(Exception):
+    """A run, or what is left of one, is at work on the same results."""
 
-    An interrupt, or an error here, ends them in order.
+
+def run_side_by_side(
+    arguments: Sequence[str], *, jobs: int, left: Sequence[str], alone: Collection[str], minutes: float, code: str
+) -> None:
+    """Runs the cells that are left, and says what became of each; returns when every job has ended.
+
+    An interrupt, or an error here, ends them in order; further interrupts do not disturb that.
     """
-    claims = FOLDER / "claims"
-    shutil.rmtree(claims, ignore_errors=True)
-    command = [sys.executable, "-m", "tests.long", *arguments, "--claims", str(claims)]
-    running = [_start(command, FOLDER / f"job-{number}.log") for number in range(1, jobs + 1)]
+    deadline = time.monotonic() + minutes * 60
     told: set[str] = set()
-    heed_interrupts()
+    with only_run(FOLDER) as lock:
+        claims = FOLDER / "claims"
+        shutil.rmtree(claims, ignore_errors=True)
+        command = [sys.executable, "-m", "tests.long", *arguments, "--claims", str(claims)]
+        beside = len(left) - sum(cell in alone for cell in left)
+        running: list[subprocess.Popen[bytes]] = []
+        heed_interrupts()
+        try:
+            for options, number in ([], min(jobs, beside)), (["--alone"], min(1, len(left) - beside)):
+                minutes_left = max(0.0, deadline - time.monotonic()) / 60
+                if minutes_left == 0:
+                    break
+                running = []
+                for each in range(1, number + 1):
+                    log = FOLDER / f"job-{'alone' if options else each}.log"
+                    running.append(_start([*command, *options, "--minutes", str(minutes_left)], log, lock))
+                _wait(running, lambda: _tell(left, told, code))
+        except KeyboardInterrupt:
+            print("ending", flush=True)
+        finally:
+            _end(running)
+
+
+@contextlib.contextmanager
+def only_run(folder: Path) -> Iterator[int]:
+    """Holds the folder's lock; gives its descriptor. Raises AnotherRun."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
     try:
-        while True:
-            ended = all(job.poll() is not None for job in running)
-            _tell(left, told, code)
-            if ended:
-                return
-            time.sleep(_POLL_SECONDS)
-    except KeyboardInterrupt:
-        print("ending", flush=True)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AnotherRun(f"another run is at work in {folder}, or its jobs are still ending") from None
+        yield lock
     finally:
-        _end(running)
+        os.close(lock)
 
 
-def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    FOLDER.mkdir(exist_ok=True)
+def _start(command: Sequence[str], log: Path, lock: int) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
         return subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,  # nothing is written to it: it ends with this process
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=(lock,),
         )
+
+
+def _wait(running: Sequence[subprocess.Popen[bytes]], tell: Callable[[], None]) -> None:
+    """Until all have ended; one that broke is named, since its cells count as not run."""
+    working = list(enumerate(running, 1))
+    while working:
+        ended = [(number, job) for number, job in working if job.poll() is not None]
+        working = [each for each in working if each not in ended]
+        tell()
+        for number, job in ended:
+            if job.returncode not in _USUAL:
+                print(f"job {number} of {len(running)} broke with code {job.returncode}: see {FOLDER}", flush=True)
+        if working:
+            time.sleep(_POLL_SECONDS)
 
 
 def _tell(left: Sequence[str], told: set[str], code: str) -> None:
@@ -78,11 +133,40 @@ def _end(running: Sequence[subprocess.Popen[bytes]]) -> None:
             job.wait()
 
 
+def end_with(pipe: int, end: Callable[[], object]) -> threading.Thread:
+    """Calls `end` when nobody holds the other end of the pipe any more."""
+
+    def watch() -> None:
+        while os.read(pipe, 1):
+            pass
+        end()
+
+    thread = threading.Thread(target=watch, daemon=True, name="end-with")
+    thread.start()
+    return thread
+
+
+def end_with_parent() -> None:
+    """Interrupts this job when the run that started it is gone; before pytest gives stdin another meaning."""
+    end_with(os.dup(0), lambda: os.kill(os.getpid(), signal.SIGINT))
+
+
 def heed_interrupts() -> None:
-    """From now on both signals end this process in order; one in the background is started deaf to the first."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, _interrupt)
+    """From now on the first signal ends this process in order; one in the background is started deaf to SIGINT.
+
+    SIGHUP comes when the terminal closes; who is told to ignore it (nohup) does.
+    """
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN:
+            signal.signal(each, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) is _interrupt:
+            signal.signal(each, _heard)
     raise KeyboardInterrupt
+
+
+def _heard(number: int, frame: FrameType | None) -> None:
+    """Nothing; a handler, since processes that are started now would inherit that a signal is ignored."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 
 import pytest
 
+from tests.fault.cells import ALONE
 from tests.long.claims import Claims
 from tests.long.results import Result, Version
 
@@ -25,10 +26,15 @@ class Matrix:
         seconds: float,
         keep: Callable[[Result], None],
         claims: Claims | None = None,
+        only_alone: bool = False,
     ) -> None:
-        """`claims`: cells that another process has taken are passed over."""
+        """`claims`: cells that another process has taken are passed over, and all but those of the same kind.
+
+        `only_alone`: that kind is cells that must run alone; else the others.
+        """
         self._version = version
         self._claims = claims
+        self._only_alone = only_alone
         self._seed = seed
         self._finished = finished
         self._deadline = time.monotonic() + seconds
@@ -36,10 +42,13 @@ class Matrix:
         self._reports: list[pytest.TestReport] = []
         self.cells: list[str] = []
         """All cells that were collected."""
+        self.alone: set[str] = set()
+        """Those of them that must run alone."""
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         self.cells = [item.nodeid for item in items]
+        self.alone = {item.nodeid for item in items if item.get_closest_marker(ALONE) is not None}
         finished = [item for item in items if item.nodeid in self._finished]
         items[:] = [item for item in items if item.nodeid not in self._finished]
         config.hook.pytest_deselected(items=finished)
@@ -52,7 +61,8 @@ class Matrix:
         """
         if self._claims is None or session.config.option.collectonly:
             return None
-        mine = (item for item in session.items if self._claims.take(item.nodeid))
+        kind = [item for item in session.items if (item.nodeid in self.alone) == self._only_alone]
+        mine = (item for item in kind if self._claims.take(item.nodeid))
         item = next(mine, None)
         while item is not None:
             following = next(mine, None)
