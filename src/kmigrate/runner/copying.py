@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from kmigrate.copy.engine import Engine, Event, ProgressReceived, WorkerDied, WorkerStarted
-from kmigrate.copy.orders import UNKNOWN_TIME_MS
+from kmigrate.copy.orders import UNKNOWN_TIME_MS, Remembered
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
 from kmigrate.errors import Refused
@@ -287,6 +287,7 @@ class Copying:
         if self._undispatched:
             wanted = dict(self._wanted())
             self._show_waiting(wanted, now_ms)
+            self._remember_fresh(wanted, now_ms)
             self._undispatched = not self._dispatcher.dispatch(
                 self._engine,
                 wanted,
@@ -302,6 +303,21 @@ class Copying:
                 self.positions.on_ordered(partition, each.source.topic_id, each.target.topic_id, number)
                 if self._answers is self._decisions.answers and self._answered.get(partition, number) is None:
                     self._answered[partition] = number
+
+    def _remember_fresh(self, wanted: Mapping[TopicPartition, Wanted], now_ms: int) -> None:
+        """Writes down, before anything is copied, whose copy a partition is that was made for it.
+
+        Else nothing would tell after a kill, if the source had dropped by then what was copied first.
+        """
+        new = {
+            tp: Remembered(each.source.topic_id, each.target.topic_id, UNKNOWN_EPOCH, Offset(0), now_ms)
+            for tp, each in wanted.items()
+            if tp in self._fresh and self.positions.get(tp) is None
+            if each.source.topic_id is not None and each.target.topic_id is not None
+        }
+        if new:
+            self.positions.adopt(new)
+            self._store.remember(new)
 
     def _adopt_decisions(self, decisions: Decisions, now_ms: int) -> None:
         before = self._answers if self._decisions is _NOTHING_DECIDED else self._decisions.answers
@@ -337,7 +353,7 @@ class Copying:
         """Another class, where an operator answered a stop so."""
         for offset_class in (OffsetClass.SHIFTED, OffsetClass.MAPPED):
             changed = {
-                tp: (memory := self.positions.get(tp)) is not None and memory.appended > 0
+                tp: self._has_begun(tp)
                 for tp, answer in now.items()
                 if answer.choice.value == offset_class.value and answer != before.get(tp)
             }
@@ -442,10 +458,15 @@ class Copying:
         """Whether class and beginning are still to be decided, or anew as nothing was begun yet."""
         if self.maps.class_of(partition) is None:
             return True
-        if self.positions.get(partition) is not None or self._dispatcher.holder(partition) is not None:
+        if self._has_begun(partition) or self._dispatcher.holder(partition) is not None:
             return False
         is_other = source_topic_id is not None and not self._beginnings.is_of(partition, source_topic_id)
         return is_other or self._beginnings.is_unpadded(partition)
+
+    def _has_begun(self, partition: TopicPartition) -> bool:
+        """Whether something of it is on the target."""
+        memory = self.positions.get(partition)
+        return memory is not None and memory.appended > 0
 
     def _wish(self, partition: TopicPartition) -> OffsetClass | None:
         """The class that the manifest asks for; None if it may be any."""

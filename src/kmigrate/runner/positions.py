@@ -121,6 +121,13 @@ class Positions:
         for partition in memories:
             self._by_topic.setdefault(partition.topic, set()).add(partition)
 
+    def adopt(self, memories: Mapping[TopicPartition, Remembered]) -> None:
+        """Remembers these too; the store has them already."""
+        self._memories |= memories
+        self._uncommitted |= memories.keys()
+        for partition in memories:
+            self._by_topic.setdefault(partition.topic, set()).add(partition)
+
     def get(self, partition: TopicPartition) -> Remembered | None:
         return self._memories.get(partition)
 

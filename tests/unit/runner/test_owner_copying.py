@@ -398,3 +398,19 @@ def test_a_class_that_nobody_asked_for_is_decided_anew_where_nothing_was_begun(t
     world.bounds = BOUNDS
     world.ask()
     assert world.order().offset_class is OffsetClass.SHIFTED, "its log starts at 7 by now"
+
+
+def test_whose_copy_a_new_partition_is_stands_in_the_store_before_anything_is_copied(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    world = World(store, tmp_path, begun=False)
+    world.bounds = BOUNDS
+    world.copying._fresh.add(PLACE)
+    world.ask()
+    memory = store.remembered()[PLACE]
+    assert memory[:4] == (TopicId("source-1"), TopicId("target-1"), -1, 0)
+    assert world.order().remembered == memory
+    (tmp_path / "other").mkdir()
+    other = World(Store.open(tmp_path / "other"), tmp_path, begun=False)
+    other.bounds = BOUNDS
+    other.ask()
+    assert other.order().remembered is None, "a topic that was there before may hold anything"
