@@ -169,6 +169,8 @@ class Copier:
         self._backlog_end = -1
         self._backlog_markers = 0
         self._trim_at = 0.0
+        self._shows_more = False
+        """Whether the target began below the source at the last standing, and its log start was not moved since."""
         self._filled_to = 0
         self._mapped_start = 0
         self._limit_wish = LimitWish()
@@ -330,6 +332,9 @@ class Copier:
         self._quiet = Quiet.UNLESS_GUARDED
         if self._backlog_end < 0:
             self._backlog_end = standing.source_stable
+        self._shows_more = self.target_start < self._next_start
+        if self._shows_more:
+            self._trim_at = 0.0  # a crash may have brought filler back: nobody may read it
         self._mark = -1
         self.in_sync = decision.offset >= standing.source_stable
         if self.in_sync:
@@ -719,6 +724,9 @@ class Copier:
         if answer is not None and not answer.error:
             self.target_start = max(self.target_start, answer.offset)
         if self.phase is not Phase.TRIMMING:
+            if self._shows_more and answer is not None and answer.error not in _UNKNOWN_OUTCOMES:
+                self._shows_more = False  # also where it may not be moved: that holds nothing up
+                self.changed = True
             return
         if answer is not None and answer.error in _DENIED:
             self._stop(StopKind.UNAUTHORIZED, self.wanted_start, f"DELETE on target topic {self.partition.topic}")
@@ -869,7 +877,7 @@ class Copier:
             state = PartitionState.ALIGNING
         elif self.phase is not Phase.COPYING or (hindrance and hindrance not in _THROTTLES):
             state = PartitionState.WAITING
-        elif self.in_sync:
+        elif self.in_sync and not self._shows_more:
             state = PartitionState.IN_SYNC
         elif hindrance:
             state = PartitionState.THROTTLED

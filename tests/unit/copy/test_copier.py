@@ -835,3 +835,20 @@ def test_after_a_start_the_log_start_moves_past_all_that_is_ours_only_behind_a_q
     copier.on_standing(standing(4, quiet=True)._replace(target_start=Offset(3), source_start=Offset(4)))
     assert copier.wants_trim(60.0)
     assert copier.take_trim() == 4
+
+
+def test_what_a_crash_of_the_target_brought_back_is_deleted_at_once_and_holds_in_sync_up() -> None:
+    copier = copying()
+    known(copier)
+    known(copier, 1)
+    moved_to(copier, 1)
+    assert copier.take_trim() == 1
+    copier.on_trimmed(LogStart(0, Offset(1)), 0.0)
+    copier.on_lost("the broker is gone")
+    assert copier.wants_standing()
+    again = standing(2, source_end=2)._replace(source_start=Offset(1), tail=EQUAL._replace(last_base=Offset(1)))
+    copier.on_standing(again)
+    assert (copier.target_start, copier.wants_trim(1.0)) == (0, True), "not half a minute later"
+    assert copier.progress(paused=False, hindrance="").state is PartitionState.CATCHING_UP
+    copier.on_trimmed(LogStart(0, Offset(1)), 1.0)
+    assert copier.progress(paused=False, hindrance="").state is PartitionState.IN_SYNC
