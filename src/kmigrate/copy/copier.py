@@ -190,6 +190,8 @@ class Copier:
         before, self.order = self.order, order
         self.tombstones.on_order(order)
         self._limit_wish.on_limit(order.limit)
+        if self._limit_wish.open_bytes(order.limit):
+            self.changed = True  # another partition's wish was answered: this one is told again
         new_class = order.offset_class is not before.offset_class
         if self.stop is not None and (order.revision > before.revision or (new_class and self.stop.asks_for_class)):
             self.stop = None
@@ -440,12 +442,17 @@ class Copier:
                     quiet = Quiet.NEEDED
             elif self._late and now_ms >= piece.newest_ms + self._guarded_ms:
                 quiet = Quiet.NEEDED
-        reason = "old records or a gap follow"
-        if self._late and not self.pending and self._trails and self._landed < self.wanted_start:
-            quiet, reason = Quiet.NEEDED, "the log start moves past all that is ours"
         if quiet is not Quiet.UNLESS_GUARDED:
             self._quiet = quiet
-            self.on_doubt(f"{reason}: nothing of ours may be on its way")
+            self.on_doubt("old records or a gap follow: nothing of ours may be on its way")
+        else:
+            self._look_at_start()
+
+    def _look_at_start(self) -> None:
+        """Moving the log start past all that is ours needs the same proof."""
+        if self._late and not self.pending and self._trails and self._landed < self.wanted_start:
+            self._quiet = Quiet.NEEDED
+            self.on_doubt("the log start moves past all that is ours: nothing of ours may be on its way")
 
     def _refuse(self, refusal: Refusal) -> None:
         """Stops here, if it is the second time in a row."""
@@ -752,6 +759,8 @@ class Copier:
         if saved.life == self.order.life:
             self.course.on_saved(saved.entries, Offset(self.floor))
             self._mapped_start = saved.start
+            if self.phase is Phase.COPYING and not self.is_busy:
+                self._look_at_start()
 
     def pass_gaps(self) -> None:
         """Passes the gaps that come next, where the map leaves them out and that is saved."""

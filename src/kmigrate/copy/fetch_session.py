@@ -139,5 +139,6 @@ class FetchSession:
         self._id = 0
         self._epoch = 0
         self._missed.clear()
+        self._named.clear()
         self._forgotten = {}
         self._changed = dict.fromkeys(self._wishes)

@@ -18,12 +18,26 @@ come back with a longer one. Times are those of this machine's wall clock.
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from kmigrate.copy.orders import UNKNOWN_TIME_MS, PartitionOrder
 
 TOLD_SHARE = 10
 """While nothing is written the time is told anew when it is older than this part of the retention."""
+
+
+MARKS = 50
+"""So many source ends are remembered over one retention: a copy that falls behind is judged by how far it is behind."""
+
+
+class _Mark(NamedTuple):
+    """The source's end when a request was sent, and the retention in force since."""
+
+    end: int
+    at_ms: int
+    retention_ms: int | None
 
 
 class Tombstones:
@@ -35,16 +49,16 @@ class Tombstones:
         self.retention_ms = None if memory is None else memory.retention_ms
         self._in_force: int | None = None
         self._copies_nothing_yet = False
-        self._mark = -1
-        self._mark_ms = UNKNOWN_TIME_MS
-        self._mark_retention_ms: int | None = None
+        self._marks: deque[_Mark] = deque()
         self._told_ms = UNKNOWN_TIME_MS
         self.on_order(order)
 
     def on_order(self, order: PartitionOrder) -> None:
         """Adopts the retention that is in force now, and from when on the time counts at the earliest."""
         self._in_force = order.delete_retention_ms
-        self._mark_retention_ms = _shorter(self._mark_retention_ms, self._in_force)
+        self._marks = deque(
+            mark._replace(retention_ms=_shorter(mark.retention_ms, self._in_force)) for mark in self._marks
+        )
         if order.even_from_ms > self.even_ms:
             self.even_ms, self.retention_ms = order.even_from_ms, self._in_force
         else:
@@ -52,7 +66,7 @@ class Tombstones:
 
     def begin(self, *, target_is_empty: bool) -> None:
         """Copying goes on. Where the target holds nothing, no key can rise from the dead: the next request counts."""
-        self._mark = -1
+        self._marks.clear()
         self._copies_nothing_yet = target_is_empty
 
     def on_fetched(self, *, position: int, fetch_offset: int, end: int, asked_ms: int, taken_up_ms: int) -> str:
@@ -63,16 +77,20 @@ class Tombstones:
         if self._copies_nothing_yet:
             self._copies_nothing_yet = False
             self.even_ms, self.retention_ms = asked_ms, self._in_force
-        if 0 <= self._mark <= position:
-            self._advance(self._mark_ms, self._mark_retention_ms)
-            self._mark = -1
+        while self._marks and self._marks[0].end <= position:
+            mark = self._marks.popleft()
+            self._advance(mark.at_ms, mark.retention_ms)
         if end <= position:
             self._advance(asked_ms, self._in_force)
         elif end > fetch_offset and self._is_too_late(taken_up_ms):
             return self._evidence(fetch_offset, end, taken_up_ms)
-        elif self._mark < 0:
-            self._mark, self._mark_ms, self._mark_retention_ms = end, asked_ms, self._in_force
+        elif not self._marks or self._is_time_for_another(asked_ms):
+            self._marks.append(_Mark(end, asked_ms, self._in_force))
         return ""
+
+    def _is_time_for_another(self, asked_ms: int) -> bool:
+        retention_ms = self._in_force
+        return retention_ms is not None and asked_ms - self._marks[-1].at_ms >= max(1, retention_ms // MARKS)
 
     def on_silence(self, asked_ms: int) -> bool:
         """Nothing was written until the time of this request; returns whether that should be remembered soon."""

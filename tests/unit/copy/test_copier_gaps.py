@@ -8,7 +8,7 @@ import pytest
 
 from kmigrate.copy import recast
 from kmigrate.copy.copier import MOST_REFUSALS, Copier, Filling, Phase
-from kmigrate.copy.orders import PartitionOrder, Saved
+from kmigrate.copy.orders import Limit, PartitionOrder, Saved
 from kmigrate.copy.pieces import Batch, Gap, Room
 from kmigrate.copy.standing import EMPTY_TAIL, Quiet
 from kmigrate.copy.states import StopKind
@@ -23,7 +23,19 @@ from kmigrate.wire.gap_calls import LogStart
 from kmigrate.wire.produce import AppendAnswer
 from tests.simulation.batches import ZSTD, Record, compress, make_batch, record_bytes, seal
 from tests.simulation.log import DAY_MS, validate
-from tests.unit.copy.test_copier import GUARDED_MS, NOW, ORDER, OURS, batch, copying, fetch, good, send_all, standing
+from tests.unit.copy.test_copier import (
+    EQUAL,
+    GUARDED_MS,
+    NOW,
+    ORDER,
+    OURS,
+    batch,
+    copying,
+    fetch,
+    good,
+    send_all,
+    standing,
+)
 
 TERM = 7
 
@@ -680,3 +692,27 @@ def test_a_beginning_above_the_sources_log_start_stays_where_it_is_while_records
     fetched = FetchedPartition(b"", 0, 0, 1000, -1, 11, None, 0, 0)
     copier.on_fetched(fetched, copier.fetch_offset, memoryview(b""), NOW)
     assert (copier.source_start, copier.wanted_start) == (11, 11)
+
+
+def test_a_mapped_log_start_past_all_that_is_ours_waits_for_a_quiet_end_also_where_nothing_is_fetched() -> None:
+    order = ORDER._replace(fresh=False, offset_class=OffsetClass.MAPPED, life=3, runs=(Run(Offset(0), Offset(0)),))
+    copier = Copier(order, OURS, GUARDED_MS, Room(1 << 20))
+    assert copier.wants_standing()
+    copier.on_standing(standing(4, source_end=4)._replace(tail=EQUAL._replace(last_base=Offset(1))))
+    copier.on_saved(Saved(3, copier.course.made, Offset(1)))
+    assert (copier.phase, copier.wants_trim(0.0)) == (Phase.COPYING, True)
+    copier.on_saved(Saved(3, copier.course.made, Offset(4)))
+    assert (copier.phase, copier.quiet) == (Phase.DOUBT, Quiet.NEEDED)
+
+
+def test_a_wish_for_a_limit_that_was_not_answered_is_told_again() -> None:
+    copier = copying(order=ORDER._replace(limit=Limit()))
+    fetch(copier, batch(0, 4))
+    (sent,) = send_all(copier)
+    copier.on_appended(sent, AppendAnswer(ErrorCode.MESSAGE_TOO_LARGE, -1, ""))
+    copier.changed = False
+    copier.on_order(copier.order._replace(limit=Limit(refused_bytes=sent.size + 1)))
+    assert copier.changed, "a larger one of another partition was refused: this one may still fit"
+    copier.changed = False
+    copier.on_order(copier.order._replace(limit=Limit(refused_bytes=sent.size)))
+    assert (copier.changed, copier.wants_standing()) == (False, True)

@@ -165,3 +165,17 @@ def test_silence_does_not_count_where_what_was_told_was_dropped() -> None:
     session.request(2_000)
     session.on_answer(answer(78))
     assert session.silent_ms(b"t", 0) == 2_000, "in a new session everything is told anew"
+
+
+def test_what_was_dropped_does_not_count_as_silence_after_a_reset() -> None:
+    session = FetchSession()
+    session.wish(b"t", Wish(0, 1, 10, 1, 100))
+    session.request(1_000)
+    session.on_answer(FetchAnswer(1, 0, 0, 9, []))
+    session.hear(b"t", 0)
+    session.request(2_000)
+    session.on_answer(FetchAnswer(2, 0, 0, 9, []))
+    assert session.silent_ms(b"t", 0) == 2_000
+    session.miss(b"t", 0)
+    session.reset()
+    assert session.silent_ms(b"t", 0) == -1

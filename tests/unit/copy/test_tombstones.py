@@ -185,3 +185,22 @@ def test_what_is_taken_in_was_never_removed(steps: list[_Step]) -> None:
         assert all(now_ms - at <= RETENTION_MS for at in written[read:]), "something may be gone"
         read = min(read + step.reads, len(written))
         appended = min(appended + step.appends, read)
+
+
+def test_a_copy_that_falls_behind_is_judged_by_how_far_it_is_behind() -> None:
+    known, hour = remembering(T0), RETENTION_MS // 24
+    written, read = 10.0, 10.0
+    for step in range(1, 24 * 60):  # three retentions; read at 2/3 of the speed of writing, up to 12 hours behind
+        now = T0 + step * hour // 20
+        written = 10 + step
+        read = max(10, written - min(step // 3, 12 * 20))
+        assert not fetched(known, end=int(written), asked_ms=now, position=int(read), read=int(read)), step
+    assert now - known.even_ms < 13 * hour
+    assert len(known._marks) <= 51
+
+
+def test_where_nothing_is_removed_one_mark_is_enough() -> None:
+    known = remembering(T0, None, ORDER)
+    for step in range(100):
+        assert not fetched(known, end=20 + step, asked_ms=T0 + step * 1_000)
+    assert len(known._marks) == 1
