@@ -513,6 +513,16 @@ def test_a_shifted_copy_begins_at_zero_once_its_map_is_saved() -> None:
     assert (copier.position, copier.floor, copier.markers) == (33, 3, 1)
 
 
+def test_markers_too_wait_until_the_map_is_saved() -> None:
+    copier = in_class(OffsetClass.SHIFTED, start=30)
+    fetch_with(copier, control(30), aborted=())
+    assert not copier.has_gap, "without its map nobody could tell where such a log stands"
+    save(copier)
+    assert copier.has_gap
+    fill(copier, end=1)
+    assert (copier.position, copier.floor) == (31, 1)
+
+
 def test_a_mapped_copy_leaves_gaps_out_and_writes_its_map_ahead() -> None:
     copier = in_class(OffsetClass.MAPPED)
     save(copier)
@@ -539,6 +549,19 @@ def test_a_gap_at_the_end_is_passed_when_the_map_says_so() -> None:
     assert copier.position == 2
     assert save(copier) == [Run(Offset(3), Offset(2))]
     assert (copier.position, copier.floor) == (3, 2)
+
+
+def test_a_gap_that_is_passed_at_the_end_is_in_sync() -> None:
+    copier = in_class(OffsetClass.MAPPED)
+    save(copier)
+    data = transactional(0) + control(2)
+    fetched = FetchedPartition(b"", 0, 0, 3, 3, 0, None, 0, len(data), ())
+    copier.on_fetched(fetched, copier.fetch_offset, memoryview(bytearray(data)), NOW)
+    (sent,) = send_all(copier)
+    copier.on_appended(sent, AppendAnswer(0, Offset(0), ""))
+    assert not copier.in_sync, "the gap is still to come"
+    save(copier)
+    assert (copier.position, copier.in_sync) == (3, True), "nothing else would tell where nothing more is written"
 
 
 def test_a_mapped_copy_moves_its_log_start_where_the_owner_says() -> None:
