@@ -62,6 +62,7 @@ class MappedOwner(Owner):
         offset_class = world.classes[place]
         wanted = self.handover.given_at(place), offset_class
         if place not in self.lives or self.lives[place][:2] != wanted:
+            self.save()  # in one step the owner saves, and orders afterwards: nobody begins on what is not saved
             memory = self.remembered.get(place)
             self.pasts[place] = wanted[0], order.fresh and not world.revisions[place], memory
             order = super().order(place)
@@ -102,11 +103,7 @@ class MappedOwner(Owner):
                 holder = self.handover.holder(place)
                 if holder is not None and world.comes(0.2):
                     self.maps.follow_start(holder, progress)
-            told = self.maps.save()
-            self.untold |= told.get(0, {})
-            for place in self.noted:
-                world.on_saved(place)
-            self.noted.clear()
+            self.save()
         if self.untold and world.comes(self.promptness):
             self.saved = {**self.saved, **self.untold}
             self.untold = {}
@@ -114,6 +111,13 @@ class MappedOwner(Owner):
             world.kept = dict(self.remembered)
         if world.answers and world.comes(0.3):
             self._answer_stops()
+
+    def save(self) -> None:
+        """What was noted is in the store from now on."""
+        self.untold |= self.maps.save().get(0, {})
+        for place in self.noted:
+            self.world.on_saved(place)
+        self.noted.clear()
 
     def _answer_stops(self) -> None:
         """An operator lets a partition that cannot keep its offsets go on in another class."""
@@ -294,7 +298,8 @@ class MappedWorld(MixedWorld):
 
     def judge_stop(self, place: Place, stop: Stop) -> None:
         if stop.kind is StopKind.STATE_LOST and NO_MAP in stop.evidence:
-            if not (self.store_lost and self.classes[place].needs_map):
+            foreign_first = place == self.struck and self.disaster == "foreign_write" and not self.ledgers[place].runs
+            if not (self.classes[place].needs_map and (self.store_lost or foreign_first)):
                 raise BrokenLawError(f"{place}: {stop}, but the store was never lost")
             return
         super().judge_stop(place, stop)
