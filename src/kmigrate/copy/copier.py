@@ -309,6 +309,9 @@ class Copier:
             case Trim():
                 self.phase = Phase.TRIMMING
                 self.position = self.floor = standing.target_end
+            case GoOn() if self._late and not standing.quiet and self.course.is_ahead_of(decision.offset):
+                self._quiet = Quiet.NEEDED  # what is late lies where these runs say, and they would be cut
+                self.on_doubt("the offset map was written ahead: nothing of ours may be on its way")
             case GoOn():
                 self._go_on(decision, standing)
 

@@ -8,6 +8,7 @@ import pytest
 
 from kmigrate.copy import recast
 from kmigrate.copy.copier import MOST_REFUSALS, Copier, Filling, Phase
+from kmigrate.copy.course import Place
 from kmigrate.copy.orders import PartitionOrder, Saved
 from kmigrate.copy.pieces import Batch, Gap, Room
 from kmigrate.copy.standing import EMPTY_TAIL, Quiet
@@ -591,6 +592,29 @@ def test_what_is_dropped_is_cut_from_the_map() -> None:
     copier.release()
     assert save(copier) == [Cut(Offset(0))]
     assert copier.fetch_wish() == (0, -1)
+
+
+def test_runs_that_are_ahead_stay_while_records_under_them_may_be_late() -> None:
+    ahead = Run(Offset(0), Offset(0)), Run(Offset(3), Offset(2))
+    copier = Copier(
+        NOT_FRESH._replace(offset_class=OffsetClass.MAPPED, life=3, runs=ahead), OURS, GUARDED_MS, Room(1 << 20)
+    )
+    place = Place(Offset(1), 0, Offset(0))
+    assert (copier.wants_standing(), copier.quiet) == (True, Quiet.UNLESS_GUARDED)
+    copier.on_standing(standing(1)._replace(place=place))
+    assert (copier.phase, copier.course.runs, copier.course.made) == (Phase.DOUBT, ahead, 0)
+    assert (copier.wants_standing(), copier.quiet) == (True, Quiet.NEEDED)
+    copier.on_standing(standing(1)._replace(place=place, quiet=True))
+    assert (copier.phase, save(copier)) == (Phase.COPYING, [Cut(Offset(1))])
+
+
+def test_where_nothing_can_be_late_runs_that_are_ahead_are_cut_at_once() -> None:
+    ahead = Run(Offset(0), Offset(0)), Run(Offset(3), Offset(2))
+    order = ORDER._replace(offset_class=OffsetClass.MAPPED, life=3, runs=ahead)
+    copier = Copier(order, OURS, GUARDED_MS, Room(1 << 20))
+    copier.wants_standing()
+    copier.on_standing(standing(1)._replace(place=Place(Offset(1), 0, Offset(0))))
+    assert (copier.phase, save(copier)) == (Phase.COPYING, [Cut(Offset(1))])
 
 
 def test_what_another_life_saved_says_nothing() -> None:
