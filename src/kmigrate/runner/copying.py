@@ -37,7 +37,7 @@ from kmigrate.runner.cleaning import CleaningWatch
 from kmigrate.runner.desk import Answer, Decisions, Desk
 from kmigrate.runner.dispatch import Dispatcher, End, Past, Wanted
 from kmigrate.runner.limits import Limits
-from kmigrate.runner.maps import Maps
+from kmigrate.runner.maps import Maps, has_begun
 from kmigrate.runner.observe import ClusterView, Looked, TopicSeen, Watch
 from kmigrate.runner.positions import Positions
 from kmigrate.runner.provision import Provision, Provisioner, decide_provision
@@ -465,8 +465,7 @@ class Copying:
 
     def _has_begun(self, partition: TopicPartition) -> bool:
         """Whether something of it is on the target."""
-        memory = self.positions.get(partition)
-        return memory is not None and memory.appended > 0
+        return has_begun(self.positions.get(partition), self.latest.get(partition))
 
     def _wish(self, partition: TopicPartition) -> OffsetClass | None:
         """The class that the manifest asks for; None if it may be any."""
