@@ -258,14 +258,12 @@ class MappedWorld(MixedWorld):
         return dict(self.kept)
 
     def lose_store(self) -> None:
-        """Owner and store are lost; what the target remembers is left."""
+        """Owner and store are lost; what the target remembers is left. What still lands is judged by the lost map."""
         self.store_lost = True
         self.seen["stores lost"] += 1
         self.store = open_store()
         self.committed_classes = dict(self.classes)
         self.kill(self.holder)
-        for place in self.places:
-            self.ledgers[place].runs = []
 
     def pass_lease_on(self) -> None:
         """Nobody begins on a store before its owner and that one's workers are dead."""
