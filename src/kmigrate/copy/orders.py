@@ -74,8 +74,9 @@ class PartitionOrder(NamedTuple):
     another one each time a pipeline gets the partition: entries of the map are numbered from its beginning. Source
     offsets below `start` are not wanted: to the copy the source's log starts there, if it does not start later.
     `delete_retention_ms` is how long the source keeps tombstones (None: it is not compacted, or does not tell). Before
-    `even_from_ms` nothing can be missing that counts: then the source was not compacted yet, or an operator accepted
-    what may have been lost. `limit` says what was done about batches that are too large (None: nobody will).
+    `even_from_ms` nothing can be missing that counts: nothing was copied before, or an operator accepted what may have
+    been lost. At `free_from_ms` the source was not compacted: what was there then was not removed before, unless it was
+    compacted earlier. `limit` says what was done about batches that are too large (None: nobody will).
     """
 
     partition: TopicPartition
@@ -94,6 +95,7 @@ class PartitionOrder(NamedTuple):
     start: Offset = Offset(0)
     delete_retention_ms: int | None = None
     even_from_ms: int = UNKNOWN_TIME_MS
+    free_from_ms: int = UNKNOWN_TIME_MS
     limit: Limit | None = None
 
 

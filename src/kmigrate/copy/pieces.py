@@ -53,6 +53,8 @@ class Gap(NamedTuple):
 
 
 _SHARES = 64
+PIECE_BYTES = 700
+"""What a kept piece takes beside its bytes, about: small batches are mostly that."""
 
 
 class Room:
@@ -82,9 +84,9 @@ class Backlog:
 
     def has_room(self, size: int) -> bool:
         """Whether so many bytes may be kept; the first piece always may."""
-        if not self.kept or self._room.left_bytes >= size:
+        if not self.kept or self._room.left_bytes >= size + PIECE_BYTES:
             return True
-        self._lacks_bytes = size
+        self._lacks_bytes = size + PIECE_BYTES
         return False
 
     @property
@@ -99,9 +101,7 @@ class Backlog:
 
     def keep(self, batch: Batch) -> None:
         self.pieces.append(batch)
-        self.kept += 1
-        self._kept_bytes += batch.size
-        self._room.left_bytes -= batch.size
+        self._count(1, batch.size)
 
     def skip(self, gap: Gap) -> None:
         """Adds a gap; one that follows another makes it longer."""
@@ -110,16 +110,14 @@ class Backlog:
             self.pieces[-1] = last._replace(next=gap.next, epoch=gap.epoch, entries=gap.entries)
             return
         self.pieces.append(gap)
-        self.kept += 1
+        self._count(1, 0)
 
     def take_batch(self) -> Batch:
         batch = self.pieces.popleft()
         if isinstance(batch, Gap):
             raise TypeError("a gap comes first")
         if not batch.lent:
-            self.kept -= 1
-            self._kept_bytes -= batch.size
-            self._room.left_bytes += batch.size
+            self._count(-1, -batch.size)
         return batch
 
     def take_gap(self, most: int) -> Gap:
@@ -131,13 +129,19 @@ class Backlog:
             self.pieces[0] = gap._replace(base=part.next, target=Offset(gap.target + most))
             return part
         self.pieces.popleft()
-        self.kept -= 1
+        self._count(-1, 0)
         return gap
 
     def put_back(self, gap: Gap) -> None:
         """What is left of a gap comes first again."""
         self.pieces.appendleft(gap)
-        self.kept += 1
+        self._count(1, 0)
+
+    def _count(self, pieces: int, size: int) -> None:
+        taken = pieces * PIECE_BYTES + size
+        self.kept += pieces
+        self._kept_bytes += taken
+        self._room.left_bytes -= taken
 
     def clear(self) -> None:
         self._room.left_bytes += self._kept_bytes

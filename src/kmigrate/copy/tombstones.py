@@ -28,6 +28,8 @@ TOLD_SHARE = 10
 """While nothing is written the time is told anew when it is older than this part of the retention."""
 
 
+CLOCKS_DIFFER_MS = 10_000
+"""A time that lies further ahead than clocks of two machines should was told by a wrong one: it counts as unknown."""
 MARKS = 50
 """So many source ends are remembered over one retention: a copy that falls behind is judged by how far it is behind."""
 
@@ -59,8 +61,11 @@ class Tombstones:
         self._marks = deque(
             mark._replace(retention_ms=_shorter(mark.retention_ms, self._in_force)) for mark in self._marks
         )
+        was_free = self.retention_ms is None  # since the time as of which all is there, nothing was removed
         if order.even_from_ms > self.even_ms:
             self.even_ms, self.retention_ms = order.even_from_ms, self._in_force
+        elif was_free and order.free_from_ms > self.even_ms:
+            self.even_ms, self.retention_ms = order.free_from_ms, self._in_force
         else:
             self.retention_ms = _shorter(self.retention_ms, self._in_force)
 
@@ -81,7 +86,7 @@ class Tombstones:
             mark = self._marks.popleft()
             self._advance(mark.at_ms, mark.retention_ms)
         if end <= position:
-            self._advance(asked_ms, self._in_force)
+            self._set(asked_ms)
         elif end > fetch_offset and self._is_too_late(taken_up_ms):
             return self._evidence(fetch_offset, end, taken_up_ms)
         elif not self._marks or self._is_time_for_another(asked_ms):
@@ -94,11 +99,16 @@ class Tombstones:
 
     def on_silence(self, asked_ms: int) -> bool:
         """Nothing was written until the time of this request; returns whether that should be remembered soon."""
-        self._advance(asked_ms, self._in_force)
+        if asked_ms != UNKNOWN_TIME_MS:
+            self._set(asked_ms)
         if self._in_force is None or self.even_ms - self._told_ms <= self._in_force // TOLD_SHARE:
             return False
         self._told_ms = self.even_ms
         return True
+
+    def _set(self, level_ms: int) -> None:
+        """Nothing is missing as of now: that is true whatever a clock that was ahead said before."""
+        self.even_ms, self.retention_ms = level_ms, self._in_force
 
     def _advance(self, to_ms: int, retention_ms: int | None) -> None:
         if to_ms > self.even_ms:
@@ -107,14 +117,16 @@ class Tombstones:
     def _is_too_late(self, taken_up_ms: int) -> bool:
         if self.retention_ms is None:
             return False
-        return self.even_ms == UNKNOWN_TIME_MS or taken_up_ms - self.even_ms > self.retention_ms
+        age_ms = taken_up_ms - self.even_ms
+        is_from_the_future = age_ms < -max(CLOCKS_DIFFER_MS, self.retention_ms // TOLD_SHARE)
+        return self.even_ms == UNKNOWN_TIME_MS or is_from_the_future or age_ms > self.retention_ms
 
     def _evidence(self, fetch_offset: int, end: int, taken_up_ms: int) -> str:
         retention = f"delete.retention.ms is {self.retention_ms}"
         if self._in_force != self.retention_ms:
             retention = f"delete.retention.ms was {self.retention_ms} meanwhile"
         removed = f"tombstones at offsets {fetch_offset} to {end - 1} may have been removed before they were read"
-        if self.even_ms == UNKNOWN_TIME_MS:
+        if self.even_ms == UNKNOWN_TIME_MS or self.even_ms > taken_up_ms:
             return f"it is not known as of when everything was read, and {retention}: {removed}"
         late = f"{(taken_up_ms - self.even_ms) / 1000:,.1f} s ago"
         return f"everything was read as of {_show(self.even_ms)}, {late}, and {retention}: {removed}"

@@ -425,9 +425,8 @@ class Copying:
                             start=self._beginnings.start_of(partition),
                             pad_budget=self._beginnings.pad_budget_of(partition),
                             delete_retention_ms=cleaning.delete_retention_ms,
-                            even_from_ms=max(
-                                cleaning.free_ms_if_compacted, UNKNOWN_TIME_MS if accepted is None else accepted.at
-                            ),
+                            even_from_ms=UNKNOWN_TIME_MS if accepted is None else accepted.at,
+                            free_from_ms=cleaning.free_ms_if_compacted,
                             limit=self._limits.get(name),
                         ),
                     )

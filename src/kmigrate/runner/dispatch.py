@@ -40,6 +40,7 @@ class Wanted(NamedTuple):
     pad_budget: int = 2_000_000_000
     delete_retention_ms: int | None = None
     even_from_ms: int = UNKNOWN_TIME_MS
+    free_from_ms: int = UNKNOWN_TIME_MS
     limit: Limit | None = None
 
 
@@ -178,6 +179,7 @@ class Dispatcher:
             start=wanted.start,
             delete_retention_ms=wanted.delete_retention_ms,
             even_from_ms=max(wanted.even_from_ms, past.even_from_ms),
+            free_from_ms=wanted.free_from_ms,
             limit=wanted.limit,
         )
 

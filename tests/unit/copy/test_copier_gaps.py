@@ -10,7 +10,7 @@ from kmigrate.copy import recast
 from kmigrate.copy.copier import MOST_REFUSALS, Copier, Filling, Phase
 from kmigrate.copy.course import Place
 from kmigrate.copy.orders import Limit, PartitionOrder, Saved
-from kmigrate.copy.pieces import Batch, Gap, Room
+from kmigrate.copy.pieces import PIECE_BYTES, Batch, Gap, Room
 from kmigrate.copy.standing import EMPTY_TAIL, Quiet
 from kmigrate.copy.states import StopKind
 from kmigrate.kafka_types import Offset
@@ -155,7 +155,7 @@ def test_the_buffer_is_free_while_a_gap_is_filled() -> None:
 
 def test_where_much_is_kept_it_is_written_before_more_is_read() -> None:
     size = len(batch(0))
-    copier = Copier(ORDER, OURS, GUARDED_MS, Room(64 * size))
+    copier = Copier(ORDER, OURS, GUARDED_MS, Room(64 * (size + 2 * PIECE_BYTES)))
     copier.wants_standing()
     copier.on_standing(standing(0))
     fetch_with(copier, control(0), batch(1), aborted=())
@@ -181,7 +181,8 @@ def test_what_did_not_fit_is_not_fetched_again_before_it_does() -> None:
 
 
 def test_kept_bytes_have_a_limit_and_give_it_back() -> None:
-    room = Room(len(batch(0)) * 2)
+    limit = len(batch(0)) * 2 + 3 * PIECE_BYTES
+    room = Room(limit)
     copier = Copier(ORDER, OURS, GUARDED_MS, room)
     copier.wants_standing()
     copier.on_standing(standing(0))
@@ -189,7 +190,7 @@ def test_kept_bytes_have_a_limit_and_give_it_back() -> None:
     assert shape(copier) == [("gap", 0, 1), ("kept", 1, 3), ("kept", 3, 5)]
     assert room.left_bytes == 0
     copier.release()
-    assert (room.left_bytes, copier.fetch_wish()) == (len(batch(0)) * 2, (0, -1))
+    assert (room.left_bytes, copier.fetch_wish()) == (limit, (0, -1))
 
 
 # ── holes ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -204,3 +204,28 @@ def test_where_nothing_is_removed_one_mark_is_enough() -> None:
     for step in range(100):
         assert not fetched(known, end=20 + step, asked_ms=T0 + step * 1_000)
     assert len(known._marks) == 1
+
+
+def test_a_moment_without_compaction_does_not_excuse_what_was_late_before() -> None:
+    known = remembering(T0)
+    late = T0 + 30 * RETENTION_MS
+    known.on_order(ORDER)  # the policy is `delete` for a moment
+    known.on_order(COMPACTED._replace(free_from_ms=late))
+    assert fetched(known, end=20, asked_ms=late + 1)
+    never = remembering(T0, None, ORDER)
+    never.on_order(COMPACTED._replace(free_from_ms=late))
+    assert not fetched(never, end=20, asked_ms=late + 1), "nothing was ever removed before"
+
+
+def test_a_clock_that_was_ahead_is_put_right_by_the_next_answer_that_is_level() -> None:
+    known = remembering(T0)
+    assert not fetched(known, end=10, asked_ms=T0 + 100 * RETENTION_MS)
+    assert not fetched(known, end=10, asked_ms=T0 + 1)
+    assert known.even_ms == T0 + 1
+    assert fetched(known, end=20, asked_ms=T0 + 2 * RETENTION_MS)
+
+
+def test_a_time_from_the_future_counts_as_unknown() -> None:
+    ahead = remembering(T0 + 100 * RETENTION_MS)
+    assert "not known" in fetched(ahead, end=20, asked_ms=T0)
+    assert not fetched(remembering(T0 + 1_000), end=20, asked_ms=T0), "clocks of two machines differ a little"

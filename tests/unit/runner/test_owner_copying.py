@@ -347,15 +347,15 @@ def test_now_and_then_it_is_told_where_the_log_of_a_mapped_partition_should_star
 
 
 def test_orders_say_how_long_tombstones_are_kept_and_since_when(world: World) -> None:
-    assert (world.order().delete_retention_ms, world.order().even_from_ms) == (100, -1)
+    assert (world.order().delete_retention_ms, world.order().free_from_ms) == (100, -1)
     world.cleaning.adopt(CleaningSeen(50, {ORDERS: COMPACTED | {"cleanup.policy": "delete"}}))
     world.copying.on_view_changed()
     world.turn()
-    assert (world.order().delete_retention_ms, world.order().even_from_ms) == (None, -1)
+    assert (world.order().delete_retention_ms, world.order().free_from_ms) == (None, -1)
     world.cleaning.adopt(CleaningSeen(90, {ORDERS: COMPACTED}))
     world.copying.on_view_changed()
     world.turn()
-    assert (world.order().delete_retention_ms, world.order().even_from_ms) == (100, 50)
+    assert (world.order().delete_retention_ms, world.order().free_from_ms) == (100, 50)
 
 
 def test_what_is_accepted_counts_from_the_answer_in_every_run(tmp_path: Path) -> None:
