@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from hypothesis import settings
 
 from kmigrate.demo.embedded import EmbeddedCluster
 
@@ -16,6 +17,9 @@ OLD_VERSION = "2.8.2"
 SOURCE_VERSION = "3.9.1"
 TARGET_VERSION = "4.3.1"
 SEED_VARIABLE = "KMIGRATE_SEED"
+
+settings.register_profile("no test asserts a duration", deadline=None)
+settings.load_profile("no test asserts a duration")
 
 SEED = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(2**32))
 
