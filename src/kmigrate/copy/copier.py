@@ -309,6 +309,9 @@ class Copier:
             case Trim():
                 self.phase = Phase.TRIMMING
                 self.position = self.floor = standing.target_end
+            case GoOn() if self._late and not standing.quiet and self.course.is_ahead_of(decision.offset):
+                self._quiet = Quiet.NEEDED  # what is late lies where these runs say, and they would be cut
+                self.on_doubt("the offset map was written ahead: nothing of ours may be on its way")
             case GoOn():
                 self._go_on(decision, standing)
 
@@ -736,10 +739,14 @@ class Copier:
 
     @property
     def has_gap(self) -> bool:
-        """Whether a gap is to be filled now: nothing of the partition is under way, and the log ends at the gap."""
+        """Whether a gap is to be filled now: nothing of the partition is under way, and the log ends at the gap.
+
+        Where it goes must be saved before, as for records.
+        """
         if self.phase is not Phase.COPYING or self.is_busy or not self.pending:
             return False
-        return self.course.offset_class.fills_gaps and isinstance(self.pending[0], Gap)
+        first = self.pending[0]
+        return self.course.offset_class.fills_gaps and isinstance(first, Gap) and first.entries <= self.course.saved
 
     def on_saved(self, saved: Saved) -> None:
         """The owner has saved so many entries of the offset map: what lies behind them may be sent.
@@ -764,6 +771,8 @@ class Copier:
             if not self.in_flight:
                 self.position, self._acked_epoch = gap.next, gap.epoch
                 self._draining = self._draining and bool(self.pending)
+                if self.position >= self._mark >= 0:
+                    self.in_sync = True  # where nothing more is written, no fetch answer tells it
             self.changed = True
 
     def take_gap(self, term: int, most: int) -> Filling | None:

@@ -69,10 +69,20 @@ class Course:
             self._runs.popleft()
 
     def return_to(self, source: int, target: int) -> None:
-        """What was read beyond this is dropped, and will be read again."""
+        """What was read beyond this is dropped, and will be read again.
+
+        A run that was replaced meanwhile counts again: what was sent under it may still arrive.
+        """
         self.shift = target - source
         if self._runs and self._runs[-1].source > source:
             self._make(Cut(Offset(source)))
+            last = self._runs[-1] if self._runs else None
+            if last is None or last.target - last.source != target - source:
+                self._make(Run(Offset(source), Offset(target)))
+
+    def is_ahead_of(self, source: int) -> bool:
+        """Whether runs beyond this source offset were written ahead: records may have been sent under them."""
+        return bool(self._runs) and self._runs[-1].source > source
 
     def skip(self, source: int, to: int) -> None:
         """The offsets from `source` up to `to` are left out."""

@@ -37,7 +37,7 @@ from kmigrate.runner.cleaning import CleaningWatch
 from kmigrate.runner.desk import Answer, Decisions, Desk
 from kmigrate.runner.dispatch import Dispatcher, End, Past, Wanted
 from kmigrate.runner.limits import Limits
-from kmigrate.runner.maps import Maps
+from kmigrate.runner.maps import Maps, has_begun
 from kmigrate.runner.observe import ClusterView, Looked, TopicSeen, Watch
 from kmigrate.runner.positions import Positions
 from kmigrate.runner.provision import Provision, Provisioner, decide_provision
@@ -337,7 +337,7 @@ class Copying:
         """Another class, where an operator answered a stop so."""
         for offset_class in (OffsetClass.SHIFTED, OffsetClass.MAPPED):
             changed = {
-                tp: (memory := self.positions.get(tp)) is not None and memory.appended > 0
+                tp: has_begun(self.positions.get(tp), self.latest.get(tp))
                 for tp, answer in now.items()
                 if answer.choice.value == offset_class.value and answer != before.get(tp)
             }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kmigrate.copy.course import IDENTITY, KEPT_OFFSETS
-from kmigrate.copy.orders import PipelineKey, Saved
+from kmigrate.copy.orders import PipelineKey, Remembered, Saved
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import PartitionState
 from kmigrate.kafka_types import Offset, TopicName, TopicPartition
@@ -20,6 +20,11 @@ from kmigrate.offsets.offset_map import Ends, OffsetMap, Run
 from kmigrate.state.store import RUNS_A_PIECE, RunsFrom, Store
 
 _COPYING = frozenset({PartitionState.CATCHING_UP, PartitionState.IN_SYNC, PartitionState.THROTTLED})
+
+
+def has_begun(memory: Remembered | None, latest: PartitionProgress | None) -> bool:
+    """Whether something is copied of a partition: it may have stopped before anything was remembered of it."""
+    return (memory is not None and memory.appended > 0) or (latest is not None and latest.target_end > 0)
 
 
 class Maps:

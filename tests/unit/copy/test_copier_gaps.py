@@ -8,6 +8,7 @@ import pytest
 
 from kmigrate.copy import recast
 from kmigrate.copy.copier import MOST_REFUSALS, Copier, Filling, Phase
+from kmigrate.copy.course import Place
 from kmigrate.copy.orders import PartitionOrder, Saved
 from kmigrate.copy.pieces import Batch, Gap, Room
 from kmigrate.copy.standing import EMPTY_TAIL, Quiet
@@ -513,6 +514,16 @@ def test_a_shifted_copy_begins_at_zero_once_its_map_is_saved() -> None:
     assert (copier.position, copier.floor, copier.markers) == (33, 3, 1)
 
 
+def test_markers_too_wait_until_the_map_is_saved() -> None:
+    copier = in_class(OffsetClass.SHIFTED, start=30)
+    fetch_with(copier, control(30), aborted=())
+    assert not copier.has_gap, "without its map nobody could tell where such a log stands"
+    save(copier)
+    assert copier.has_gap
+    fill(copier, end=1)
+    assert (copier.position, copier.floor) == (31, 1)
+
+
 def test_a_mapped_copy_leaves_gaps_out_and_writes_its_map_ahead() -> None:
     copier = in_class(OffsetClass.MAPPED)
     save(copier)
@@ -539,6 +550,19 @@ def test_a_gap_at_the_end_is_passed_when_the_map_says_so() -> None:
     assert copier.position == 2
     assert save(copier) == [Run(Offset(3), Offset(2))]
     assert (copier.position, copier.floor) == (3, 2)
+
+
+def test_a_gap_that_is_passed_at_the_end_is_in_sync() -> None:
+    copier = in_class(OffsetClass.MAPPED)
+    save(copier)
+    data = transactional(0) + control(2)
+    fetched = FetchedPartition(b"", 0, 0, 3, 3, 0, None, 0, len(data), ())
+    copier.on_fetched(fetched, copier.fetch_offset, memoryview(bytearray(data)), NOW)
+    (sent,) = send_all(copier)
+    copier.on_appended(sent, AppendAnswer(0, Offset(0), ""))
+    assert not copier.in_sync, "the gap is still to come"
+    save(copier)
+    assert (copier.position, copier.in_sync) == (3, True), "nothing else would tell where nothing more is written"
 
 
 def test_a_mapped_copy_moves_its_log_start_where_the_owner_says() -> None:
@@ -568,6 +592,29 @@ def test_what_is_dropped_is_cut_from_the_map() -> None:
     copier.release()
     assert save(copier) == [Cut(Offset(0))]
     assert copier.fetch_wish() == (0, -1)
+
+
+def test_runs_that_are_ahead_stay_while_records_under_them_may_be_late() -> None:
+    ahead = Run(Offset(0), Offset(0)), Run(Offset(3), Offset(2))
+    copier = Copier(
+        NOT_FRESH._replace(offset_class=OffsetClass.MAPPED, life=3, runs=ahead), OURS, GUARDED_MS, Room(1 << 20)
+    )
+    place = Place(Offset(1), 0, Offset(0))
+    assert (copier.wants_standing(), copier.quiet) == (True, Quiet.UNLESS_GUARDED)
+    copier.on_standing(standing(1)._replace(place=place))
+    assert (copier.phase, copier.course.runs, copier.course.made) == (Phase.DOUBT, ahead, 0)
+    assert (copier.wants_standing(), copier.quiet) == (True, Quiet.NEEDED)
+    copier.on_standing(standing(1)._replace(place=place, quiet=True))
+    assert (copier.phase, save(copier)) == (Phase.COPYING, [Cut(Offset(1))])
+
+
+def test_where_nothing_can_be_late_runs_that_are_ahead_are_cut_at_once() -> None:
+    ahead = Run(Offset(0), Offset(0)), Run(Offset(3), Offset(2))
+    order = ORDER._replace(offset_class=OffsetClass.MAPPED, life=3, runs=ahead)
+    copier = Copier(order, OURS, GUARDED_MS, Room(1 << 20))
+    copier.wants_standing()
+    copier.on_standing(standing(1)._replace(place=Place(Offset(1), 0, Offset(0))))
+    assert (copier.phase, save(copier)) == (Phase.COPYING, [Cut(Offset(1))])
 
 
 def test_what_another_life_saved_says_nothing() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from kmigrate.copy.orders import PipelineKey, Saved
+from kmigrate.copy.orders import PipelineKey, Remembered, Saved
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import PartitionState
-from kmigrate.kafka_types import BrokerId, Offset, Partition, TopicName, TopicPartition
+from kmigrate.kafka_types import BrokerId, LeaderEpoch, Offset, Partition, TopicId, TopicName, TopicPartition
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.offsets.offset_map import Run
-from kmigrate.runner.maps import Maps
+from kmigrate.runner.maps import Maps, has_begun
 from kmigrate.state.store import Store
 from tests.unit.copy.fake_worker import position
 
@@ -109,3 +109,12 @@ def test_where_the_copier_knows_itself_nothing_is_told(tmp_path: Path, offset_cl
     maps.follow_start(KEY, copying(30))
     assert maps.save() == {}
     store.close()
+
+
+def test_what_stopped_before_it_was_remembered_has_begun_all_the_same() -> None:
+    memory = Remembered(TopicId("aa"), TopicId("bb"), LeaderEpoch(0), Offset(7))
+    assert has_begun(memory, None)
+    assert has_begun(None, copying(0, state=PartitionState.STOPPED, at=6, target=6))
+    assert not has_begun(None, copying(0, at=0, target=0))
+    assert not has_begun(memory._replace(appended=Offset(0)), copying(0, at=-1, target=-1))
+    assert not has_begun(None, None)
