@@ -8,12 +8,14 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.careful import CarefulWorld
+from tests.simulation.mapped import MappedWorld
 from tests.simulation.mixed import MixedWorld
 from tests.simulation.seeds import run_many
 from tests.simulation.started import StartedWorld
 
 RUNS = 160
 STARTED_RUNS = 60
+MAPPED_RUNS = 60
 CAREFUL_RUNS = 20
 CHUNK = 10
 STEADY_SEED = 2
@@ -30,6 +32,19 @@ REACHED = (
     "markers",
 )
 """What must have happened now and then, or the runs prove nothing."""
+MAPS_REACHED = (
+    "classes changed",
+    "cuts",
+    "lost saves",
+    "mapped completed",
+    "runs of completed maps",
+    "runs saved",
+    "saved but not told",
+    "shifted completed",
+    "target starts moved",
+    "workers lost",
+)
+"""What must also have happened where offsets differ."""
 
 
 def test_everything_a_partition_can_hold_is_copied(request: pytest.FixtureRequest) -> None:
@@ -39,6 +54,10 @@ def test_everything_a_partition_can_hold_is_copied(request: pytest.FixtureReques
 def test_only_what_is_wanted_is_copied(request: pytest.FixtureRequest) -> None:
     reached = (*REACHED, "begun above")
     run_many(StartedWorld, request, seed=STEADY_SEED, runs=STARTED_RUNS, chunk=CHUNK, reached=reached)
+
+
+def test_in_other_offset_classes_the_saved_map_tells_all(request: pytest.FixtureRequest) -> None:
+    run_many(MappedWorld, request, seed=STEADY_SEED, runs=MAPPED_RUNS, chunk=CHUNK, reached=(*REACHED, *MAPS_REACHED))
 
 
 def test_the_careful_pipeline_copies_it_too(request: pytest.FixtureRequest) -> None:

@@ -151,11 +151,19 @@ class Ledger:
         if is_control(stored):
             return self._misplaced_marker(batches)
         origin = self._origins.get(content(stored))
-        if origin is not None and self._is_next(origin, batches):
+        if origin is not None and self.is_next(origin, batches):
             return None
         return self._misplaced_records(batches)
 
-    def _is_next(self, origin: Origin, batches: Sequence[StoredBatch]) -> bool:
+    def on_source(self, offset: int) -> int:
+        """The source offset that one of the target stands for."""
+        return offset
+
+    def _placed(self, records: Sequence[StoredRecord]) -> Sequence[StoredRecord]:
+        """Records of the target at the source offsets that they stand for."""
+        return [record._replace(offset=self.on_source(record.offset)) for record in records]
+
+    def is_next(self, origin: Origin, batches: Sequence[StoredBatch]) -> bool:
         """Whether the newest batch is this one of the source, as it was, and lies behind its parent."""
         stored, parent = batches[-1], origin.parent
         if not origin.seen or stored.base != origin.stored.base or _header(stored) != origin.header:
@@ -170,7 +178,7 @@ class Ledger:
         return any(origin.may_be_gap(offset) for origin in self._covering.get(offset, ()))
 
     def _misplaced_marker(self, batches: Sequence[StoredBatch]) -> str | None:
-        offset = batches[-1].base
+        offset = self.on_source(batches[-1].base)
         if self.was_gap(offset):
             return None
         if offset < self._trimmed and not self._last_places(batches[:-1]):
@@ -179,12 +187,12 @@ class Ledger:
 
     def _misplaced_records(self, batches: Sequence[StoredBatch]) -> str | None:
         try:
-            records = decode(batches[-1].data)
+            records = self._placed(decode(batches[-1].data))
         except ValueError as error:
             raise BrokenLawError(f"what landed at {batches[-1].base} is damaged: {error}") from error
         last = self._last_places(batches[:-1])
         for record in records:
-            places = self._find(record)
+            places = self.find(record)
             if not places and record.offset < self._trimmed and _is_null(record) and not last:
                 continue  # filler, which must go before anybody reads
             if not places:
@@ -201,7 +209,8 @@ class Ledger:
             last = after
         return None
 
-    def _find(self, record: StoredRecord) -> list[Place]:
+    def find(self, record: StoredRecord) -> list[Place]:
+        """Where the source ever held such a record."""
         self._index()
         return self._places.get(record[1:], [])
 
@@ -221,8 +230,8 @@ class Ledger:
         for stored in reversed(batches):
             if is_control(stored):
                 continue
-            record = records_of(stored)[-1]
-            here = [place for place in self._find(record) if place.offset == record.offset]
+            (record,) = self._placed(records_of(stored)[-1:])
+            here = [place for place in self.find(record) if place.offset == record.offset]
             if here or not _is_null(record):
                 return here or [Place(Origin(stored, None), record.offset)]
         return []
@@ -267,20 +276,21 @@ class Ledger:
             else content(batch) in self._origins
             for batch in target.batches
         )
-        return (as_it_was and not start) or self._agree_by_record(source, target, start)
+        return (as_it_was and not start) or self.agree_by_record(source, target, start)
 
-    def _agree_by_record(self, source: PartitionLog, target: PartitionLog, start: int) -> bool:
+    def agree_by_record(self, source: PartitionLog, target: PartitionLog, start: int) -> bool:
+        """The same, record by record."""
         on_target = {
             record.offset: record
             for stored in target.batches
             if not is_control(stored)
-            for record in decode(stored.data)
-            if record.offset >= target.log_start
+            for record in self._placed([each for each in decode(stored.data) if each.offset >= target.log_start])
         }
+        end = self.on_source(target.end)
         on_source = {
             record.offset: record
-            for record in self._visible([batch for batch in source.batches if batch.base < target.end])
-            if max(source.log_start, start) <= record.offset < target.end
+            for record in self.visible([batch for batch in source.batches if batch.base < end])
+            if max(source.log_start, start) <= record.offset < end
         }
         for offset in on_source.keys() | on_target.keys():
             there, here = on_source.get(offset), on_target.get(offset)
@@ -291,16 +301,16 @@ class Ledger:
     def _went(self, offset: int, there: StoredRecord | None, here: StoredRecord | None) -> bool:
         """Whether a record that lies on one side only was cleaned from the source at some time."""
         record = here if there is None else there if here is None else None
-        places = self._find(record) if record is not None else []
+        places = self.find(record) if record is not None else []
         return any(place.offset == offset and offset in place.origin.gone for place in places)
 
     def _was_trimmed(self, offset: int, here: StoredRecord | None, source: PartitionLog) -> bool:
         """Whether a record of the target lay where the source's log no longer reaches."""
         if here is None or offset >= source.log_start:
             return False
-        return any(place.offset == offset for place in self._find(here))
+        return any(place.offset == offset for place in self.find(here))
 
-    def _visible(self, batches: Sequence[StoredBatch]) -> Iterator[StoredRecord]:
+    def visible(self, batches: Sequence[StoredBatch]) -> Iterator[StoredRecord]:
         """What consumers of the source see now: neither markers nor what is aborted or undecided."""
         committed: set[int] = set()
         deciders: dict[int, bool] = {}

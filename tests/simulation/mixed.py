@@ -88,8 +88,8 @@ class MixedWorld(PipelineWorld):
         load, target = self.loads[place], self.target.logs[place]
         if pick < 0.1 and load.cleans:
             load.clean()
-        elif pick < 0.2 and load.trims and target.committed:
-            load.trim(chance.randrange(target.committed + 1))
+        elif pick < 0.2 and load.trims and (copied := self.certainly_copied(place)):
+            load.trim(chance.randrange(copied + 1))
         elif pick < 0.25:
             target.checkpoint()
         elif pick < 0.35:
@@ -97,13 +97,17 @@ class MixedWorld(PipelineWorld):
         else:
             super().fault()
 
+    def certainly_copied(self, place: Place) -> int:
+        """Below this source offset everything lies on the target, whatever happens to its brokers."""
+        return self.target.logs[place].committed
+
     def may_renew(self, owner: Owner) -> bool:
         return owner is self.holder
 
     def pass_lease_on(self) -> None:
         """A second owner waits for the lease, and gets it when the first one's has run out."""
         if len(self.owners) < 2:
-            waiting = Owner(self, first=False, remembered=dict(self.holder.remembered))
+            waiting = self.owner(self, first=False, remembered=dict(self.holder.remembered))
             waiting.grant = LeaseGrant(term=waiting.grant.term, deadline_seconds=self.clock.now)
             self.owners.append(waiting)
         elif self.clock.now >= self.holder.grant.deadline_seconds:

@@ -18,6 +18,7 @@ from kmigrate.copy.orders import (
     PipelineKey,
     PipelineOrder,
     Remembered,
+    SavedMaps,
     WorkerSettings,
 )
 from kmigrate.copy.pipeline import Pipeline
@@ -67,6 +68,7 @@ class Owner:
         self.pasts: dict[Place, tuple[int, bool, Remembered | None]] = {}
         self.number = 0
         self.orders: dict[PipelineKey, PipelineOrder] = {}
+        self.saved: SavedMaps = {}
         self.unseen: dict[PipelineKey, set[Place]] = {}
         self.holding: dict[PipelineKey, set[Place]] = {}
         self.pipelines: dict[PipelineKey, Pipeline] = {}
@@ -104,7 +106,7 @@ class Owner:
         allowed = self.handover.decide(self.previous, self.number)
         by_key: dict[PipelineKey, list[PartitionOrder]] = {}
         for place, key in sorted(allowed.items()):
-            by_key.setdefault(key, []).append(self._order(place))
+            by_key.setdefault(key, []).append(self.order(place))
         for key, order in self.orders.items():
             self.unseen.setdefault(key, set()).update(part.partition for part in order.partitions)
         self.orders = {
@@ -124,7 +126,8 @@ class Owner:
         number = cluster.leaders[place]
         return BrokerId(number) if cluster.brokers[number].up else None
 
-    def _order(self, place: Place) -> PartitionOrder:
+    def order(self, place: Place) -> PartitionOrder:
+        """What is ordered of one partition."""
         world, given_at = self.world, self.handover.given_at(place)
         if self.pasts.get(place, (-1,))[0] != given_at:
             fresh = self.first and self.handover.is_first(place)
@@ -179,7 +182,7 @@ class Owner:
         wanted = {part.partition: part for part in order.partitions} if order is not None else {}
         holding = self.holding.setdefault(key, set())
         skipped = self.unseen.pop(key, set()) - wanted.keys() - holding  # as a worker tells: ordered, but never begun
-        report = self.pipelines[key].turn(order, number, self.paused, self.grant, {})
+        report = self.pipelines[key].turn(order, number, self.paused, self.grant, self.saved)
         self.behind.discard(key)
         self.holding[key] = set(wanted)
         if skipped and self.handover.on_released(key, number, skipped):
@@ -187,13 +190,13 @@ class Owner:
         if report is None:
             return
         for each in report.partitions:
-            self._heard(each, wanted.get(each.partition))
+            self.heard(key, each, wanted.get(each.partition))
         if report.released and self.handover.on_released(key, report.orders, report.released):
             self.learn()
         if (report.source_trouble or report.target_trouble) and self.world.chance.random() < 0.5:
             self.learn()
 
-    def _heard(self, each: PartitionProgress, part: PartitionOrder | None) -> None:
+    def heard(self, key: PipelineKey, each: PartitionProgress, part: PartitionOrder | None) -> None:
         """What is remembered are the ids under which it was copied."""
         self.progress[each.partition] = each
         if part is not None and each.position >= 0 and each.stop is None:
@@ -216,6 +219,7 @@ class PipelineWorld:
     """One run."""
 
     pipeline = Pipeline
+    owner: type[Owner] = Owner
     steps = 40, 160
     lease_seconds = 8.0
 
@@ -249,7 +253,7 @@ class PipelineWorld:
         self.nested = 0
         self.written = self.terms = 0
         self.seen: Counter[str] = Counter()
-        self.owners = [Owner(self, first=True, remembered={})]
+        self.owners = [self.owner(self, first=True, remembered={})]
 
     @property
     def wall_ms(self) -> int:
@@ -314,19 +318,23 @@ class PipelineWorld:
                 owner.grant = LeaseGrant(term=owner.grant.term, deadline_seconds=self.clock.now + 60.0)
                 for key in list(owner.pipelines):
                     owner.turn(key)
-            if all(self._settled(owner, place) for owner in self.owners for place in self.places):
+            if all(self.settled(owner, place) for owner in self.owners for place in self.places):
                 return
         states = [owner.progress.get(place) for owner in self.owners for place in self.places]
         ends = [(self.source.logs[place].end, self.target.logs[place].end) for place in self.places]
         raise BrokenLawError(f"not finished: {states}, source and target end at {ends}")
 
-    def _settled(self, owner: Owner, place: Place) -> bool:
+    def settled(self, owner: Owner, place: Place) -> bool:
         seen = owner.progress.get(place)
         if seen is None:
             return False
         end = self.source.logs[place].last_stable_offset
-        in_sync = seen.state is PartitionState.IN_SYNC and seen.position == end == self.target.logs[place].end
+        in_sync = seen.state is PartitionState.IN_SYNC and seen.position == end == self.copied_to(place)
         return seen.stop is not None or (in_sync and seen.source_end == end)
+
+    def copied_to(self, place: Place) -> int:
+        """The source offset that the end of the target's log stands for."""
+        return self.target.logs[place].end
 
     # ── applications ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -381,7 +389,7 @@ class PipelineWorld:
         elif pick == 8 and not owner.behind:
             self.kill(owner)
         elif pick == 9 and self.several and len(self.owners) < 2:
-            self.owners.append(Owner(self, first=False, remembered={}))
+            self.owners.append(self.owner(self, first=False, remembered={}))
         elif pick == 10:
             self.target.logs[place].expire(self.wall_ms)
         elif pick == 11 and not owner.behind and not owner.paused:
@@ -401,8 +409,12 @@ class PipelineWorld:
     def kill(self, owner: Owner) -> None:
         """The owner and its copiers die; another begins, with or without what the first one wrote down."""
         owner.die()
-        survivors = owner.remembered if self.chance.random() < 0.5 else {}
-        self.owners[self.owners.index(owner)] = Owner(self, first=False, remembered=survivors)
+        survivors = self.survivors(owner)
+        self.owners[self.owners.index(owner)] = self.owner(self, first=False, remembered=survivors)
+
+    def survivors(self, owner: Owner) -> dict[Place, Remembered]:
+        """What is still remembered when an owner died."""
+        return owner.remembered if self.chance.random() < 0.5 else {}
 
     def kill_behind_a_frozen_follower(self, owner: Owner, place: Place) -> None:
         """What a dead copier sent behind an append that waits for followers is handled when that one is answered."""
@@ -510,7 +522,7 @@ class PipelineWorld:
                 self.seen["completed" if stop is None else stop.kind.value] += 1
                 if stop is not None:
                     self.judge_stop(place, stop)
-                elif target.end != source.last_stable_offset or not self.ledgers[place].agree(
+                elif self.copied_to(place) != source.last_stable_offset or not self.ledgers[place].agree(
                     source, target, self.starts.get(place, 0)
                 ):
                     raise BrokenLawError(f"{place}: a copier believes in a log that is not the source's")
@@ -523,7 +535,7 @@ class PipelineWorld:
         bad = struck and self.is_bad_batch(place, stop)
         flipped = self.flips_at(place, stop) + bad >= 2
         if struck and stop.kind in self.allowed(place):
-            if self.bad_offset >= 0 and not flipped and not (bad and self.target.logs[place].end == stop.offset):
+            if self.bad_offset >= 0 and not flipped and not (bad and self.copied_to(place) == stop.offset):
                 raise BrokenLawError(f"{place}: {stop}, but the bad batch lies at {self.bad_offset}")
             return
         if flipped and stop.kind in (StopKind.SOURCE_CORRUPT, StopKind.UNSUPPORTED):

@@ -6,8 +6,17 @@ often that one, else any offset: inside a batch, a transaction, a hole.
 
 from __future__ import annotations
 
+from kmigrate.kafka_types import TopicPartition as Place
 from tests.simulation.ledger import BrokenLawError
 from tests.simulation.mixed import MixedWorld
+
+
+def draw_start(world: MixedWorld, place: Place) -> None:
+    """What lies below some offset of the source is not wanted; most often that is the last stable offset."""
+    chance, log = world.chance, world.source.logs[place]
+    stable = log.last_stable_offset
+    world.starts[place] = stable if chance.random() < 0.4 else chance.randrange(log.log_start, stable + 1)
+    world.ledgers[place].trimmed(world.starts[place])
 
 
 class StartedWorld(MixedWorld):
@@ -15,16 +24,11 @@ class StartedWorld(MixedWorld):
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
-        chance = self.chance
         for place in self.places:
-            for _ in range(chance.choice([0, 5, 30])):
+            for _ in range(self.chance.choice([0, 5, 30])):
                 self.write(place)
-            if chance.random() < 0.2:
-                continue
-            log = self.source.logs[place]
-            stable = log.last_stable_offset
-            self.starts[place] = stable if chance.random() < 0.4 else chance.randrange(log.log_start, stable + 1)
-            self.ledgers[place].trimmed(self.starts[place])
+            if self.chance.random() >= 0.2:
+                draw_start(self, place)
         for owner in self.owners:
             owner.learn()
 
