@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from kmigrate.cli.group import commands
@@ -21,6 +20,7 @@ from tests.content.raw_produce import append_batch
 from tests.content.transactional import TransactionalWriter, transactional
 from tests.content.trimmed import trimmed
 from tests.fault.harness import Migration, closing_all, log_ends, wait_until
+from tests.fault.probe import committed
 from tests.kafka_tools import (
     TIMEOUT_SECONDS,
     SentRecord,
@@ -233,7 +233,11 @@ def test_a_kill_while_aligning_changes_nothing_not_even_with_the_state_folder_lo
     copy.start()
     wait_until("filler is written", lambda: log_ends(world.target, [topic])[topic, 0])
     if lost:
-        wait_until("a position is committed", lambda: "start" in committed(world, copy), evidence=copy.evidence)
+        wait_until(
+            "a position is committed",
+            lambda: any("start" in each for each in committed(world.target, f"kmigrate-{copy.name}").values()),
+            evidence=copy.evidence,
+        )
     copy.kill_owner()
     assert read_ends(world.target, topic)[0].start == 0, "it is still aligning"
     world.write(topic, "after the beginning", 5)
@@ -243,17 +247,6 @@ def test_a_kill_while_aligning_changes_nothing_not_even_with_the_state_folder_lo
     delete_records(world.source.bootstrap, topic, FAR)
     world.assert_copied_from(topic, {0: FAR})
     assert len(read_records(world.target, topic)) == 5
-
-
-def committed(world: World, copy: Migration) -> str:
-    """The metadata of what the migration's group committed."""
-    config = {"bootstrap.servers": world.target.bootstrap, "group.id": f"kmigrate-{copy.name}"}
-    consumer = Consumer(config)
-    try:
-        (answer,) = consumer.committed([TopicPartition(copy.topics[0], 0)], TIMEOUT_SECONDS)
-        return answer.metadata or ""
-    finally:
-        consumer.close()
 
 
 def test_where_padbudget_is_too_small_the_wanted_part_begins_at_zero(world: World) -> None:

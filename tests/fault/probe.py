@@ -75,6 +75,16 @@ def find_coordinator(cluster: EmbeddedCluster, group: str) -> int:
     return int(found.address.node_id)
 
 
+def committed(cluster: EmbeddedCluster, group: str) -> Mapping[TopicPartition, str]:
+    """The metadata of what a group has committed; empty while its coordinator cannot tell."""
+    try:
+        coordinator = find_coordinator(cluster, group)
+    except KmigrateError:
+        return {}
+    found = _ask(cluster, coordinator, group_calls.offset_fetch(group))
+    return {partition: each.metadata for partition, each in found.partitions.items()}
+
+
 def _running(cluster: EmbeddedCluster) -> list[int]:
     nodes = [node for node in cluster.broker_ids if cluster.state(node) is NodeState.RUNNING]
     assert nodes, "no broker runs"
