@@ -67,7 +67,10 @@ class Room:
 
 
 class Backlog:
-    """The pieces of one partition in the order of their offsets; lent ones come before kept ones."""
+    """The pieces of one partition in the order of their offsets.
+
+    Lent ones come before kept ones, but for what is left of a gap that was put back before them.
+    """
 
     def __init__(self, room: Room) -> None:
         self.pieces: deque[Batch | Gap] = deque()
