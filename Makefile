@@ -9,9 +9,10 @@ BIN := .venv/bin
 KAFKA_VERSIONS := 2.8.2 3.9.1 4.1.1 4.3.1
 PIP_TOOLS := pip-tools==7.6.2
 TEST_ROOMS = $(wildcard tests/unit tests/property tests/broker tests/content tests/fault tests/scenario)
+SHORT_CASES := throughput single-records one-partition relay
 QUICK_ROOMS = $(wildcard tests/unit tests/property)
 
-.PHONY: help setup kafka demo gates check test test-long bench lock clean
+.PHONY: help setup kafka demo gates check test test-long bench bench-short docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -27,7 +28,7 @@ setup: .venv/.installed ## create .venv with the locked packages and kmigrate it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
-.venv/.installed: pyproject.toml README.md src/kmigrate/__init__.py .venv/.locked
+.venv/.installed: pyproject.toml hatch_build.py README.md src/kmigrate/__init__.py src/kmigrate/records/splice.c .venv/.locked
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -47,13 +48,20 @@ check: gates ## format, lint, types, import contracts, unit and property tests
 	$(BIN)/pytest $(QUICK_ROOMS)
 
 test: gates kafka ## everything that check does, and real brokers
-	$(BIN)/pytest $(TEST_ROOMS)
+	$(BIN)/pytest -n 2 --dist loadfile --durations=30 --durations-min=5 $(TEST_ROOMS)
 
 test-long: setup kafka ## the long runs: more seeds, more faults
 	$(BIN)/python -m tests.long
 
 bench: setup kafka ## measure speed against real brokers
 	$(BIN)/python -m bench
+
+bench-short: setup kafka ## the same as a trial of a few minutes, of some cases
+	$(BIN)/python -m bench --short $(SHORT_CASES)
+
+docs: setup ## write the tables of docs that come from the code
+	$(BIN)/python -m kmigrate.report.reference docs
+	$(BIN)/python -m kmigrate.api.openapi docs/openapi.json
 
 lock: ## resolve requirements.lock anew, with the hashes of every file of each release
 	@work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
@@ -67,4 +75,5 @@ lock: ## resolve requirements.lock anew, with the hashes of every file of each r
 
 clean: ## remove everything that make created
 	rm -rf .venv .kafka .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -f src/kmigrate/records/_splice.so
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,20 +14,43 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from bench import alignment, compacted, first_record, idle, latency, memory, profiling, throughput, transactional
+from bench import (
+    alignment,
+    compacted,
+    first_record,
+    groups,
+    idle,
+    latency,
+    memory,
+    peers,
+    profiling,
+    reading,
+    relay,
+    spread,
+    throughput,
+    transactional,
+    tuning,
+)
 from bench.lab import Lab
 from bench.report import RESULTS, CaseResult, case_table, goals_table, load, readme_part, replace_part, save
 from kmigrate.errors import KmigrateError
 
 CASES: dict[str, Callable[[Lab], CaseResult]] = {
-    "throughput": throughput.measure,
+    "tuning": tuning.measure,
+    **throughput.CASES,
+    "peers": peers.measure,
+    "relay": relay.measure,
+    "spread": spread.measure,
     "transactional": transactional.measure,
     "compacted": compacted.measure,
     "alignment": alignment.measure,
     "memory": memory.measure,
     "first-record": first_record.measure,
-    "idle": idle.measure,
+    **idle.CASES,
     "latency": latency.measure,
+    "groups": groups.measure,
+    "verify": reading.measure_verify,
+    "message": reading.measure_message,
 }
 PROFILE = "profile"
 _PROFILES = f"{PROFILE}, alone or followed by one of {', '.join(profiling.LOADS)}"

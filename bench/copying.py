@@ -6,11 +6,13 @@ of each stand still, and the rounds that count are run in turns as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from bench.figures import stands_still
 from bench.lab import BenchError, Lab, Load
-from bench.programs import Program, forget, start_kmigrate, start_mirror_maker
+from bench.mirror_maker import READ_COMMITTED, Tuning, start_as_it_comes, start_mirror_maker
+from bench.programs import JavaProgram, Program, forget, start_kmigrate, start_producer
 from bench.watch import CopyFigures, Sample, decide_figures, watch_copy
 from bench.witness import count_seen, read_watermarks
 from kmigrate.kafka_types import Side
@@ -39,14 +41,43 @@ def watch_kmigrate(lab: Lab, load: Load) -> tuple[CopyFigures, list[Sample]]:
     return _figures(lab, program, load, samples, program.total_cpu_seconds), samples
 
 
-def copy_by_mirror_maker(lab: Lab, load: Load, *, committed: bool = False) -> CopyFigures:
+def copy_by_mirror_maker(
+    lab: Lab,
+    load: Load,
+    *,
+    committed: bool = False,
+    tuning: Tuning | None = None,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> CopyFigures:
     """MirrorMaker 2 copies the topic into one created for it; it is killed when the last record is there."""
+    settings = {**(READ_COMMITTED if committed else {}), **more}
+    return _copy_and_kill(
+        lab, load, lambda name: start_mirror_maker(lab, name, load.topic, tuning or Tuning.best(), more=settings)
+    )
+
+
+def copy_as_it_comes(lab: Lab, load: Load, *, more: Mapping[str, str] = MappingProxyType({})) -> CopyFigures:
+    """MirrorMaker 2 with its own defaults."""
+    return _copy_and_kill(lab, load, lambda name: start_as_it_comes(lab, name, load.topic, more=more))
+
+
+def _copy_and_kill(lab: Lab, load: Load, start: Callable[[str], JavaProgram]) -> CopyFigures:
     lab.clear()
     lab.create_topic(Side.TARGET, load.topic, load.partitions)
     name = lab.new_name("mm2")
-    with start_mirror_maker(lab, name, load.topic, committed=committed) as program:
+    with start(name) as program:
         samples = watch_copy(lab, program, load, limit_seconds=LIMIT_SECONDS)
+        check_copy(lab, load, program)
     forget(lab, name)
+    return _decide(program, load, samples, None)
+
+
+def write_by_producer(lab: Lab, load: Load, *, record_bytes: int, batch_bytes: int) -> CopyFigures:
+    """Kafka's own load generator writes as many records into the same target: what that can take."""
+    lab.clear()
+    lab.create_topic(Side.TARGET, load.topic, load.partitions)
+    with start_producer(lab, load, record_bytes=record_bytes, batch_bytes=batch_bytes) as program:
+        samples = watch_copy(lab, program, load, limit_seconds=LIMIT_SECONDS)
     return _figures(lab, program, load, samples, None)
 
 
@@ -55,7 +86,12 @@ def check_copy(lab: Lab, load: Load, program: Program) -> None:
     ends = {side: read_watermarks(lab.bootstrap(side), load.topic, load.partitions) for side in Side}
     if program.same_offsets and ends[Side.TARGET] != ends[Side.SOURCE]:
         raise BenchError(f"{program.name}: the source has the offsets {ends[Side.SOURCE]}, the target others: {ends}")
-    if program.same_offsets and load.records < load.offsets:
+    if program.in_transactions:
+        lab.wait_until(
+            lambda: count_seen(lab.bootstrap(Side.TARGET), load.topic, load.partitions) >= load.records,
+            f"{program.name} has not copied every record",
+        )
+    if program.in_transactions or (program.same_offsets and load.records < load.offsets):
         seen = count_seen(lab.bootstrap(Side.TARGET), load.topic, load.partitions)
     else:
         seen = sum(high - low for low, high in ends[Side.TARGET])
@@ -93,6 +129,10 @@ def _figures(
     lab: Lab, program: Program, load: Load, samples: list[Sample], whole_cpu_seconds: float | None
 ) -> CopyFigures:
     check_copy(lab, load, program)
+    return _decide(program, load, samples, whole_cpu_seconds)
+
+
+def _decide(program: Program, load: Load, samples: list[Sample], whole_cpu_seconds: float | None) -> CopyFigures:
     try:
         return decide_figures(
             samples, records=load.records, log_bytes=load.log_bytes, whole_cpu_seconds=whole_cpu_seconds

@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import struct
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -45,6 +46,7 @@ _PROPERTIES = {
 }
 _SILENT: dict[str, str | int | float | bool] = {"log.connection.close": False, "log_level": 2}
 _FOREVER = {"retention.ms": "-1"}
+_TLS = "SSL"
 _PATIENCE_SECONDS = 60.0
 _LOG_HEAD = struct.Struct(">qi")
 _PRODUCER = "org.apache.kafka.tools.ProducerPerformance"
@@ -97,6 +99,9 @@ class Lab:
         self.asked_rounds = rounds
         self.warm = False
         self.loads: dict[str, Load] = {}
+        self.client_settings: Mapping[str, str] = {}
+        """What the tools need beside their bootstrap.servers."""
+        self._listener = ""
         self._number = 0
         self._stack = contextlib.ExitStack()
 
@@ -104,6 +109,7 @@ class Lab:
         with contextlib.ExitStack() as stack:
             self.work = Path(tempfile.mkdtemp(prefix="kmigrate-bench-"))
             stack.callback(shutil.rmtree, self.work, ignore_errors=True)
+            self._certificate = _make_certificate(self.work)
             self.say(f"starting Kafka {SOURCE_VERSION} as source and {TARGET_VERSION} as target")
             self.clusters = {
                 side: stack.enter_context(
@@ -111,7 +117,8 @@ class Lab:
                         version,
                         heap=HEAP,
                         quick=False,
-                        properties=_PROPERTIES,
+                        properties=_PROPERTIES | _secured(self._certificate),
+                        listeners={_TLS: _TLS},
                         keep_logs_on_failure=False,
                         say=self.say,
                     )
@@ -140,6 +147,20 @@ class Lab:
 
     def bootstrap(self, side: Side) -> str:
         return self.clusters[side].bootstrap
+
+    def tool_bootstrap(self, side: Side) -> str:
+        """bootstrap.servers for the tools that are measured."""
+        return self.clusters[side].bootstrap_of(self._listener) if self._listener else self.bootstrap(side)
+
+    @contextlib.contextmanager
+    def tls(self) -> Iterator[None]:
+        """Meanwhile the tools come over TLS, on both sides."""
+        self._listener = _TLS
+        self.client_settings = {"security.protocol": _TLS, **_trusting(self._certificate)}
+        try:
+            yield
+        finally:
+            self._listener, self.client_settings = "", {}
 
     def new_name(self, prefix: str) -> str:
         """A name that this run has not used: nothing of an earlier round is found under it."""
@@ -212,21 +233,35 @@ class Lab:
 
     # ── records ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def fill(self, topic: str, *, partitions: int, records: int, record_bytes: int = 1024) -> Load:
-        """Creates a topic on the source and has Kafka's ProducerPerformance write into it, without compression."""
+    def fill(
+        self,
+        topic: str,
+        *,
+        partitions: int,
+        records: int,
+        record_bytes: int = 1024,
+        batch_bytes: int = BATCH_BYTES,
+        codec: str = "none",
+    ) -> Load:
+        """Creates a topic on the source and has Kafka's ProducerPerformance write into it.
+
+        With 0 `batch_bytes` each record is a batch of its own.
+        """
         if topic not in self.list_topics(Side.SOURCE):
             self.create_topic(Side.SOURCE, topic, partitions)
         self.say(f"writing {records:,} records of {record_bytes:,} bytes into {partitions} partitions of {topic}")
-        properties = {
-            "bootstrap.servers": self.bootstrap(Side.SOURCE),
-            "acks": "1",
-            "batch.size": str(BATCH_BYTES),
-            "linger.ms": "100",
-            "compression.type": "none",
-        }
-        arguments = [f"--topic={topic}", f"--num-records={records}", f"--record-size={record_bytes}", "--throughput=-1"]
-        arguments += ["--producer-props", *(f"{key}={value}" for key, value in properties.items())]
-        command = java_command(ensure_kafka(SOURCE_VERSION), _PRODUCER, arguments, options=["-Xmx512m"])
+        command = producer_command(
+            self.bootstrap(Side.SOURCE),
+            topic,
+            records=records,
+            record_bytes=record_bytes,
+            properties={
+                "acks": "1",
+                "batch.size": str(batch_bytes),
+                "linger.ms": "100" if batch_bytes else "0",
+                "compression.type": codec,
+            },
+        )
         log = self.work / f"{topic}.out"
         process = start_java(command, output=log)
         try:
@@ -287,6 +322,35 @@ class Lab:
             if time.monotonic() > deadline:
                 raise BenchError(f"{what} after {_PATIENCE_SECONDS:.0f} s")
             time.sleep(0.05)
+
+
+def producer_command(
+    bootstrap: str, topic: str, *, records: int, record_bytes: int, properties: Mapping[str, str]
+) -> list[str]:
+    """Kafka's own load generator, writing as fast as it can."""
+    arguments = [f"--topic={topic}", f"--num-records={records}", f"--record-size={record_bytes}", "--throughput=-1"]
+    told = {"bootstrap.servers": bootstrap, **properties}
+    arguments += ["--producer-props", *(f"{key}={value}" for key, value in told.items())]
+    return java_command(ensure_kafka(SOURCE_VERSION), _PRODUCER, arguments, options=["-Xmx512m"])
+
+
+def _make_certificate(folder: Path) -> Path:
+    """A certificate for 127.0.0.1 that signs itself, with its key, in one PEM file."""
+    key, certificate, both = (folder / f"{name}.pem" for name in ("key", "certificate", "both"))
+    command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=bench"]
+    command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    both.write_text(key.read_text() + certificate.read_text())
+    return both
+
+
+def _secured(certificate: Path) -> dict[str, str]:
+    return {"ssl.keystore.type": "PEM", "ssl.keystore.location": str(certificate)}
+
+
+def _trusting(certificate: Path) -> dict[str, str]:
+    return {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(certificate.with_name("certificate.pem"))}
 
 
 def median_batch_bytes(logs: Sequence[Path]) -> int:

@@ -12,6 +12,7 @@ import io
 import pstats
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from bench import compacted, transactional
 from bench.lab import BenchError, Lab, Load
@@ -48,14 +49,14 @@ def profile(lab: Lab, case: str) -> str:
     load = LOADS[case](lab)
     told = []
     for number in range(lab.rounds(3)):
-        cpu, wall = _copy(lab, load, lambda turns: turns())
+        cpu, wall = copy_here(lab, load)
         told.append(
             f"round {number + 1}: {cpu / load.records * 1e6:.2f} µs CPU a record, "
             f"{cpu / load.log_bytes * 1e9:.2f} s a GB, {load.records / wall:,.0f} records/s, {cpu / wall:.2f} cores"
         )
         lab.say(told[-1])
     profiler = cProfile.Profile()
-    _copy(lab, load, profiler.runcall)
+    copy_here(lab, load, profiler.runcall)
     lab.forget_loads()
     shown = io.StringIO()
     statistics = pstats.Stats(profiler, stream=shown).strip_dirs()
@@ -64,13 +65,24 @@ def profile(lab: Lab, case: str) -> str:
     return "\n".join(told) + "\n" + shown.getvalue()
 
 
-def _copy(lab: Lab, load: Load, around: Callable[[Callable[[], None]], object]) -> tuple[float, float]:
-    """The CPU and wall seconds of this thread until the topic is copied; `around` calls what it is given."""
+def copy_here(
+    lab: Lab,
+    load: Load,
+    around: Callable[[Callable[[], None]], object] = lambda turns: turns(),
+    *,
+    target_port: int | None = None,
+) -> tuple[float, float]:
+    """The CPU and wall seconds of this thread until the topic is copied; `around` calls what it is given.
+
+    `target_port` is that of another program that takes the target's place.
+    """
     lab.clear()
     lab.create_topic(Side.TARGET, load.topic, load.partitions)
     settings = {side: ConnectionSettings(client_id="bench-profile") for side in Side}
     known = {side: _describe(lab, side, settings[side], load.topic) for side in Side}
     order = decide_order(known[Side.SOURCE], known[Side.TARGET], load)
+    if target_port is not None:
+        order = replace(order, target=order.target._replace(port=target_port))
     worker = WorkerSettings(
         worker=0,
         links=settings,

@@ -1,7 +1,6 @@
-"""kmigrate and MirrorMaker 2 as processes, started the way their users start them.
+"""Programs as processes, watched from outside and killed when this one ends; kmigrate as its users start it.
 
-Both are watched from outside and killed when this process ends. kmigrate counts with all its processes: CPU of owner
-and workers, their PSS added up. MirrorMaker 2 is one Java process: its CPU, its RSS.
+kmigrate counts with all its processes: CPU of owner and workers, their PSS added up.
 """
 
 from __future__ import annotations
@@ -19,15 +18,10 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from bench import proc
-from bench.lab import TARGET_VERSION, BenchError, Lab
-from kmigrate.demo.java import java_command, start_java
-from kmigrate.demo.kafka_jars import ensure_kafka
+from bench.lab import BenchError, Lab, Load, producer_command
+from kmigrate.demo.java import start_java
 from kmigrate.kafka_types import Side
 
-MIRROR_MAKER_VERSION = TARGET_VERSION
-MIRROR_MAKER_HEAP = "3g"
-MIRROR_MAKER_TASKS = 2
-_MIRROR_MAKER = "org.apache.kafka.connect.mirror.MirrorMaker"
 _GRACE_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 
@@ -48,7 +42,9 @@ class Program:
     """
 
     same_offsets = True
-    """Whether the copy's records have the offsets of the source; else the copy is numbered anew, without gaps."""
+    """Whether the copy's records have the offsets of the source; else the copy is numbered anew."""
+    in_transactions = False
+    """Whether a copy that is numbered anew has gaps, where markers lie."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
         self.name = name
@@ -124,8 +120,8 @@ class Program:
         self.end()
 
 
-class MirrorMaker(Program):
-    """MirrorMaker 2: one Java process; asked for its RSS, since a scan of its page tables would cost it time."""
+class JavaProgram(Program):
+    """One Java process; asked for its RSS, since a scan of its page tables would cost it time."""
 
     same_offsets = False
 
@@ -134,7 +130,7 @@ class MirrorMaker(Program):
         return Usage(proc.cpu_seconds(self.pid), rss, rss)
 
     def end(self) -> None:
-        """Kills it: it has no state that is wanted, and its orderly end takes long."""
+        """Kills it: it has no state that is wanted, and its orderly end may take long."""
         self.kill()
 
 
@@ -160,10 +156,11 @@ apiVersion: kmigrate/v1
 kind: Migration
 metadata: {{name: {migration}}}
 spec:
-  source: {{properties: {{bootstrap.servers: "{lab.bootstrap(Side.SOURCE)}"}}}}
-  target: {{properties: {{bootstrap.servers: "{lab.bootstrap(Side.TARGET)}"}}}}
+  source: {{properties: {json.dumps({"bootstrap.servers": lab.tool_bootstrap(Side.SOURCE), **lab.client_settings})}}}
+  target: {{properties: {json.dumps({"bootstrap.servers": lab.tool_bootstrap(Side.TARGET), **lab.client_settings})}}}
   topics: {{include: {json.dumps(list(topics))}}}
   offsets: {{class: identical}}
+  limits: {{targetFreePercent: 0}}
 """
 
 
@@ -175,73 +172,17 @@ def kmigrate_command() -> list[str]:
     return [sys.executable, "-P", "-c", "from kmigrate.cli import main; main()"]
 
 
-def start_mirror_maker(lab: Lab, name: str, topic: str, *, committed: bool = False) -> MirrorMaker:
-    """MirrorMaker 2 with settings for throughput; the target topic must exist. `committed`: it reads nothing else."""
-    folder = lab.work / name
-    folder.mkdir()
-    settings = folder / "mm2.properties"
-    pairs = mirror_maker_settings(lab, topic) | {"dst.group.id": name}  # a killed predecessor is nobody's fellow
-    pairs["src.consumer.isolation.level"] = "read_committed" if committed else "read_uncommitted"
-    settings.write_text("".join(f"{key} = {value}\n" for key, value in pairs.items()))
-    options = [f"-Xmx{MIRROR_MAKER_HEAP}", f"-Xms{MIRROR_MAKER_HEAP}", "-XX:+UseParallelGC"]
-    options += ["-Djava.awt.headless=true", *_quiet(folder)]
-    command = java_command(ensure_kafka(MIRROR_MAKER_VERSION), _MIRROR_MAKER, [str(settings)], options=options)
-    return MirrorMaker("MirrorMaker 2", command, folder / "mm2.out")
-
-
-def mirror_maker_settings(lab: Lab, topic: str) -> dict[str, str]:
-    """Large fetches, large batches, five requests in flight, and nothing on the side: as fast as we know to make it."""
-    replication = dict.fromkeys(
-        (
-            "replication.factor",
-            "offset-syncs.topic.replication.factor",
-            "checkpoints.topic.replication.factor",
-            "heartbeats.topic.replication.factor",
-            "dst.offset.storage.replication.factor",
-            "dst.config.storage.replication.factor",
-            "dst.status.storage.replication.factor",
-        ),
-        "1",
+def start_producer(lab: Lab, load: Load, *, record_bytes: int, batch_bytes: int) -> JavaProgram:
+    """Kafka's ProducerPerformance writes as many records into a topic of the target, idempotent."""
+    log = lab.work / f"{lab.new_name('producer')}.out"
+    command = producer_command(
+        lab.tool_bootstrap(Side.TARGET),
+        load.topic,
+        records=load.records,
+        record_bytes=record_bytes,
+        properties={"acks": "all", "enable.idempotence": "true", "batch.size": str(batch_bytes), "linger.ms": "100"},
     )
-    return {
-        "clusters": "src, dst",
-        "src.bootstrap.servers": lab.bootstrap(Side.SOURCE),
-        "dst.bootstrap.servers": lab.bootstrap(Side.TARGET),
-        "src->dst.enabled": "true",
-        "dst->src.enabled": "false",
-        "src->dst.emit.heartbeats.enabled": "false",
-        "dst->src.emit.heartbeats.enabled": "false",
-        "src->dst.topics": topic,
-        "src->dst.groups": "no-such-group",
-        "replication.policy.class": "org.apache.kafka.connect.mirror.IdentityReplicationPolicy",
-        "tasks.max": str(MIRROR_MAKER_TASKS),
-        **replication,
-        "sync.topic.acls.enabled": "false",
-        "sync.topic.configs.enabled": "false",
-        "offset.lag.max": "10000",
-        "src.consumer.max.poll.records": "10000",
-        "src.consumer.fetch.min.bytes": "1048576",
-        "src.consumer.fetch.max.wait.ms": "100",
-        "src.consumer.max.partition.fetch.bytes": "10485760",
-        "src.consumer.fetch.max.bytes": "104857600",
-        "dst.producer.batch.size": "1000000",
-        "dst.producer.linger.ms": "20",
-        "dst.producer.max.request.size": "10485760",
-        "dst.producer.buffer.memory": "134217728",
-        "dst.producer.max.in.flight.requests.per.connection": "5",
-        "dst.producer.enable.idempotence": "true",
-        "dst.producer.compression.type": "none",
-        "dst.offset.flush.timeout.ms": "30000",
-    }
-
-
-def _quiet(folder: Path) -> list[str]:
-    logging = folder / "log4j2.properties"
-    logging.write_text(
-        "rootLogger.level=warn\nrootLogger.appenderRef.out.ref=out\nappender.out.type=Console\n"
-        "appender.out.name=out\nappender.out.layout.type=PatternLayout\nappender.out.layout.pattern=[%d] %p %m (%c)%n\n"
-    )
-    return [f"-Dlog4j2.configurationFile={logging}"]
+    return JavaProgram("ProducerPerformance", command, log)
 
 
 def forget(lab: Lab, migration: str) -> None:

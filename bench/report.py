@@ -119,25 +119,26 @@ def goals_table(results: Sequence[CaseResult]) -> str:
 def readme_part(results: Sequence[CaseResult]) -> str:
     """The goals with the machine, the days and the commits, as the README has it between its markers.
 
-    Raises ValueError if there are no results, or they come from short trials or from several machines.
+    What was measured on one machine stands in one table. Raises ValueError if there are no results, or they come from
+    short trials.
     """
     if not results:
         raise ValueError("there are no results to show")
     if any(result.short for result in results):
         raise ValueError("short trials are not shown in the README")
-    places = {
-        f"{machine['Cores']} cores ({machine['CPU']}), {machine['Memory']}; Kafka {machine['Kafka']}"
-        for machine in (result.machine for result in results)
-    }
-    if len(places) > 1:
-        raise ValueError(f"the results come from several machines: {' and '.join(sorted(places))}")
-    days = sorted({result.machine["Date"].split()[0] for result in results})
-    commits = sorted({result.machine["Commit"] for result in results})
-    about = (
-        "Medians, the lowest and the highest round in brackets. Brokers and tools share one machine: "
-        f"{places.pop()}; {', '.join(days)}; commit {', '.join(commits)}."
-    )
-    return f"{goals_table(results)}\n\n{about}"
+    by_place: dict[str, list[CaseResult]] = {}
+    for result in results:
+        by_place.setdefault(_place(result.machine), []).append(result)
+    parts = ["Medians, the lowest and the highest round in brackets. Brokers and tools share one machine."]
+    for place, of_place in by_place.items():
+        days = sorted({result.machine["Date"].split()[0] for result in of_place})
+        commits = sorted({result.machine["Commit"] for result in of_place})
+        parts += [goals_table(of_place), f"{place}; {', '.join(days)}; commit {', '.join(commits)}."]
+    return "\n\n".join(parts)
+
+
+def _place(machine: Mapping[str, str]) -> str:
+    return f"{machine['Cores']} cores ({machine['CPU']}), {machine['Memory']}; Kafka {machine['Kafka']}"
 
 
 def replace_part(text: str, part: str) -> str:

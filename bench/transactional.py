@@ -8,29 +8,23 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from confluent_kafka import Producer
 
-from bench.copying import Copy, copy_by_kmigrate, copy_by_mirror_maker
 from bench.figures import Goal
 from bench.lab import BATCH_BYTES, Lab, Load
 from bench.report import CaseResult
-from bench.turns import Goals, measure_in_turns
+from bench.turns import COMMITTED_TOOLS, Goals, measure_in_turns
 from kmigrate.kafka_types import Side
 
 PARTITIONS = 12
 RECORD_BYTES = 1024
 RECORDS_EACH = 100
 """Of a transaction; all of them go to one partition, where they may lie among those of other transactions."""
-TRANSACTIONS, SHORT_TRANSACTIONS = 5_040, 2_160
+TRANSACTIONS, SHORT_TRANSACTIONS = 15_120, 2_160
 WARM_UP_TRANSACTIONS, SHORT_WARM_UP_TRANSACTIONS = 2_160, 720
 PRODUCERS = 6
 """At a time: one writes while others wait for their commit."""
-TOOLS: dict[str, Copy] = {
-    "kmigrate": copy_by_kmigrate,
-    "MirrorMaker 2": partial(copy_by_mirror_maker, committed=True),
-}
 GOALS = Goals(cpu=Goal(limit=1 / 4, words="1/4"), speed=Goal(limit=1.5, at_most=False))
 _PATIENCE_SECONDS = 60.0
 
@@ -51,7 +45,7 @@ def measure(lab: Lab) -> CaseResult:
             "Median batch": f"{load.batch_bytes:,} bytes (batch.size {BATCH_BYTES:,})",
             "MirrorMaker 2 reads": "isolation.level read_committed",
         },
-        tools=TOOLS,
+        tools=COMMITTED_TOOLS,
     )
 
 

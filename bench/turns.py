@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import NamedTuple
 
 from bench.copying import Copy, copy_by_kmigrate, copy_by_mirror_maker, tell, warm_up
 from bench.figures import Compare, Goal, Row
 from bench.lab import HEAP, SOURCE_VERSION, TARGET_VERSION, Lab, Load
 from bench.machine import describe_machine
-from bench.programs import MIRROR_MAKER_HEAP, MIRROR_MAKER_TASKS, MIRROR_MAKER_VERSION
+from bench.mirror_maker import Tuning
 from bench.report import CaseResult
 from bench.watch import CopyFigures
 
 ROUNDS = 3
 TOOLS: dict[str, Copy] = {"kmigrate": copy_by_kmigrate, "MirrorMaker 2": copy_by_mirror_maker}
+COMMITTED_TOOLS = TOOLS | {"MirrorMaker 2": partial(copy_by_mirror_maker, committed=True)}
 
 
 class Goals(NamedTuple):
     """What is wanted of kmigrate, as a share of what MirrorMaker 2 does."""
 
-    cpu: Goal
-    speed: Goal
+    cpu: Goal | None = None
+    speed: Goal | None = None
+
+
+NO_GOALS = Goals()
 
 
 def measure_in_turns(
@@ -62,7 +67,7 @@ def measure_in_turns(
             "Log": f"{measured.log_bytes / 1e9:.2f} GB",
             "Rounds": rounds,
             "Brokers": f"one source, one target, heap {HEAP} each",
-            "MirrorMaker 2": f"{MIRROR_MAKER_VERSION}, heap {MIRROR_MAKER_HEAP}, {MIRROR_MAKER_TASKS} tasks, tuned",
+            "MirrorMaker 2": f"tuned: {Tuning.best()}",
         },
         machine=describe_machine([SOURCE_VERSION, TARGET_VERSION]),
         short=lab.short,
@@ -70,17 +75,27 @@ def measure_in_turns(
     )
 
 
-def _rows(ours: list[CopyFigures], theirs: list[CopyFigures], goals: Goals) -> tuple[Row, ...]:
-    def row(label: str, unit: str, of: Callable[[CopyFigures], float], goal: Goal | None = None) -> Row:
-        return Row(
-            label=label,
-            unit=unit,
-            ours=tuple(map(of, ours)),
-            theirs=tuple(map(of, theirs)),
-            compare=Compare.RATIO,
-            goal=goal,
-        )
+def compare_copies(
+    ours: Sequence[CopyFigures],
+    theirs: Sequence[CopyFigures],
+    label: str,
+    unit: str,
+    of: Callable[[CopyFigures], float],
+    goal: Goal | None = None,
+) -> Row:
+    """One figure of our copies as a ratio to that of the others', round by round."""
+    return Row(
+        label=label,
+        unit=unit,
+        ours=tuple(map(of, ours)),
+        theirs=tuple(map(of, theirs)),
+        compare=Compare.RATIO,
+        goal=goal,
+    )
 
+
+def _rows(ours: list[CopyFigures], theirs: list[CopyFigures], goals: Goals) -> tuple[Row, ...]:
+    row = partial(compare_copies, ours, theirs)
     return (
         row("CPU per record", "µs", lambda f: f.cpu_us_per_record, goals.cpu),
         row("speed", "records/s", lambda f: f.records_per_second, goals.speed),

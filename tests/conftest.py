@@ -6,11 +6,16 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from kmigrate.demo.embedded import EmbeddedCluster
+from tests.secured.certificates import Authority
+from tests.secured.cluster import Security, make_users
+from tests.secured.granted import Guarded
+from tests.secured.pair import Pair
 
 OLD_VERSION = "2.8.2"
 """With ZooKeeper; it keeps every message format there ever was."""
@@ -22,6 +27,7 @@ settings.register_profile("no test asserts a duration", deadline=None)
 settings.load_profile("no test asserts a duration")
 
 SEED = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(2**32))
+os.environ[SEED_VARIABLE] = str(SEED)  # processes that share this run's tests choose the same ones
 
 
 def pytest_report_header() -> str:
@@ -61,16 +67,39 @@ def old_cluster(request: pytest.FixtureRequest) -> Iterator[EmbeddedCluster]:
         yield cluster
 
 
+@pytest.fixture(scope="session")
+def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A secured source and target, shared, whose user `copier` has no right but those that a test grants it."""
+    failures = request.session.testsfailed
+    folder = tmp_path_factory.mktemp("guarded")
+    security = Security(authority=Authority(folder / "ca"), authorizer=True)
+    pair = Pair(folder, security, SOURCE_VERSION, TARGET_VERSION)
+    try:
+        pair.start()
+        yield Guarded(pair)
+    finally:
+        pair.close(failed=request.session.testsfailed > failures)
+
+
 @pytest.fixture
 def start_cluster(request: pytest.FixtureRequest) -> Iterator[Callable[..., EmbeddedCluster]]:
-    """Starts clusters of the test's own, which it may hurt; they end with the test."""
+    """Starts clusters of the test's own, which it may hurt; they end with the test.
+
+    With `security=` (`tests.secured.cluster.Security`) they have secured listeners, and its users.
+    """
     failures = request.session.testsfailed
     started: list[EmbeddedCluster] = []
 
-    def start(version: str, **options: object) -> EmbeddedCluster:
-        cluster = EmbeddedCluster(version, **options)  # type: ignore[arg-type]
+    def start(version: str, *, security: Security | None = None, **options: Any) -> EmbeddedCluster:
+        if security is not None:
+            options = {"listeners": security.listeners, "hosts": security.hosts} | options
+            options["properties"] = security.properties(version) | options.get("properties", {})
+        cluster = EmbeddedCluster(version, **options)
         started.append(cluster)
-        return cluster.start()
+        cluster.start()
+        if security is not None:
+            make_users(cluster)
+        return cluster
 
     yield start
     failed = request.session.testsfailed > failures

@@ -6,11 +6,13 @@
     ├── ManifestError             exit 2   the manifest is wrong: every problem with its line
     ├── UsageError                exit 2   the command line is wrong
     ├── Blocked                   exit 4   a check found something that must be mended before the first write
+    │   └── ClustersAway          exit 4   all it found is that a cluster, or one of its brokers, does not answer
     ├── GateNotReached            exit 5   a gate or a time limit was not reached
     ├── Refused                   exit 6   wrong cluster, drift, another copier runs
     │   └── Superseded            exit 6   the lease is held by somebody else now
     └── ClusterError              exit 1   talking to a cluster went wrong; names the cluster and the broker
-        ├── Unreachable                    no connection: DNS, refused, time-out; retried while running
+        ├── Unreachable                    no connection: DNS, refused, time-out, TLS; retried while running
+        │   └── AuthenticationFailed       the broker does not take our credentials, or there are none
         ├── ConnectionLost                 the connection broke: what was under way has an unknown outcome
         │   └── NoAnswer                   an answer did not come within the request time-out
         ├── BrokerRefused                  the broker answered with an error code
@@ -73,6 +75,10 @@ class Blocked(KmigrateError):
     exit_code = 4
 
 
+class ClustersAway(Blocked):
+    """A cluster or one of its brokers does not answer, which may pass by itself; nothing has been written."""
+
+
 class GateNotReached(KmigrateError):
     """A gate or a time limit was not reached."""
 
@@ -102,6 +108,14 @@ class ClusterError(KmigrateError):
 
 class Unreachable(ClusterError):
     """No connection could be made; nothing was sent."""
+
+
+class AuthenticationFailed(Unreachable):
+    """A broker does not take us for who we say we are; nothing but that was sent."""
+
+    def __init__(self, reason: str, *, mechanism: str, side: Side, broker: str = "", hint: str = "") -> None:
+        super().__init__(f"authentication by {mechanism} failed: {reason}", side=side, broker=broker, hint=hint)
+        self.mechanism = mechanism
 
 
 class ConnectionLost(ClusterError):

@@ -24,7 +24,7 @@ from kmigrate.runner.start import describe_brokers
 from kmigrate.state.store import Store
 from kmigrate.topics.alter import Altered
 from kmigrate.topics.create import Created, Failed, TargetTraits
-from kmigrate.topics.hold import timestamp_limits
+from kmigrate.topics.hold import LONG_MAX, timestamp_limits
 from kmigrate.topics.intended import Intended, Origin
 from tests.conftest import SOURCE_VERSION
 from tests.fault.harness import Migration, closing_all, wait_until
@@ -41,6 +41,8 @@ COMPACTED = {
     "message.timestamp.before.max.ms": "999999999999",
     "max.message.bytes": "3000000",
 }
+MADE_OWN = {"message.timestamp.after.max.ms": str(LONG_MAX)}
+"""What the source's topics inherit and the target's would not: there it is an hour."""
 KEYS, ROUNDS = 10, 30
 
 
@@ -203,7 +205,7 @@ def test_batches_from_before_the_source_lowered_its_limit_are_copied_as_they_are
         assert raised == sorted(set(raised)), "each size once"
         assert raised[-1] == largest
         sides.restore(topic)
-        assert own_settings(target_cluster, topic) == {"max.message.bytes": "2000"}
+        assert own_settings(target_cluster, topic) == {"max.message.bytes": "2000"} | MADE_OWN
     finally:
         sides.close()
     assert read_all(target_cluster.bootstrap, topic) == before
@@ -246,7 +248,7 @@ def test_a_run_records_what_its_topics_are_to_become_and_knows_it_again_when_it_
     hands = {"retention.ms": "-1", "max.message.bytes": "4000000"}
     create_topic(target_cluster.bootstrap, by_hand, config=hands)
     copy = Migration(tmp_path, source_cluster, target_cluster, [ours, by_hand], name=ours)
-    from_source = Intended(origin=Origin.SOURCE, settings=COMPACTED)
+    from_source = Intended(origin=Origin.SOURCE, settings=COMPACTED | MADE_OWN)
 
     def run() -> dict[TopicName, Intended]:
         copy.start("--until", "in-sync")
@@ -271,7 +273,7 @@ def test_a_run_records_what_its_topics_are_to_become_and_knows_it_again_when_it_
         assert "made by hand" in refused.reason
         assert own_settings(target_cluster, by_hand) == hands
         sides.restore(ours)
-        assert own_settings(target_cluster, ours) == COMPACTED
+        assert own_settings(target_cluster, ours) == COMPACTED | MADE_OWN
         assert copy.status()["held"] == [by_hand]
     finally:
         sides.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from kmigrate.cli.group import commands
 from kmigrate.cli.panels import abort_words
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.cluster.settings import ConnectionSettings
@@ -126,7 +129,9 @@ def careless_cluster(start_cluster: Callable[..., EmbeddedCluster]) -> EmbeddedC
     return start_cluster(SOURCE_VERSION, properties={"transaction.partition.verification.enable": "false"})
 
 
-def test_a_hanging_transaction_is_told_and_its_remedy_ends_it(careless_cluster: EmbeddedCluster) -> None:
+def test_a_hanging_transaction_is_told_and_its_remedy_ends_it(
+    tmp_path: Path, careless_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster
+) -> None:
     with observed(careless_cluster, partitions=2) as topic:
         known, unknown = topic.partitions
         writer = topic.writer()
@@ -159,6 +164,26 @@ def test_a_hanging_transaction_is_told_and_its_remedy_ends_it(careless_cluster: 
             ),
             unknown: OpenTransaction(producer_id=4711, producer_epoch=0, first_offset=2, note=NOT_NAMED),
         }
+        copy = Migration(tmp_path, topic.cluster, target_cluster, [topic.topic], name=new_topic_name("hanging"))
+        checked = CliRunner().invoke(commands, ["check", "-f", str(copy.manifest), "-o", "json"])
+        assert checked.exit_code == 0, checked.output
+        findings = json.loads(checked.stdout)["findings"]
+        hanging = [each for each in findings if each["id"] == "TRANSACTION_HANGING"]
+        aborts = f"abort --topic {topic.topic} --partition"
+        assert [(each["level"], each["reason"]) for each in hanging] == [
+            (
+                "WARNING",
+                f"a transaction hangs in {place} on the source since offset {offset} (producer id {id_}): {why}",
+            )
+            for place, offset, id_, why in (
+                (known, 0, during.producer_id, "its coordinator says CompleteCommit, without this partition"),
+                (unknown, 2, 4711, NOT_NAMED),
+            )
+        ]
+        assert [
+            f"{aborts} {each.partition} --start-offset" in tell
+            for each, tell in zip(topic.partitions, (each["remedy"] for each in hanging), strict=True)
+        ] == [True, True]
         for partition, found in answers.items():
             assert found is not None
             _remedy(topic.cluster, partition, found)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,15 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kmigrate.cli.group import commands
-from kmigrate.cluster.connection import Connection
-from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.copy.identity import filler_producer_id, producer_id
 from kmigrate.demo.embedded import EmbeddedCluster
-from kmigrate.kafka_types import BrokerAddress, BrokerId, ProducerId, Side
-from kmigrate.records.batch import stamp
-from kmigrate.records.compression import Codec
-from kmigrate.records.filler import build_filler
-from kmigrate.wire.produce import parse_produce, serialize_produce
+from tests.broker.filler import append_filler
 from tests.fault.harness import Migration, closing_all, wait_until
 from tests.fault.stops.topics import list_groups, list_topics
 from tests.kafka_tools import (
@@ -166,28 +158,10 @@ def test_filler_that_an_earlier_run_left_counts(world: World) -> None:
     create_topic(world.target.bootstrap, topic, config={"retention.ms": "-1", "retention.bytes": "-1"})
     migration = Migration(world.folder, world.source, world.target, [topic], name=new_topic_name("plan"))
     ours = producer_id(world.source.cluster_id, world.target.cluster_id, migration.name)
-    _append_filler(world.target, topic, filler_producer_id(ours))
+    append_filler(world.target, topic, filler_producer_id(ours), [3])
     (only,) = json.loads(plan(migration, "-o", "json").stdout)["partitions"]
     assert (only["target"], only["targetEnd"], only["filler"]) == ("filler", 8, 3)
     assert (only["action"], only["offsetClass"]) == ("copy", "identical")
-
-
-def _append_filler(cluster: EmbeddedCluster, topic: str, writer: ProducerId) -> None:
-    """Eight records, as a copy that brings the target to the source's log start leaves them."""
-    host, _, port = cluster.bootstrap.partition(":")
-    batch = memoryview(build_filler(3, time.time_ns() // 1_000_000))
-    stamp(batch, 0, len(batch), writer, 0, 0, Codec.GZIP)
-    address = BrokerAddress(BrokerId(1), host, int(port))
-    with contextlib.closing(Connection(Side.TARGET, address, ConnectionSettings(client_id="filler"))) as link:
-        request = serialize_produce(
-            correlation_id=link.next_correlation_id(),
-            client_id=link.client_id,
-            timeout_ms=10_000,
-            batches={topic.encode(): [(0, batch)]},
-        )
-        link.send(request)
-        _, _, answers = parse_produce(link.receive(bytearray(1000)))
-    assert answers[topic.encode(), 0].error == 0
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Kafka's own DumpLogSegments finds the same batches and records in the segment files of both sides."""
+"""Kafka's own DumpLogSegments finds the same records, in the same batches or merged ones, on both sides."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kmigrate.copy.merging import SMALL_BYTES
 from kmigrate.demo.embedded import EmbeddedCluster
 from tests.conftest import SOURCE_VERSION
 from tests.fault.harness import Migration, closing_all
@@ -21,7 +22,7 @@ OURS = 1 << 62
 BIG_BYTES = 3_000_000
 LIMIT = {"max.message.bytes": str(2 * BIG_BYTES)}
 WRITTEN_BY_THE_TARGET = frozenset(
-    {"partitionLeaderEpoch", "producerId", "producerEpoch", "baseSequence", "lastSequence", "crc"}
+    {"partitionLeaderEpoch", "producerId", "producerEpoch", "baseSequence", "lastSequence", "crc", "position"}
 )
 """What DumpLogSegments prints of a batch that belongs to its writer and its log, not to its records."""
 
@@ -48,9 +49,16 @@ def test_batches_and_records_are_the_same_in_the_segment_files_of_both_sides(
     assert {batch["compresscodec"] for batch in source} == set(CODECS)
     assert max(batch["count"] for batch in source) > 50
     assert max(batch["size"] for batch in source) > BIG_BYTES
-    assert [_written_by_the_producer(batch) for batch in target] == [
-        _written_by_the_producer(batch) for batch in source
+    assert [_record(each) for batch in target for each in batch["records"]] == [
+        _record(each) for batch in source for each in batch["records"]
     ]
+    here, there = _by_ends(target), _by_ends(source)
+    as_they_were = here.keys() & there.keys()
+    assert {ends: here[ends] for ends in as_they_were} == {ends: there[ends] for ends in as_they_were}
+    assert {ends for ends, batch in there.items() if batch["size"] > SMALL_BYTES} <= as_they_were
+    edges = {edge for first, last in there for edge in (first - 1, last)}
+    assert {edge for first, last in here for edge in (first - 1, last)} <= edges, "only whole batches are merged"
+    assert len(here) < len(there)
     assert all(batch["isvalid"] for batch in target)
     assert {batch["producerId"] >= OURS for batch in target} == {True}
     assert {batch["producerEpoch"] for batch in target} == {0}
@@ -80,8 +88,15 @@ def _live_records(codec: str) -> list[SentRecord]:
     return [SentRecord(value=b"live %s %d" % (codec.encode(), number)) for number in range(20)]
 
 
-def _written_by_the_producer(batch: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in batch.items() if key not in WRITTEN_BY_THE_TARGET}
-    return kept | {
-        "records": [{key: value for key, value in record.items() if key != "sequence"} for record in batch["records"]]
+def _by_ends(batches: list[dict[str, Any]]) -> dict[tuple[int, int], dict[str, Any]]:
+    """What a producer wrote of each batch, but for its records, by first and last offset."""
+    return {
+        (batch["baseOffset"], batch["lastOffset"]): {
+            key: value for key, value in batch.items() if key not in {*WRITTEN_BY_THE_TARGET, "records"}
+        }
+        for batch in batches
     }
+
+
+def _record(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key != "sequence"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from tests.fault.cells import ALONE, Cell, choose_numbers, make_cell
 from tests.fault.harness import Migration, closing_all
 
 StartMigration = Callable[..., Migration]
+WORKERS = ("auto", "auto", 2)
+LANES = ("auto", 1, 2, 3)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,12 +38,17 @@ def cell(request: pytest.FixtureRequest, record_property: Callable[[str, object]
 
 
 @pytest.fixture
-def migration(tmp_path: Path) -> Iterator[StartMigration]:
-    """Makes migrations (`Migration`'s arguments without the folder) which end with the test."""
-    made: list[Migration] = []
+def migration(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StartMigration]:
+    """Makes migrations (`Migration`'s arguments without the folder) which end with the test.
 
-    def make(*arguments: object, **options: object) -> Migration:
-        made.append(Migration(tmp_path, *arguments, **options))  # type: ignore[arg-type]
+    How many workers and lanes they have follows from the seed and the test.
+    """
+    made: list[Migration] = []
+    chance = random.Random(f"{SEED} {request.node.name}")
+    crew = {"workers": chance.choice(WORKERS), "lanes": chance.choice(LANES)}
+
+    def make(*arguments: object, spec: Mapping[str, object] | None = None, **options: object) -> Migration:
+        made.append(Migration(tmp_path, *arguments, spec=crew | dict(spec or {}), **options))  # type: ignore[arg-type]
         return made[-1]
 
     with closing_all(made):

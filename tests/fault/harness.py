@@ -85,6 +85,7 @@ class Migration:
         spec: Document | None = None,
         request_timeout_ms: int = 5_000,
         lease: bool = True,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.source = source
@@ -93,11 +94,12 @@ class Migration:
         self.state_root = folder / state
         self.manifest = folder / f"{name}-{state}.yaml"
         self.stderr = folder / f"{name}-{state}.stderr"
-        self._environment = _environment() | ({} if lease else {"KMIGRATE_TEST_LEASE": "off"})
+        self._environment = _environment() | ({} if lease else {"KMIGRATE_TEST_LEASE": "off"}) | dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen: set[int] = set()
         self._children_killed: list[int] = []
         sides = {"source": source.bootstrap, "target": target.bootstrap}
+        wanted: dict[str, Any] = dict(spec or {})
         document = {
             "apiVersion": "kmigrate/v1",
             "kind": "Migration",
@@ -107,7 +109,8 @@ class Migration:
                 for side, bootstrap in sides.items()
             }
             | {"topics": {"include": list(topics)}}
-            | dict(spec or {}),
+            | wanted
+            | {"limits": {"targetFreePercent": 0} | wanted.get("limits", {})},  # others fill this disk, too
         }
         self.manifest.write_text(yaml.safe_dump(document, sort_keys=False))
 
@@ -440,7 +443,7 @@ def _send(pid: int, number: signal.Signals) -> None:
 
 
 def _command(name: str) -> list[str]:
-    return [sys.executable, "-P", "-c", "from kmigrate.cli import main; main()", name]
+    return [sys.executable, "-P", "-c", "from kmigrate.cli import main; main()", *name.split()]
 
 
 def _environment() -> dict[str, str]:

@@ -77,12 +77,20 @@ def find_coordinator(cluster: EmbeddedCluster, group: str) -> int:
 
 def committed(cluster: EmbeddedCluster, group: str) -> Mapping[TopicPartition, str]:
     """The metadata of what a group has committed; empty while its coordinator cannot tell."""
+    return {partition: metadata for partition, (_, metadata) in commits(cluster, group).items()}
+
+
+def commits(cluster: EmbeddedCluster, group: str) -> Mapping[TopicPartition, tuple[int, str]]:
+    """Offset and metadata of what a group has committed; empty while its coordinator cannot tell.
+
+    librdkafka's Python client reads past the end of metadata, and may crash.
+    """
     try:
         coordinator = find_coordinator(cluster, group)
     except KmigrateError:
         return {}
     found = _ask(cluster, coordinator, group_calls.offset_fetch(group))
-    return {partition: each.metadata for partition, each in found.partitions.items()}
+    return {partition: (each.offset, each.metadata or "") for partition, each in found.partitions.items()}
 
 
 def _running(cluster: EmbeddedCluster) -> list[int]:

@@ -15,6 +15,7 @@ from kmigrate.demo.embedded import EmbeddedCluster
 from tests.fault.cells import Cell, cells
 from tests.fault.harness import REFUSED, Migration, Witness, wait_until
 from tests.fault.load import Load
+from tests.fault.probe import committed
 from tests.fault.traffic import KINDS, make_traffic
 from tests.kafka_tools import create_topic
 
@@ -72,6 +73,11 @@ def test_a_copier_that_was_frozen_finds_another_in_its_place(
     with traffic.load() as load:
         sleeper.start()
         sleeper.wait_for_growth()
+        wait_until(
+            "the target knows whose copy each partition is",  # else the other, with a state of its own, cannot know it
+            lambda: len(committed(target_cluster, f"kmigrate-{traffic.name}")) == PARTITIONS,
+            evidence=evidence,
+        )
         time.sleep(cell.chance.uniform(0.0, 1.0))
         sleeper.freeze(workers=what != "owner")
         other.start()

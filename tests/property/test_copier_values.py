@@ -30,6 +30,7 @@ REACHED = (
     "completed",
     "duplicates",
     "late appends",
+    "merged rows",
     "misplaced in flight",
     "read in time",
     "refused sequences",

@@ -19,10 +19,12 @@ REACHED = (
     "UNSUPPORTED",
     "FOREIGN_WRITE",
     "appends",
+    "changes of hands",
     "completed",
     "duplicates",
     "flips",
     "late appends",
+    "merged rows",
     "refused sequences",
 )
 """What must have happened now and then, or the runs prove nothing."""

@@ -21,6 +21,7 @@ class LogLink:
 
     client_id = b"simulated"
     opened_in_seconds = 0.001
+    wants_renewal = False
 
     def __init__(self, logs: Mapping[TopicPartition, PartitionLog]) -> None:
         self.logs = logs
@@ -29,6 +30,9 @@ class LogLink:
         self._answers: deque[tuple[Any, Any]] = deque()
 
     # ── hooks ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def renew(self) -> None:
+        raise AssertionError("there is no session")
 
     def before(self, what: str) -> None:
         """Called before every request is answered."""

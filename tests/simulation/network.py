@@ -589,6 +589,8 @@ class SimulatedLink:
         self._failure: str | None = None
         self._address = cluster.address(broker.number)
         self.fetching = self.producing = False
+        self._unanswered = 0
+        self._renew_at = self._clock.now + network.session_seconds
         self.connection = Connection(broker, self)
 
     # ── what the broker's end calls ───────────────────────────────────────────────────────────────────────────
@@ -615,6 +617,9 @@ class SimulatedLink:
 
     def send(self, buffers: Sequence[Buffer]) -> None:
         self._check()
+        if self.wants_renewal and not self._unanswered:
+            self.renew()
+        self._unanswered += 1
         framed = b"".join(buffers)
         key = int.from_bytes(framed[4:6], "big")
         self.fetching, self.producing = key == FETCH, key == PRODUCE
@@ -639,6 +644,7 @@ class SimulatedLink:
             self.lose("no answer in time")
             raise self._lost()
         _, answer = self._inbox.popleft()
+        self._unanswered -= 1
         if len(answer) > len(into):
             return memoryview(bytearray(answer))
         into[: len(answer)] = answer
@@ -669,6 +675,16 @@ class SimulatedLink:
     client_id = b"simulated"
 
     @property
+    def wants_renewal(self) -> bool:
+        return self._clock.now >= self._renew_at
+
+    def renew(self) -> None:
+        self._check()
+        assert self._unanswered == 0, "a session is renewed while nothing is under way"
+        self._network.renewed(self)
+        self._renew_at = self._clock.now + self._network.session_seconds
+
+    @property
     def opened_in_seconds(self) -> float:
         return 0.001 if self._network.near else 0.1
 
@@ -697,7 +713,11 @@ class SimulatedNetwork:
         timeout_seconds: float = 30.0,
         before_send: Callable[[bytes], None] = lambda framed: None,
         meanwhile: Callable[[], None] = lambda: None,
+        session_seconds: float = float("inf"),
+        renewed: Callable[[SimulatedLink], None] = lambda link: None,
     ) -> None:
+        self.session_seconds = session_seconds
+        self.renewed = renewed
         self._clusters = clusters
         self._clock = clusters[Side.SOURCE].clock
         self.near = True
@@ -718,6 +738,9 @@ class SimulatedNetwork:
         until = self._clock.now + max(timeout_seconds, 1e-6)  # the least time that any waiting takes
         self._clock.wait(until, lambda: any(link.ready for link in simulated))
         return [link for link in simulated if link.ready]
+
+    def cpu_seconds(self) -> float:
+        return 0.0
 
     def steady_seconds(self) -> float:
         return self._clock.now

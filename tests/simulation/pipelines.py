@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
 from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.copy.assign import Handover, Leaders, assign
@@ -23,6 +25,7 @@ from kmigrate.copy.orders import (
 )
 from kmigrate.copy.pipeline import Pipeline
 from kmigrate.copy.progress import PartitionProgress
+from kmigrate.copy.rates import Rate, Rates
 from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.copy.throttle import Throttle
 from kmigrate.kafka_types import BrokerId, LeaderEpoch, Offset, Partition, ProducerId, Side, Term, TopicId, TopicName
@@ -121,6 +124,15 @@ class Owner:
         for key in self.orders:
             if key not in self.pipelines:
                 self.pipelines[key] = self._pipeline(key)
+
+    def change_hands(self, place: Place) -> None:
+        """Another number of lanes, and one of them is to have the partition."""
+        self.lanes = self.world.chance.choice([1, 2, 3])
+        key = self.previous.get(place)
+        if key is not None:
+            self.previous[place] = key._replace(lane=self.world.chance.randrange(self.lanes))
+            self.world.seen["changes of hands"] += key != self.previous[place]
+        self.learn()
 
     def _leader(self, cluster: Cluster, place: Place) -> BrokerId | None:
         number = cluster.leaders[place]
@@ -310,7 +322,7 @@ class PipelineWorld:
             cluster.poke()
         for owner in self.owners:
             owner.paused = False
-            owner.throttle.set_rate(None)
+            owner.throttle.set_rates(Rates.together(None))
             owner.renew()
             owner.learn()
         for _ in range(CALM_ROUNDS):
@@ -385,7 +397,7 @@ class PipelineWorld:
         elif pick == 6:
             owner.paused = not owner.paused
         elif pick == 7:
-            owner.throttle.set_rate(chance.choice([None, 20_000, 2_000_000]))
+            owner.throttle.set_rates(self.limits())
         elif pick == 8 and not owner.behind:
             self.kill(owner)
         elif pick == 9 and self.several and len(self.owners) < 2:
@@ -394,8 +406,28 @@ class PipelineWorld:
             self.target.logs[place].expire(self.wall_ms)
         elif pick == 11 and not owner.behind and not owner.paused:
             self.kill_behind_a_frozen_follower(owner, place)
+        elif pick == 12:
+            owner.change_hands(place)
         else:
             owner.learn()
+
+    def limits(self) -> Rates:
+        """Limits of everything, of brokers, of topics and of the target's latency: mostly not all of them."""
+        chance = self.chance
+        brokers = [(side, BrokerId(number)) for side in Side for number in (1, 2)]
+        topics = sorted({place.topic for place in self.places})
+        slots = {each: slot for slot, each in enumerate((None, *brokers, *topics))}
+
+        def some(limited: Iterable[Any], *choices: int) -> tuple[tuple[Any, Rate], ...]:
+            wanted = [each for each in limited if chance.random() < 0.3]
+            return tuple((each, Rate(slots[each], chance.choice(choices))) for each in wanted)
+
+        return Rates(
+            total=chance.choice([None, None, Rate(0, 20_000), Rate(0, 2_000_000)]),
+            brokers=some(brokers, 20_000, 200_000) if chance.random() < 0.5 else (),
+            topics=some(topics, 2_000, 50_000) if chance.random() < 0.5 else (),
+            latency_ms=chance.choice([None, None, 1, 50]),
+        )
 
     def next_term(self) -> Term:
         """The number of the next lease: higher than all before."""

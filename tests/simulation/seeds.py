@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
 
 import pytest
 
+from kmigrate.copy.merging import Row
 from tests.simulation.values import VARIABLE
 
 PROCESSES = 2
@@ -39,12 +41,28 @@ def run_worlds(make: MakeWorld, seeds: Sequence[int]) -> tuple[Counter[str], Bro
     for seed in seeds:
         world = make(seed)
         try:
-            world.run()
+            with _counting_merges(world.seen):
+                world.run()
         except Exception:  # noqa: BLE001 - whatever a run raises is what the seed must be told for
             return seen, (seed, traceback.format_exc(limit=-8))
         seen += world.seen
         seen["runs"] += 1
     return seen, None
+
+
+@contextmanager
+def _counting_merges(seen: Counter[str]) -> Iterator[None]:
+    """Counts the rows of small batches that become one."""
+    merge = Row._merge
+
+    def count(row: Row) -> bytearray | None:
+        merged = merge(row)
+        seen["merged rows"] += merged is not None
+        return merged
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Row, "_merge", count)
+        yield
 
 
 def run_many(
@@ -70,7 +88,8 @@ def run_many(
             _check(broken, request)
     _show(seen, request)
     assert seen["runs"] == runs
-    assert [what for what in reached if not seen[what]] == [], "the simulation no longer reaches these"
+    missing = [what for what in reached if not seen[what]]
+    assert missing == [], f"the simulation no longer reaches {missing}"
 
 
 def _check(broken: Broken | None, request: pytest.FixtureRequest) -> None:

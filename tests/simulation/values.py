@@ -133,6 +133,9 @@ class _Clock:
     def wait(self, links: Sequence[Link], timeout_seconds: float) -> Sequence[Link]:
         raise NotImplementedError
 
+    def cpu_seconds(self) -> float:
+        return 0.0
+
     def steady_seconds(self) -> float:
         return self._world.now
 

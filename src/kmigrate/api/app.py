@@ -7,30 +7,33 @@ there.
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Query
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from fastapi.responses import Response
+from pydantic import Field
 
 from kmigrate import __version__
+from kmigrate.api.replies import ErrorReply, Health, RequestBody, answer_error, answer_invalid
 from kmigrate.copy.states import Choice
 from kmigrate.errors import KmigrateError, UsageError
-from kmigrate.kafka_types import LARGEST_OFFSET, Offset, Side
+from kmigrate.kafka_types import LARGEST_OFFSET, Offset, Side, TopicName
+from kmigrate.plan.actions import Kind, PlannedAction
+from kmigrate.runner.apply_desk import ApplyStatus, ApplyWish
 from kmigrate.runner.desk import Decisions, Desk
+from kmigrate.runner.group_reset import ResetMode, ResetReply, ResetWish
+from kmigrate.runner.groups_document import GroupsDocument
 from kmigrate.runner.lookup import Lookup, Mark, RunsPage, Translation
+from kmigrate.runner.retention import Raised
 from kmigrate.runner.status import StatusDocument
+from kmigrate.runner.verification import PartitionVerification
+from kmigrate.runner.verify_partition import Mode
+
+ANOTHER_VERSION = "is this another version of kmigrate than the owner's? end the run and start it again"
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True
-    )
-
-
-class ResumeRequest(_Body):
+class ResumeRequest(RequestBody):
     """Ends a pause; with a topic, answers the stops of a topic or of one partition."""
 
     topic: str | None = None
@@ -38,34 +41,99 @@ class ResumeRequest(_Body):
     choice: Choice = Choice.RESUME
 
 
-class ThrottleRequest(_Body):
-    """Limits the copying; null lifts the limit."""
+class ThrottleRequest(RequestBody):
+    """Limits the copying; null lifts the limit. It is for everything together, for each broker, or for each topic."""
 
     bytes_per_second: int | None
+    each_broker: bool = False
+    topics: tuple[str, ...] = ()
 
 
-class DecisionsReply(_Body):
+class RaisedRetention(RequestBody):
+    """A topic's own retention on the source: as it was, and what it was raised to; null is the broker's default."""
+
+    topic: str
+    before: dict[str, str | None]
+    wanted: dict[str, str | None]
+
+
+class RetentionRequest(RaisedRetention):
+    """Journals a change of the source's retention before it is made."""
+
+    kind: Literal["raise-retention", "restore-retention"]
+
+
+class RetentionReply(RequestBody):
+    """The number of a change that is planned."""
+
+    number: int
+
+
+class SyncRequest(RequestBody):
+    """Ends the latches of these groups, and looks at all groups anew."""
+
+    release: tuple[str, ...] = ()
+
+
+class SyncReply(RequestBody):
+    """The groups whose latch ended."""
+
+    released: tuple[str, ...]
+
+
+class ResetRequest(RequestBody):
+    """Moves a group's commits on the target; a preview unless `execute`. With `undo` the last one is taken back.
+
+    `scope` maps topics to partitions, none for all of them; an empty scope is everything that the group committed.
+    """
+
+    group: str
+    mode: ResetMode | None = None
+    number: int = 0
+    scope: dict[str, tuple[int, ...]] = Field(default={})
+    execute: bool = False
+    undo: bool = False
+
+
+class ApplyRequest(RequestBody):
+    """Looks at what `apply` would do: `wish` is JSON of what the manifest wants beside the copy."""
+
+    wish: str
+
+
+class ApplyBegin(RequestBody):
+    """Carries a plan out; passwords by user."""
+
+    number: int
+    kinds: tuple[Kind, ...]
+    passwords: dict[str, str] = Field(default={}, repr=False)
+
+
+class ApplyStop(RequestBody):
+    """Begins nothing more of a plan that is carried out."""
+
+    number: int
+
+
+class VerificationsRequest(RequestBody):
+    """Keeps what was verified, in place of what was known of these partitions in these modes."""
+
+    partitions: tuple[PartitionVerification, ...]
+
+
+class VerificationsReply(RequestBody):
+    """How many partitions were kept."""
+
+    kept: int
+
+
+class DecisionsReply(RequestBody):
     """What the operator wants now, and which partitions were answered by this request."""
 
     paused: bool
     bytes_per_second: int | None
     recreate: tuple[str, ...]
     answered: tuple[str, ...] = ()
-
-
-class Health(_Body):
-    """Who answers."""
-
-    pid: int
-    version: str
-
-
-class ErrorReply(_Body):
-    """What went wrong, what to do about it, and how a command ends because of it."""
-
-    error: str
-    hint: str
-    exit_code: int
 
 
 def create_app(desk: Desk, lookup: Lookup) -> FastAPI:
@@ -77,19 +145,19 @@ def create_app(desk: Desk, lookup: Lookup) -> FastAPI:
         redoc_url=None,
         responses={400: {"model": ErrorReply}, 500: {"model": ErrorReply}},
     )
-    app.add_exception_handler(KmigrateError, _answer_error)
-    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(KmigrateError, answer_error)
+    app.add_exception_handler(RequestValidationError, answer_invalid)
 
     @app.get("/v1/health")
     def health() -> Health:
         return Health(pid=os.getpid(), version=__version__)
 
     @app.get("/v1/status", response_model=StatusDocument)
-    def status() -> Response:
+    def status(brief: bool = False) -> Response:
         document = desk.status()
         if document is None:
             return Response(status_code=204)
-        return Response(document.to_json(), media_type="application/json")
+        return Response((document.brief if brief else document).to_json(), media_type="application/json")
 
     @app.post("/v1/pause")
     def pause() -> DecisionsReply:
@@ -108,8 +176,76 @@ def create_app(desk: Desk, lookup: Lookup) -> FastAPI:
 
     @app.post("/v1/throttle")
     def throttle(request: ThrottleRequest) -> DecisionsReply:
-        desk.throttle(request.bytes_per_second)
+        if request.each_broker and request.topics:
+            raise UsageError("a limit is for each broker or for topics", hint="ask for one after the other")
+        if request.each_broker:
+            desk.throttle_brokers(request.bytes_per_second)
+        elif request.topics:
+            desk.throttle_topics(request.topics, request.bytes_per_second)
+        else:
+            desk.throttle(request.bytes_per_second)
         return _reply(desk.decisions())
+
+    @app.get("/v1/retention")
+    def retention() -> list[RaisedRetention]:
+        return [
+            RaisedRetention(topic=topic, before=dict(each.before), wanted=dict(each.wanted))
+            for topic, each in desk.retention.raised().items()
+        ]
+
+    @app.post("/v1/retention")
+    def plan_retention(request: RetentionRequest) -> RetentionReply:
+        change = Raised(request.before, request.wanted)
+        return RetentionReply(number=desk.retention.plan(request.kind, TopicName(request.topic), change))
+
+    @app.post("/v1/retention/done")
+    def end_retention(request: RetentionReply) -> RetentionReply:
+        desk.retention.end(request.number)
+        return request
+
+    @app.get("/v1/groups", response_model=GroupsDocument)
+    def groups(details: bool = False) -> Response:
+        document = desk.groups.document(details=details)
+        if document is None:
+            return Response(status_code=204)
+        return Response(document.to_json(), media_type="application/json")
+
+    @app.post("/v1/groups/sync")
+    def sync_groups(request: SyncRequest) -> SyncReply:
+        return SyncReply(released=desk.groups.sync(request.release))
+
+    @app.post("/v1/groups/reset", response_model=ResetReply)
+    def reset_group(request: ResetRequest) -> ResetReply:
+        if request.undo:
+            return desk.groups.undo_reset(request.group, execute=request.execute)
+        if request.mode is None:
+            raise UsageError("reset to where?", hint="give a mode, or undo")
+        wish = ResetWish(group=request.group, mode=request.mode, number=request.number, scope=request.scope)
+        return desk.groups.reset(wish, execute=request.execute)
+
+    @app.post("/v1/apply/plan")
+    def plan_apply(request: ApplyRequest) -> ApplyStatus:
+        try:
+            wish = ApplyWish.from_json(request.wish)
+        except ValueError as error:
+            raise UsageError(f"the wish is not understood: {error}", hint=ANOTHER_VERSION) from error
+        return desk.apply.plan(wish)
+
+    @app.get("/v1/apply")
+    def apply_status(number: int, start: Annotated[int, Query(ge=0)] = 0) -> ApplyStatus:
+        return desk.apply.status(number, start)
+
+    @app.get("/v1/apply/actions")
+    def apply_actions(number: int) -> list[PlannedAction]:
+        return list(desk.apply.actions(number))
+
+    @app.post("/v1/apply/begin")
+    def begin_apply(request: ApplyBegin) -> ApplyStatus:
+        return desk.apply.begin(request.number, request.kinds, request.passwords)
+
+    @app.post("/v1/apply/stop")
+    def stop_apply(request: ApplyStop) -> ApplyStatus:
+        return desk.apply.stop(request.number)
 
     @app.get("/v1/offsets/translation", response_model=Translation)
     def translation(
@@ -131,29 +267,21 @@ def create_app(desk: Desk, lookup: Lookup) -> FastAPI:
         start = None if from_topic is None else Mark(topic=from_topic, partition=from_partition, run=from_run)
         return Response(lookup.runs(topic, start).to_json(), media_type="application/json")
 
+    @app.get("/v1/verifications")
+    def verifications(mode: Mode | None = None) -> list[PartitionVerification]:
+        return desk.verifications.load(mode)
+
+    @app.post("/v1/verifications")
+    def keep_verifications(request: VerificationsRequest) -> VerificationsReply:
+        return VerificationsReply(kept=desk.verifications.keep(request.partitions))
+
     return app
 
 
 def _reply(decisions: Decisions, answered: tuple[str, ...] = ()) -> DecisionsReply:
     return DecisionsReply(
         paused=decisions.paused,
-        bytes_per_second=decisions.bytes_per_second,
+        bytes_per_second=decisions.limits.total,
         recreate=tuple(decisions.recreate),
         answered=answered,
     )
-
-
-def _answer_error(request: Request, error: Exception) -> JSONResponse:
-    hint, exit_code = getattr(error, "hint", ""), getattr(error, "exit_code", 1)
-    return _error(400 if isinstance(error, UsageError) else 500, str(error), hint, exit_code)
-
-
-def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
-    problems: list[dict[str, Any]] = list(error.errors()) if isinstance(error, RequestValidationError) else []
-    told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems)
-    return _error(400, f"the request is not understood: {told}", "see /openapi.json", UsageError.exit_code)
-
-
-def _error(status_code: int, error: str, hint: str, exit_code: int) -> JSONResponse:
-    reply = ErrorReply(error=error, hint=hint, exit_code=exit_code)
-    return JSONResponse(reply.model_dump(by_alias=True), status_code=status_code)

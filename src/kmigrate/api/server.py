@@ -1,7 +1,7 @@
-"""The owner serves its desk, and look-ups of offsets, on the migration's unix socket, from a thread of its own.
+"""Applications are served from threads of their own: an owner's on the migration's unix socket, serve's on its own.
 
-Rule: copying never waits for the API: FastAPI and uvicorn are imported in the thread. Only the owner of the
-folder serves, so a socket file that is already there is a dead owner's and is replaced.
+Rule: copying never waits for the API: FastAPI and uvicorn are imported in the thread. Who serves at a path has its
+lock, so a socket file that is already there is a dead process's and is replaced.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from kmigrate.errors import KmigrateError
 from kmigrate.runner.desk import Desk
@@ -25,29 +26,45 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Asgi: TypeAlias = Callable[..., Any]
+"""An application as uvicorn takes it."""
+
 BACKLOG = 16
 STOP_SECONDS = 2.0
 
 
-class ApiServer:
-    """Serves a desk and a lookup from `start` to `stop`; a context manager."""
+class AppServer:
+    """Serves an application from `start` to `stop`, on what `listen` opens; a context manager.
 
-    def __init__(self, desk: Desk, lookup: Lookup, ownership: Ownership) -> None:
-        self.path = Path(ownership.note.socket)
-        self._desk = desk
-        self._lookup = lookup
+    At most `at_once` connections and requests together are there at a time; None: nobody counts.
+    """
+
+    def __init__(
+        self,
+        make_app: Callable[[], Asgi],
+        listen: Callable[[], socket.socket],
+        *,
+        name: str = "api",
+        at_once: int | None = None,
+    ) -> None:
+        self._make_app = make_app
+        self._listen = listen
+        self._at_once = at_once
         self._socket: socket.socket | None = None
+        self._path: Path | None = None
         self._server: Server | None = None
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="api", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
 
     def start(self) -> None:
         """Opens the socket and starts the thread; clients that connect early are answered once it serves."""
-        self._socket = _listen(self.path)
+        self._socket = self._listen()
+        if self._socket.family == socket.AF_UNIX:
+            self._path = Path(self._socket.getsockname())
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends serving within moments and removes the socket's file; safe to call twice."""
+        """Ends serving within moments and removes a socket's file; safe to call twice."""
         self._stopping.set()
         if self._server is not None:
             self._server.should_exit = True
@@ -56,8 +73,9 @@ class ApiServer:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-            with contextlib.suppress(OSError):
-                self.path.unlink()
+            if self._path is not None:
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
 
     def __enter__(self) -> Self:
         self.start()
@@ -72,10 +90,9 @@ class ApiServer:
         try:
             import uvicorn
 
-            from kmigrate.api.app import create_app
-
             config = uvicorn.Config(
-                create_app(self._desk, self._lookup),
+                self._make_app(),
+                limit_concurrency=self._at_once,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -86,11 +103,24 @@ class ApiServer:
             if self._socket is not None and not self._stopping.is_set():
                 self._server.run(sockets=[self._socket])
         except Exception:  # the outermost edge of this thread: copying goes on without the API
-            log.exception("the API ended; commands cannot reach this owner")
+            log.exception("the API ended; commands cannot reach this process")
 
 
-def _listen(path: Path) -> socket.socket:
-    """A listening socket with mode 0600 at the path."""
+class ApiServer(AppServer):
+    """Serves a desk and a lookup on the unix socket of a migration."""
+
+    def __init__(self, desk: Desk, lookup: Lookup, ownership: Ownership) -> None:
+        def make_app() -> Asgi:
+            from kmigrate.api.app import create_app
+
+            return create_app(desk, lookup)
+
+        path = Path(ownership.note.socket)
+        super().__init__(make_app, lambda: listen_privately(path))
+
+
+def listen_privately(path: Path) -> socket.socket:
+    """A listening unix socket with mode 0600 at the path."""
     create_socket_folder(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -15,39 +15,58 @@ from typing import Any, NoReturn
 import click
 
 from kmigrate import __version__
+from kmigrate.cli.interrupts import INTERRUPTED, Interrupts, noted_interrupts
 from kmigrate.errors import KmigrateError
 
-INTERRUPTED = 130
-
 COMMANDS: dict[str, str] = {
+    "init": "Write a commented manifest from two client.properties.",
+    "check": "Find what would go wrong; reads only.",
     "plan": "Show what a copy would do and cost; reads only.",
+    "apply": "Create topics, settings, rules, quotas and users on the target.",
     "run": "Copy: in the foreground, until it is ended.",
-    "status": "Show how a migration stands.",
+    "serve": "Hold any number of migrations, with a REST API.",
+    "status": "Show how a migration stands, or all of them.",
     "pause": "Stop all copying until `resume`.",
     "resume": "End a pause, or answer a stop.",
     "throttle": "Limit the bytes copied a second.",
+    "retention": "Raise how long the source keeps records, or restore it.",
+    "fence": "Keep applications from writing to topics for a while.",
+    "group": "Show consumer groups on both sides, and decide about them.",
+    "verify": "Compare what both clusters hold; exit 3 if it differs.",
     "offsets": "Translate offsets, or export where everything went.",
+    "message": "Show records of both clusters side by side, and compare them.",
     "demo": "Watch a whole migration between two embedded clusters.",
 }
 """Name → one line. Each has a module of its name with a command of its name."""
+
+MODULES = {"group": "groups"}
+"""Where the module has another name than the command."""
 
 HELP = """Move live Kafka services between clusters, with identical offsets.
 
 \b
 A first migration:
   kmigrate demo                    see it happen, nothing to set up
+  kmigrate init old.properties new.properties -o orders.yaml
+  kmigrate check -f orders.yaml    reach, rights, room and risks; reads only
   kmigrate plan -f orders.yaml     classes, costs and risks; reads only
+  kmigrate apply -f orders.yaml    topics, settings, ACLs, quotas, users
   kmigrate run -f orders.yaml      copy; Ctrl-C ends, a second run resumes
   kmigrate status -f orders.yaml   state, next step and stops
+  kmigrate verify -f orders.yaml   both clusters are read again and compared
+  kmigrate serve                   the same as a service, for many of them
 
 What this version does: it creates the selected topics on the target, holds them (nothing expires there) and
 copies records with identical offsets, headers and timestamps, for as long as it runs: also of logs that were
-trimmed, compacted, or written in transactions, and those of old formats. What cannot be copied exactly stops
-its partition, with the offset and the reason. Both clusters must be Kafka 2.8 or newer.
+trimmed, compacted, or written in transactions, and those of old formats. Consumer groups follow, until they are
+used on the target. What cannot be copied exactly stops its partition, with the offset and the reason. `serve`
+holds any number of migrations, with a REST API. Both clusters must be Kafka 2.8 or newer.
 
-What does not exist yet: init, check, apply; TLS and SASL; consumer groups and their offsets; message
-query and verify; ACLs, quotas and users; fences and the cutover. Topics stay under hold on the target until
-the cutover exists: restore their settings yourself before applications depend on them.
+`message` shows records of both clusters side by side, and compares the newest. `fence` keeps applications from
+writing, with a deadline and a recorded way back.
+
+What does not exist yet: the cutover. Topics stay under hold on the target until the cutover exists: restore
+their settings yourself before applications depend on them.
 
 \b
 Exit codes:
@@ -68,7 +87,7 @@ class CommandTree(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"kmigrate.cli.{cmd_name}"), cmd_name)
+        command: click.Command = getattr(import_module(f"kmigrate.cli.{MODULES.get(cmd_name, cmd_name)}"), cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -76,6 +95,10 @@ class CommandTree(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
+        with noted_interrupts() as interrupts:
+            return self._invoke(ctx, interrupts)
+
+    def _invoke(self, ctx: click.Context, interrupts: Interrupts) -> Any:
         try:
             return super().invoke(ctx)
         except KmigrateError as error:
@@ -90,6 +113,9 @@ class CommandTree(click.Group):
         except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:  # noqa: BLE001  the outermost edge: no traceback reaches a user
+            if interrupts.asked:  # a library made an error of its own of it
+                click.echo("interrupted", err=True)
+                ctx.exit(INTERRUPTED)
             _trace_if_asked(ctx)
             click.echo(f"kmigrate: unexpected: {type(error).__name__}: {error}", err=True)
             click.echo("hint: this is a defect; run again with --debug to see where", err=True)

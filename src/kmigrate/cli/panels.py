@@ -15,6 +15,7 @@ from rich.text import Text
 
 from kmigrate.cli.amounts import show_bytes, show_count, show_duration, show_rate, show_share, show_short, show_time
 from kmigrate.copy.states import PartitionState
+from kmigrate.runner.groups_document import GroupsSummary
 from kmigrate.runner.status import (
     EtaBasis,
     Flow,
@@ -51,6 +52,9 @@ _ETA_WORDS = {
 }
 
 
+_LOSING_SHOWN = 5
+
+
 def headline(document: StatusDocument) -> Text:
     """Name, state and reason."""
     line = Text(overflow="fold")
@@ -80,6 +84,12 @@ def facts(document: StatusDocument, width: int) -> Text:
         parts.append(workers if alive == number else f"{alive} of {workers} alive")
     limit = document.throttle_bytes_per_second
     parts.append("no limit" if limit is None else f"limit {show_rate(limit)}")
+    if document.broker_bytes_per_second is not None:
+        parts.append(f"{show_rate(document.broker_bytes_per_second)} for each broker")
+    if topics := document.topic_bytes_per_second:
+        parts.append(f"{len(topics)} topic{'' if len(topics) == 1 else 's'} with a limit")
+    if document.produce_latency_ms is not None:
+        parts.append(f"Produce within {document.produce_latency_ms} ms")
     if document.lease_seconds_left is not None and width >= WIDE:
         parts.append(f"lease for {show_duration(max(0.0, document.lease_seconds_left))}")
     return Text("  ·  ".join(parts), "dim", overflow="fold")
@@ -273,11 +283,19 @@ def abort_words(partition: PartitionStatus, found: OpenTransaction) -> str:
 
 
 def beside(document: StatusDocument) -> RenderableType | None:
-    """Notices, lost state, waived partitions, topics under hold and topics left out."""
+    """Notices, lost state, waived partitions, consumer groups, topics under hold and topics left out."""
     lines: list[Text] = []
     if document.state_lost:
         lines.append(Text(f"state lost: {document.state_lost}", "yellow"))
     lines += [Text(f"note: {notice}", "yellow") for notice in document.notices]
+    for topic in document.losing[:_LOSING_SHOWN]:
+        lines.append(
+            Text(
+                f"topic {topic.topic} loses data in {show_duration(topic.loss_seconds)} at this rate:"
+                f" kmigrate retention raise -t {topic.topic}",
+                "bold yellow",
+            )
+        )
     if waived := document.waived:
         lines.append(Text(f"waived: {_some([each.name for each in waived])}"))
     if accepted := document.accepted:
@@ -285,12 +303,28 @@ def beside(document: StatusDocument) -> RenderableType | None:
             f"{each.name} ({stop.kind.value} at offset {stop.offset}, {show_time(stop.at)})" for each, stop in accepted
         ]
         lines.append(Text(f"accepted: {_some(told)}", "yellow"))
+    if document.groups is not None:
+        lines.append(Text(groups_line(document.groups), "yellow" if document.groups.failed else ""))
     if held := document.held:
         lines.append(Text(f"{len(held):,} topic{'' if len(held) == 1 else 's'} under hold: {_some(list(held))}", "dim"))
     if document.left_out:
         told = [f"{each.topic} ({each.reason})" for each in document.left_out]
         lines.append(Text(f"left out: {_some(told)}", "dim"))
     return Group(*lines) if lines else None
+
+
+def groups_line(summary: GroupsSummary) -> str:
+    """How many consumer groups have which outcome."""
+    numbers = {
+        "synced": summary.synced,
+        "waiting": summary.waiting,
+        "moved": summary.moved,
+        "skipped": summary.skipped,
+        "failed": summary.failed,
+        "unsupported": len(summary.unsupported),
+    }
+    told = ", ".join(f"{number:,} {name}" for name, number in numbers.items() if number) or "none"
+    return f"consumer groups: {told}; differences: {summary.differences:,}"
 
 
 def _stop(partition: PartitionStatus, spell: Spell) -> RenderableType:

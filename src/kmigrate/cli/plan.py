@@ -13,7 +13,10 @@ from kmigrate.cli.options import Named, message_options, migration_options
 from kmigrate.cli.plan_screen import plan_csv, plan_screen
 from kmigrate.manifest import load_manifest
 from kmigrate.plan.document import PlanDocument, make_plan
-from kmigrate.preflight.findings import Finding, Level, refuse_blockers
+from kmigrate.plan.kinds import list_actions
+from kmigrate.plan.surroundings import decide_surroundings
+from kmigrate.preflight.findings import found, refuse_blockers
+from kmigrate.preflight.registry import FindingId
 
 SOMETHING_TO_DO = 3
 
@@ -58,9 +61,12 @@ def plan(
     from kmigrate.runner.survey import survey  # the network side is imported last: usage errors come at once
 
     seen = survey(manifest, _tell if sys.stderr.isatty() else lambda _sentence: None)
-    document = make_plan(manifest, seen.facts, seen.findings)
+    actions = list_actions(decide_surroundings(seen.surroundings, manifest))
+    document = make_plan(manifest, seen.facts, seen.findings, actions)
     _show(document, output, no_color=no_color)
-    refuse_blockers([Finding(level=Level.BLOCK, what=each.what, hint=each.hint) for each in document.blockers])
+    refuse_blockers(
+        [found(FindingId.CLASS_IMPOSSIBLE, reason=each.what, remedy=each.hint) for each in document.blockers]
+    )
     ctx.exit(SOMETHING_TO_DO if detailed_exitcode and document.changes else 0)
 
 

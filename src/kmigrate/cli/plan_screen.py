@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from kmigrate.cli.action_lines import action_lines
 from kmigrate.cli.amounts import UNKNOWN, show_bytes, show_count, show_duration, show_rate, show_short
 from kmigrate.cli.panels import WIDE, shorten
 from kmigrate.plan.document import PartitionPlan, PlanDocument, Sums, TopicPlan
@@ -33,6 +34,8 @@ def plan_screen(plan: PlanDocument, width: int, *, each_partition: bool) -> Rend
     lines = [*_head(plan), Text()]
     if plan.partitions:
         lines += [*table, Text()]
+    if plan.actions:
+        lines += [*action_lines(plan.actions, each=each_partition), Text()]
     return Group(*lines, *_beside(plan))
 
 

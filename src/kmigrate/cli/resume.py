@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from kmigrate.cli.options import Named, message_options, migration_options
+from kmigrate.cli.options import Named, confirm_topic, message_options, migration_options
 from kmigrate.cli.pause import when_it_counts
 from kmigrate.copy.states import Choice
 from kmigrate.errors import UsageError
@@ -65,7 +64,7 @@ def resume(
         click.echo(f"resumed{when_it_counts(client)}", err=True)
         return
     if choice is Choice.RECREATE and not yes:
-        _confirm(topic)
+        confirm_topic(topic, f"This deletes the topic {topic} on the target, with all its records, and copies it anew.")
     answered = client.answer(topic, partition, choice)
     click.echo(f"{choice.value}: {', '.join(answered)}{when_it_counts(client)}", err=True)
 
@@ -81,15 +80,3 @@ def _choice(topic: str | None, partition: int | None, flags: list[Choice], offse
             "Kafka deletes topics, not partitions: --recreate copies all partitions anew", hint="leave -p out"
         )
     return chosen[0] if chosen else Choice.RESUME
-
-
-def _confirm(topic: str) -> None:
-    click.echo(f"This deletes the topic {topic} on the target, with all its records, and copies it anew.", err=True)
-    try:
-        typed = click.prompt("Type the topic's name to go on", err=True)
-    except click.Abort as abort:
-        if sys.stdin.isatty():
-            raise
-        raise UsageError("nobody confirmed it: nothing was changed", hint="--yes does without") from abort
-    if typed != topic:
-        raise UsageError(f"{typed!r} is not {topic!r}: nothing was changed")

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from kmigrate.cli import panels
 from kmigrate.cli.amounts import show_bytes, show_count, show_duration, show_rate
+from kmigrate.cli.fence_screen import fence_panel
 from kmigrate.runner.status import MigrationState, StatusDocument
 
 LIVE_STOPS = 3
@@ -51,6 +52,9 @@ def status_screen(document: StatusDocument, width: int, spell: panels.Spell) -> 
     step = panels.next_step(document, spell)
     if step is not None:
         first.append(step)
+    fences = fence_panel(document.fences)
+    if fences is not None:
+        first.append(fences)
     if document.state is MigrationState.NOT_STARTED:
         return Group(*first)
     return Group(

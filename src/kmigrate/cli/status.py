@@ -1,4 +1,4 @@
-"""`status` shows on one screen how a migration stands."""
+"""`status` shows on one screen how a migration stands, or how all of a state folder do."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.live import Live
 
 from kmigrate.api.client import Client
-from kmigrate.cli.options import Named, message_options, migration_options
+from kmigrate.cli.lists import OUTPUTS, print_migrations
+from kmigrate.cli.options import Named, message_options, optional_migration_options, state_root
 from kmigrate.cli.screens import status_screen
+from kmigrate.errors import UsageError
 
 WATCH_SECONDS = 2.0
 
@@ -21,28 +23,41 @@ Examples:
   kmigrate status -f orders.yaml
   kmigrate status -f orders.yaml --watch
   kmigrate status -f orders.yaml -o json | jq .totals
+  kmigrate status                       all migrations, in a table
 """
 
 
 @click.command(epilog=EXAMPLES)
-@migration_options
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@optional_migration_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(OUTPUTS),
+    default="table",
+    show_default=True,
+    help="Of one migration table or json.",
+)
 @click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @message_options
 @click.pass_context
-def status(ctx: click.Context, file: Path, state: Path | None, output: str, watch: bool, no_color: bool) -> None:
-    """Show how a migration stands.
+def status(ctx: click.Context, file: Path | None, state: Path | None, output: str, watch: bool, no_color: bool) -> None:
+    """Show how a migration stands; without -f all of them.
 
     State and reason, the next step for you, totals, the worst topics and partitions, and every stop with its
     evidence and the command for each answer. Works with and without a running owner. The JSON is a contract;
     with --watch it is one document a line.
     """
+    console = Console(no_color=no_color or None, highlight=False)
+    if file is None:
+        _show_all(state_root(state), console, output, watch=watch)
+        return
+    if output not in ("table", "json"):
+        raise UsageError(f"-o {output} is for all migrations", hint="leave -f away, or choose table or json")
     named = Named.by(ctx, file, state)
     client = named.client()
     if output == "json":
         _print_json(client, watch=watch)
         return
-    console = Console(no_color=no_color or None, highlight=False)
     if not watch:
         console.print(status_screen(client.status(), console.width, named.spell))
         return
@@ -50,6 +65,14 @@ def status(ctx: click.Context, file: Path, state: Path | None, output: str, watc
         while True:
             live.update(status_screen(client.status(), console.width, named.spell), refresh=True)
             time.sleep(WATCH_SECONDS)
+
+
+def _show_all(root: Path, console: Console, output: str, *, watch: bool) -> None:
+    from kmigrate.api.service_client import ServiceClient
+
+    if watch:
+        raise UsageError("--watch is for one migration", hint="name it with -f FILE")
+    print_migrations(ServiceClient(root).list_all(), console, output)
 
 
 def _print_json(client: Client, *, watch: bool) -> None:

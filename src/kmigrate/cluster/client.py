@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from kmigrate.cluster.connection import Connection
 from kmigrate.cluster.settings import ConnectionSettings
-from kmigrate.errors import ClusterError, ConnectionLost, NoAnswer, Unreachable
+from kmigrate.errors import BrokerRefused, ClusterError, ConnectionLost, NoAnswer, Unreachable
 from kmigrate.kafka_types import BrokerAddress, BrokerId, Side, TopicName
 from kmigrate.wire import calls
 from kmigrate.wire.call import Call
@@ -73,13 +73,20 @@ class ClusterClient:
 
     def broker(self, broker: BrokerId, call: Call[T]) -> T:
         """Asks the given broker and no other."""
+        return self._ask(self._address(broker), call)
+
+    def connect(self, broker: BrokerId) -> Connection:
+        """One more connection to this broker; it is the caller's."""
+        return Connection(self.side, self._address(broker), self._settings)
+
+    def _address(self, broker: BrokerId) -> BrokerAddress:
         address = self._brokers.get(broker)
         if address is None:
             self.metadata([])
             address = self._brokers.get(broker)
         if address is None:
             raise Unreachable("the cluster does not know this broker now", side=self.side, broker=f"id {broker}")
-        return self._ask(address, call)
+        return address
 
     def controller(self, call: Call[T]) -> T:
         """Asks the broker that takes admin requests."""
@@ -94,13 +101,20 @@ class ClusterClient:
                 answer = connection.call(call)
             except NoAnswer:
                 raise
+            except BrokerRefused:
+                self._connections[address] = connection  # a request that it does not offer was not even sent
+                raise
             except ConnectionLost:
                 connection.close()  # perhaps only idle for too long: once more on a new one
             else:
                 self._connections[address] = connection
                 return answer
         connection = Connection(self.side, address, self._settings)
-        answer = connection.call(call)
+        try:
+            answer = connection.call(call)
+        except BrokerRefused:
+            self._connections[address] = connection
+            raise
         self._connections[address] = connection
         return answer
 

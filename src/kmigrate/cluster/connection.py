@@ -6,28 +6,31 @@ Hot messages go through `send` and `receive` on buffers of the caller; everythin
 
 from __future__ import annotations
 
+import random
 import select
-import socket
 import struct
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
+from kmigrate.cluster.authentication import NotAuthenticated, authenticate
 from kmigrate.cluster.clock import steady_seconds
 from kmigrate.cluster.network import Buffer, Link
+from kmigrate.cluster.opening import NotOpened, open_stream
 from kmigrate.cluster.settings import ConnectionSettings
-from kmigrate.errors import BrokerRefused, ConnectionLost, NoAnswer, ProtocolError, Unreachable
+from kmigrate.errors import AuthenticationFailed, BrokerRefused, ConnectionLost, NoAnswer, ProtocolError, Unreachable
 from kmigrate.kafka_types import BrokerAddress, Side
 from kmigrate.wire.call import Call, VersionRanges, api_versions, error_name
 
 T = TypeVar("T")
-_SENDMSG_LIMIT = 1000  # the kernel takes at most 1,024 buffers a call
 _CALL_BUFFER_BYTES = 64 * 1024
 _MAX_ANSWER_BYTES = 1 << 30
-_NO_LINGER = struct.pack("ii", 1, 0)
-"""What is not sent yet when a connection ends, or its process is killed, is dropped: the kernel would go on sending it
-for minutes, long after the quiet period of whoever copies next."""
+_TLS_ALERT = b"\x15\x03"
+_RENEWED_WITHIN = (0.85, 0.95)
+"""In which part of a session's life it is renewed: not at the same time as all others."""
+_RENEWED_AT_MOST_EVERY_SECONDS = 1.5
+"""A broker takes no second renewal within a second."""
 
 
 class _Asked(NamedTuple):
@@ -51,41 +54,24 @@ class Connection:
         self._buffer = bytearray(_CALL_BUFFER_BYTES)
         self._length = bytearray(4)
         self._failure: str | None = None
-        began = steady_seconds()
-        self._socket = self._open()
-        self.opened_in_seconds = steady_seconds() - began
+        self._outstanding = 0
+        self._renew_at: float | None = None
+        self._answered = 0
         self._offered: VersionRanges = {}
-        self._offered = self._ask_versions()
-
-    def _open(self) -> socket.socket:
-        place = (self.address.host, self.address.port)
+        began = steady_seconds()
         try:
-            opened = socket.create_connection(place, timeout=self._settings.connect_timeout_ms / 1000)
-        except socket.gaierror as error:
-            raise self._unreachable(f"the name {self.address.host!r} cannot be resolved: {error.strerror}") from error
-        except ConnectionRefusedError as error:
-            raise self._unreachable("connection refused") from error
-        except TimeoutError as error:
-            raise self._unreachable("no connection within the time-out") from error
-        except OSError as error:
-            raise self._unreachable(str(error)) from error
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        # Blocking, with the kernel's own time-outs: one call takes or gives everything, no poll before each part.
-        opened.settimeout(None)
-        seconds, milliseconds = divmod(self._settings.request_timeout_ms, 1000)
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            opened.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", seconds, milliseconds * 1000))
-        return opened
-
-    def _unreachable(self, reason: str) -> Unreachable:
-        return Unreachable(
-            reason,
-            side=self.side,
-            broker=str(self.address),
-            hint="the address must be reachable from this machine, exactly as the broker advertises it",
-        )
+            self._stream = open_stream(address.host, address.port, settings)
+        except NotOpened as error:
+            raise Unreachable(str(error), side=side, broker=str(address), hint=error.hint) from error.__cause__
+        self.opened_in_seconds = steady_seconds() - began
+        try:
+            self._offered = self._ask_versions()
+            self._authenticate()
+        except NoAnswer:
+            raise
+        except ConnectionLost as error:
+            hint = "the broker's log says more; security.protocol must be that of the listener"
+            raise Unreachable(error.reason, side=side, broker=str(address), hint=hint) from None
 
     def _ask_versions(self) -> VersionRanges:
         versions = api_versions()
@@ -97,34 +83,66 @@ class Connection:
             )
         return ranges
 
+    def _authenticate(self) -> None:
+        """Says who we are, if the listener wants that: at first, and again before the session ends."""
+        sasl = self._settings.security.sasl
+        if sasl is None:
+            return
+        self._renew_at = None
+        began = steady_seconds()
+        outcome = authenticate(self.call, sasl)
+        if isinstance(outcome, NotAuthenticated):
+            self._lost(outcome.reason)
+            raise AuthenticationFailed(
+                outcome.reason,
+                mechanism=sasl.mechanism,
+                side=self.side,
+                broker=str(self.address),
+                hint=outcome.hint,
+            )
+        if outcome > 0:
+            wait = outcome / 1000 * random.uniform(*_RENEWED_WITHIN)
+            self._renew_at = began + max(wait, _RENEWED_AT_MOST_EVERY_SECONDS)
+
+    @property
+    def wants_renewal(self) -> bool:
+        """Whether the session ends soon; `send` renews it, if nothing is under way."""
+        return self._renew_at is not None and steady_seconds() >= self._renew_at
+
+    def renew(self) -> None:
+        """Begins a new session on this connection; nothing may be under way. Raises AuthenticationFailed."""
+        self._check()
+        self._authenticate()
+
+    def pending(self) -> bool:
+        """Whether an answer lies here already, where no poll sees it."""
+        return self._stream.pending()
+
     def fileno(self) -> int:
-        return self._socket.fileno()
+        return self._stream.fileno()
 
     def next_correlation_id(self) -> int:
         self._correlation_id = (self._correlation_id + 1) & 0x7FFFFFFF
         return self._correlation_id
 
+    @property
+    def offered(self) -> VersionRanges:
+        """The requests that this broker offers, each with its oldest and newest version."""
+        return self._offered
+
     def highest_version(self, api_key: int) -> int:
         return self._offered.get(api_key, (0, -1))[1]
 
     def send(self, buffers: Sequence[Buffer]) -> None:
-        """Sends the buffers in order; a time-out or a broken connection leaves the outcome unknown."""
+        """Sends a request's buffers in order; a time-out or a broken connection leaves the outcome unknown."""
         self._check()
+        if self._renew_at is not None and not self._outstanding and steady_seconds() >= self._renew_at:
+            self._authenticate()
+        self._outstanding += 1
         try:
-            for first in range(0, len(buffers), _SENDMSG_LIMIT):
-                self._send_some(buffers[first : first + _SENDMSG_LIMIT])
+            self._stream.send(buffers)
         except OSError as error:
-            raise self._lost(f"sending failed: {error}") from error
-
-    def _send_some(self, buffers: Sequence[Buffer]) -> None:
-        sent = self._socket.sendmsg(buffers)
-        for buffer in buffers:
-            size = len(buffer)
-            if sent >= size:
-                sent -= size
-                continue
-            self._socket.sendall(memoryview(buffer)[sent:])
-            sent = 0
+            raise self._lost(f"sending failed: {self._stream.words(error)}") from error
 
     def receive(self, into: bytearray) -> memoryview:
         """Waits for one whole answer; a larger one than `into` gets memory of its own."""
@@ -132,24 +150,38 @@ class Connection:
         try:
             self._fill(memoryview(self._length))
             (size,) = struct.unpack(">i", self._length)
-            if not 4 <= size <= _MAX_ANSWER_BYTES:
-                raise self._lost(f"an answer claims to be {size} bytes long")
+            if not 4 <= size <= _MAX_ANSWER_BYTES or (not self._answered and self._length[:2] == _TLS_ALERT):
+                raise self._lost(self._strange_length(size))
             view = memoryview(into)[:size] if size <= len(into) else memoryview(bytearray(size))
             self._fill(view)
         except BlockingIOError as error:
             self._lost(reason := f"no answer within {self._settings.request_timeout_ms} ms")
             raise NoAnswer(reason, side=self.side, broker=str(self.address)) from error
         except OSError as error:
-            raise self._lost(str(error)) from error
+            raise self._lost(self._stream.words(error)) from error
+        self._answered += 1
+        self._outstanding -= 1
         return view
 
     def _fill(self, view: memoryview) -> None:
-        got = 0
-        while got < len(view):
-            count = self._socket.recv_into(view[got:], 0, socket.MSG_WAITALL)
-            if not count:
-                raise self._lost("the broker closed the connection")
-            got += count
+        if not self._stream.fill(view):
+            raise self._lost("the broker closed the connection" + self._why_closed())
+
+    def _strange_length(self, size: int) -> str:
+        if not self._answered and self._length[:2] == _TLS_ALERT:
+            return "the broker answers in TLS"
+        return f"an answer claims to be {size} bytes long"
+
+    def _why_closed(self) -> str:
+        """What the end of a connection before the second answer may mean."""
+        security = self._settings.security
+        if not self._answered:
+            if security.tls is None:
+                return " at the first request: perhaps this listener speaks TLS"
+            return " right after the TLS handshake: perhaps it wants another client certificate, or one at all"
+        if self._answered == 1 and security.sasl is None:
+            return " at the first request: perhaps this listener wants SASL"
+        return ""
 
     def call(self, call: Call[T]) -> T:
         self.ask(call)
@@ -196,12 +228,12 @@ class Connection:
 
     def _lost(self, reason: str) -> ConnectionLost:
         self._failure = self._failure or reason
-        self._socket.close()
+        self._stream.close()
         return ConnectionLost(reason, side=self.side, broker=str(self.address))
 
     def close(self) -> None:
         self._failure = self._failure or "closed here"
-        self._socket.close()
+        self._stream.close()
 
 
 class RealNetwork:
@@ -218,13 +250,20 @@ class RealNetwork:
         if len(connections) == 0:
             time.sleep(max(0.0, timeout_seconds))
             return ()
+        pending = [link for link in links if cast(Connection, link).pending()]
+        if pending:
+            timeout_seconds = 0.0  # what TLS has decrypted already, no poll tells; others may be ready, too
         poller = select.poll()
         for number in connections:
             poller.register(number, select.POLLIN)
-        return [connections[number] for number, _event in poller.poll(max(0.0, timeout_seconds) * 1000)]
+        ready = [connections[number] for number, _event in poller.poll(max(0.0, timeout_seconds) * 1000)]
+        return [*ready, *(link for link in pending if link not in ready)] if pending else ready
 
     def steady_seconds(self) -> float:
         return steady_seconds()
+
+    def cpu_seconds(self) -> float:
+        return time.thread_time()
 
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000

@@ -26,8 +26,15 @@ class Link(Protocol):
     def opened_in_seconds(self) -> float:
         """How long opening it took: about one round trip to the broker."""
 
+    @property
+    def wants_renewal(self) -> bool:
+        """Whether the session with the broker ends soon: no more requests should be sent before it is renewed."""
+
+    def renew(self) -> None:
+        """Begins a new session; nothing may be under way. The next request does it too, if nothing is."""
+
     def send(self, buffers: Sequence[Buffer]) -> None:
-        """Sends the buffers, in order, completely."""
+        """Sends the buffers of one request, in order, completely."""
 
     def receive(self, into: bytearray) -> memoryview:
         """Waits for one whole answer and returns it without its length.
@@ -69,6 +76,9 @@ class Network(Protocol):
 
     def steady_seconds(self) -> float:
         """The monotonic clock, the same in every process of this machine."""
+
+    def cpu_seconds(self) -> float:
+        """The CPU time of the calling thread."""
 
     def wall_ms(self) -> int:
         """The wall clock in milliseconds since the epoch."""

@@ -82,6 +82,14 @@ class Fetched(NamedTuple):
     aborted: Aborted
 
 
+class FetchUnderWay(NamedTuple):
+    """A Fetch whose answer was not received yet: what it takes to read that."""
+
+    version: int
+    isolation_level: int
+    names: Mapping[tuple[bytes, int], TopicPartition]
+
+
 def fetch_once(
     side: Side,
     link: Link,
@@ -95,6 +103,21 @@ def fetch_once(
 
     A partition of which nothing fits comes without bytes, unless it is the first; one that is throttled may be missing.
     """
+    under_way = send_fetch(
+        link, at, partition_bytes=partition_bytes, max_wait_ms=max_wait_ms, isolation_level=isolation_level
+    )
+    return receive_fetch(side, link, under_way, bytearray(SMALL_ANSWER_BYTES))[1]
+
+
+def send_fetch(
+    link: Link,
+    at: Mapping[TopicPartition, tuple[TopicId, Offset]],
+    *,
+    partition_bytes: int,
+    max_wait_ms: int,
+    isolation_level: int,
+) -> FetchUnderWay:
+    """The first half of `fetch_once`: asks."""
     version = fetch.BY_ID if link.highest_version(fetch.API_KEY) >= fetch.BY_ID else fetch.BY_NAME
     wishes: dict[bytes, list[fetch.Wish]] = {}
     names: dict[tuple[bytes, int], TopicPartition] = {}
@@ -115,16 +138,22 @@ def fetch_once(
         forgotten={},
     )
     link.send([request])
-    answer = link.receive(bytearray(SMALL_ANSWER_BYTES))
+    return FetchUnderWay(version, isolation_level, names)
+
+
+def receive_fetch(side: Side, link: Link, under_way: FetchUnderWay, buffer: bytearray) -> tuple[int, list[Fetched]]:
+    """The second half: the error of the whole answer, and what it brought, in the buffer if that is large enough."""
+    answer = link.receive(buffer)
     try:
-        parsed = fetch.parse_fetch(answer, version)
+        parsed = fetch.parse_fetch(answer, under_way.version)
     except ValueError as error:
         raise ProtocolError(str(error), side=side) from error
-    return [
+    names = under_way.names
+    return parsed.error, [
         Fetched(
             names[part.topic, part.partition],
             part.error or parsed.error,
-            part.last_stable_offset if isolation_level == READ_COMMITTED else part.high_watermark,
+            part.last_stable_offset if under_way.isolation_level == READ_COMMITTED else part.high_watermark,
             answer[part.start : part.end],
             part.aborted,
         )
@@ -195,7 +224,9 @@ class TailReader:
             isolation_level=self._isolation_level,
         )
         return [
-            _Looked(part.partition, part.error, part.readable, len(part.records), *_whole(part.records), part.aborted)
+            _Looked(
+                part.partition, part.error, part.readable, len(part.records), *whole_batches(part.records), part.aborted
+            )
             for part in fetched
         ]
 
@@ -211,7 +242,7 @@ def _inside(batches: Sequence[Stored], at: Offset, end: Offset) -> tuple[list[St
     return inside, at
 
 
-def _whole(records: memoryview) -> tuple[list[Stored], bool]:
+def whole_batches(records: memoryview) -> tuple[list[Stored], bool]:
     """The whole batches where they lie, and whether something that is no batch follows them."""
     batches: list[Stored] = []
     try:

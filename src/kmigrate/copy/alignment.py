@@ -46,6 +46,7 @@ class Alignment:
                 records=count,
                 size=len(view),
                 newest_ms=now_ms,
+                oldest_ms=now_ms,
                 epoch=UNKNOWN_EPOCH,
                 view=view,
                 lent=False,

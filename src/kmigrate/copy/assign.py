@@ -1,8 +1,8 @@
 """Which pipeline copies which partition, and when a partition may change hands.
 
-`assign` spreads partitions over pipelines: a partition keeps its pipeline while its leaders stay, a new one
-goes where there are fewest. `Handover` is the rule that no partition ever has two holders: what was ordered
-to one pipeline is ordered to another only after the first reported it released, or its worker died.
+`assign` spreads partitions over pipelines: a partition keeps its pipeline while its leaders and the pipeline stay, a
+new one goes where there are fewest. `Handover` is the rule that no partition ever has two holders: what was ordered to
+one pipeline is ordered to another only after the first reported it released, or its worker died.
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ def assign(
         if source is None or target is None:
             continue
         key = previous.get(partition)
-        if key is not None and (key.source, key.target) == (source, target):
+        if (
+            key is not None
+            and (key.source, key.target) == (source, target)
+            and key.worker < workers
+            and key.lane < lanes
+        ):
             assigned[partition] = key
         else:
             homeless.append((partition, source, target))

@@ -27,12 +27,14 @@ from kmigrate.copy.aborted import AbortedTransactions
 from kmigrate.copy.alignment import Alignment
 from kmigrate.copy.course import Course
 from kmigrate.copy.frontier import Frontier, Refusal
+from kmigrate.copy.guard import Guard
 from kmigrate.copy.identity import filler_producer_id
 from kmigrate.copy.judge import Treatment
 from kmigrate.copy.limit import LimitWish, TooLarge
 from kmigrate.copy.orders import UNKNOWN_TIME_MS, PartitionOrder, Remembered, Saved
 from kmigrate.copy.pieces import Backlog, Batch, Gap, Room
 from kmigrate.copy.progress import PartitionProgress
+from kmigrate.copy.refusals import AFTER_THE_APPEND, COUNTED_DOUBTS, DENIED, TOO_LARGE, UNKNOWN_OUTCOMES
 from kmigrate.copy.standing import Align, GoOn, Quiet, Standing, Trim, decide_standing
 from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.copy.tombstones import Tombstones
@@ -53,52 +55,11 @@ TRIM_SECONDS = 30.0
 """How often a log start that moves on is followed."""
 AS_IS = Treatment.AS_IS
 
-_UNKNOWN_OUTCOMES = frozenset(
-    {
-        -1,
-        ErrorCode.CORRUPT_MESSAGE,
-        ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
-        ErrorCode.LEADER_NOT_AVAILABLE,
-        ErrorCode.NOT_LEADER_OR_FOLLOWER,
-        ErrorCode.REQUEST_TIMED_OUT,
-        ErrorCode.NOT_ENOUGH_REPLICAS,
-        ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-        ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
-        ErrorCode.DUPLICATE_SEQUENCE_NUMBER,
-        ErrorCode.KAFKA_STORAGE_ERROR,
-        ErrorCode.UNKNOWN_PRODUCER_ID,
-        ErrorCode.FENCED_LEADER_EPOCH,
-        ErrorCode.UNKNOWN_LEADER_EPOCH,
-        ErrorCode.UNKNOWN_TOPIC_ID,
-        ErrorCode.INCONSISTENT_TOPIC_ID,
-    }
-)
-"""Produce errors after which only the standing can tell what happened. Every other error is a refusal."""
-_AFTER_THE_APPEND = frozenset(
-    {
-        -1,
-        ErrorCode.NOT_LEADER_OR_FOLLOWER,
-        ErrorCode.REQUEST_TIMED_OUT,
-        ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-        ErrorCode.KAFKA_STORAGE_ERROR,
-    }
-)
-"""Those that may come although the batch lies in the log."""
-_COUNTED_DOUBTS = frozenset({ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.CORRUPT_MESSAGE})
-_TOO_LARGE = frozenset({ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.RECORD_LIST_TOO_LARGE})
-_DENIED = frozenset(
-    {
-        ErrorCode.TOPIC_AUTHORIZATION_FAILED,
-        ErrorCode.GROUP_AUTHORIZATION_FAILED,
-        ErrorCode.CLUSTER_AUTHORIZATION_FAILED,
-    }
-)
-
-
 THROTTLED = "throttled"
 WAITING_FOR_LEASE = "waiting for the lease on the target"
 HELD_BY_QUOTA = "held by a quota of the target cluster"
-_THROTTLES = frozenset({THROTTLED, HELD_BY_QUOTA})
+BRAKED = "the target answers later than the limit allows"
+_THROTTLES = frozenset({THROTTLED, HELD_BY_QUOTA, BRAKED})
 
 
 class Phase(enum.Enum):
@@ -141,6 +102,7 @@ class Copier:
         self.backlog = Backlog(room)
         self.pending = self.backlog.pieces
         self.frontier = Frontier(self.course, self.backlog, producer_id)
+        self.frontier.keep_within(order.batch_bytes)
         self.in_flight: deque[Batch] = deque()
         self.filling: Filling | None = None
         """Markers under way."""
@@ -156,14 +118,9 @@ class Copier:
         self.changed = True
         self.in_sync = False
         self._producer_id = producer_id
-        self._guarded_ms = guarded_ms
-        self._guarded_until_ms = 0
-        self._landed = -1
-        """Where on the target the last batch of ours begins that is known to lie there; -1: not known."""
+        self._guard = Guard(guarded_ms, fresh=order.fresh)
         self._acked_epoch = UNKNOWN_EPOCH
         self._began = False
-        self._late = self._late_markers = not order.fresh
-        self._quiet = Quiet.UNLESS_GUARDED
         self._coordinator_epoch = 0
         self._alignment: Alignment | None = None
         self._backlog_end = -1
@@ -190,12 +147,14 @@ class Copier:
         before, self.order = self.order, order
         self.tombstones.on_order(order)
         self._limit_wish.on_limit(order.limit)
+        self.frontier.keep_within(order.batch_bytes)
         if self._limit_wish.open_bytes(order.limit):
             self.changed = True  # another partition's wish was answered: this one is told again
         new_class = order.offset_class is not before.offset_class
         if self.stop is not None and (order.revision > before.revision or (new_class and self.stop.asks_for_class)):
             self.stop = None
             self._limit_wish.forget()
+            self.frontier.forget_refusals()
             self._suspect = -1
             self.fruitless = self._refused = 0
             self.phase = Phase.COPYING
@@ -231,19 +190,19 @@ class Copier:
         self.phase = Phase.DOUBT
         self.reason = reason
         self.changed = True
-        self._guarded_until_ms = 0
+        self._guard.forget()
         self.in_sync = False
         self._drop_pending()
 
     def on_lost(self, reason: str) -> None:
         """The connection to the target is gone: what was in flight may still arrive, or never."""
         if self.in_flight:
-            self._late = True
+            self._guard.late = True
             first, last = self.in_flight[0].base, self.in_flight[-1].next - 1
             self._add_evidence(f"our batches of {first} to {last} may have landed too")
             self.in_flight.clear()
         if self.filling is not None:
-            self._late_markers = True
+            self._guard.late_markers = True
             self._add_evidence(f"our markers of {_range(self.filling.gap)} may have landed too")
             self.filling = None
         self.on_doubt(reason)
@@ -262,7 +221,7 @@ class Copier:
     @property
     def quiet(self) -> Quiet:
         """Whether something of ours may still be on its way, so that the log end must be seen to stand still."""
-        return Quiet.NEEDLESS if self._quiet is Quiet.UNLESS_GUARDED and not self._late else self._quiet
+        return self._guard.quiet
 
     def on_unclear(self, reason: str) -> None:
         """The standing cannot be told yet; it will be asked again."""
@@ -308,8 +267,8 @@ class Copier:
             case Trim():
                 self.phase = Phase.TRIMMING
                 self.position = self.floor = standing.target_end
-            case GoOn() if self._late and not standing.quiet and self.course.is_ahead_of(decision.offset):
-                self._quiet = Quiet.NEEDED  # what is late lies where these runs say, and they would be cut
+            case GoOn() if self._guard.late and not standing.quiet and self.course.is_ahead_of(decision.offset):
+                self._guard.need(Quiet.NEEDED)  # what is late lies where these runs say, and they would be cut
                 self.on_doubt("the offset map was written ahead: nothing of ours may be on its way")
             case GoOn():
                 self._go_on(decision, standing)
@@ -326,15 +285,10 @@ class Copier:
         self._passed = Offset(0)
         self.frontier.begin(decision.offset, decision.sequence, decision.epoch, at_edge=standing.at_edge)
         self._acked_epoch = decision.epoch
-        self._landed = -1 if standing.tail.last_base is None else standing.tail.last_base
         self._began = True
         self._draining = False
         self._coordinator_epoch = standing.marker_epoch + 1
-        if standing.quiet:
-            self._late = self._late_markers = False
-        elif self._quiet is Quiet.BRIEF:
-            self._late_markers = False
-        self._quiet = Quiet.UNLESS_GUARDED
+        self._guard.on_standing(standing)
         if self._backlog_end < 0:
             self._backlog_end = standing.source_stable
         self._shows_more = self.target_start < self._next_start
@@ -404,7 +358,7 @@ class Copier:
         if refusal is not None:
             self._refuse(refusal)
         self._look_at_mark(now_ms)
-        if self._late or self._late_markers:
+        if self._guard.late or self._guard.late_markers:
             self._look_for_quiet(now_ms)
         return True
 
@@ -430,31 +384,18 @@ class Copier:
         return bool(evidence)
 
     def _look_for_quiet(self, now_ms: int) -> None:
-        """What is read may need a proof that nothing of ours is on its way, before it is sent.
-
-        Appending old records may make the target forget our id, and take what comes late, and so may moving the log
-        start past all that is ours. Markers are guarded by nothing. Where the source still shows that there never was a
-        record, only other markers can be late: a copier whose data would be late there has seen the same.
-        """
-        quiet = Quiet.UNLESS_GUARDED
-        for piece in self.pending:
-            if isinstance(piece, Gap):
-                if self._late_markers and piece.shown and quiet is Quiet.UNLESS_GUARDED:
-                    quiet = Quiet.BRIEF
-                elif not piece.shown:
-                    quiet = Quiet.NEEDED
-            elif self._late and now_ms >= piece.newest_ms + self._guarded_ms:
-                quiet = Quiet.NEEDED
+        """What is read may need a proof that nothing of ours is on its way, before it is sent."""
+        quiet = self._guard.quiet_before(self.pending, now_ms)
         if quiet is not Quiet.UNLESS_GUARDED:
-            self._quiet = quiet
+            self._guard.need(quiet)
             self.on_doubt("old records or a gap follow: nothing of ours may be on its way")
         else:
             self._look_at_start()
 
     def _look_at_start(self) -> None:
         """Moving the log start past all that is ours needs the same proof."""
-        if self._late and not self.pending and self._trails and self._landed < self.wanted_start:
-            self._quiet = Quiet.NEEDED
+        if self._guard.late and not self.pending and self._trails and self._guard.landed < self.wanted_start:
+            self._guard.need(Quiet.NEEDED)
             self.on_doubt("the log start moves past all that is ours: nothing of ours may be on its way")
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -481,7 +422,7 @@ class Copier:
                 return
             evidence = f"the source's log parts from what was copied at offset {end} (leader epoch {epoch})"
             self._stop(StopKind.SOURCE_TRUNCATED, Offset(end), evidence)
-        elif fetched.error in _DENIED:
+        elif fetched.error in DENIED:
             self._stop(StopKind.UNAUTHORIZED, Offset(self.fetch_offset), f"READ on source topic {self.partition.topic}")
         elif fetched.error == ErrorCode.CORRUPT_MESSAGE:
             self.crc_errors += 1
@@ -520,9 +461,7 @@ class Copier:
         first = pending[0]
         if isinstance(first, Gap) or first.entries > self.course.saved:
             return False
-        return not in_flight or (
-            len(in_flight) < WINDOW and now_ms < self._guarded_until_ms and now_ms < first.newest_ms + self._guarded_ms
-        )
+        return not in_flight or (len(in_flight) < WINDOW and self._guard.holds(first, now_ms))
 
     @property
     def has_batch(self) -> bool:
@@ -532,25 +471,17 @@ class Copier:
         first = self.pending[0]
         return isinstance(first, Batch) and first.entries <= self.course.saved
 
-    @property
-    def next_size(self) -> int:
-        """Bytes of the batch that comes next."""
-        first = self.pending[0]
-        assert isinstance(first, Batch), "a gap comes first"
-        return first.size
-
     def is_guarded(self, now_ms: int) -> bool:
         """Whether the target certainly holds our id, before and after the first pending batch."""
         first = self.pending[0]
         assert isinstance(first, Batch), "a gap comes first"
-        return now_ms < self._guarded_until_ms and now_ms < first.newest_ms + self._guarded_ms
+        return self._guard.holds(first, now_ms)
 
     def take_append(self) -> Batch:
         """The batch to send now; call only if `can_append`."""
         batch = self.backlog.take_batch()
         self.in_flight.append(batch)
-        if batch.newest_ms + self._guarded_ms < self._guarded_until_ms:
-            self._guarded_until_ms = batch.newest_ms + self._guarded_ms
+        self._guard.on_sent(batch)
         return batch
 
     def on_appended(self, batch: Batch, answer: AppendAnswer) -> bool:
@@ -569,7 +500,7 @@ class Copier:
             self._on_filler_landed(batch)
         elif self.phase is Phase.COPYING:
             self.position, self.floor = batch.next, batch.target + batch.records
-            self._landed = batch.target
+            self._guard.landed = batch.target
             if not self.in_flight and self._passed > self.position:
                 self.position = self._passed
             self.records += batch.records
@@ -578,7 +509,7 @@ class Copier:
             self.bytes += batch.size
             self.newest_ms = batch.newest_ms
             self._acked_epoch = batch.epoch
-            self._guarded_until_ms = batch.newest_ms + self._guarded_ms
+            self._guard.on_landed(batch)
             self.fruitless = self._refused = 0
             self.changed = True
             if self.position >= self._mark >= 0:
@@ -593,31 +524,36 @@ class Copier:
     def _count_rebuilt(self, batch: Batch) -> None:
         if batch.treatment is Treatment.CONVERT:
             self.converted += batch.records
-        else:
+        elif batch.treatment is Treatment.REENCODE:
             self.reencoded += batch.records
 
     def _on_append_error(self, batch: Batch, answer: AppendAnswer) -> None:
-        if answer.error in _AFTER_THE_APPEND:
+        if answer.error in AFTER_THE_APPEND:
             self._add_evidence(f"our batch of {batch.base} to {batch.next - 1} may have landed too")
         if self.phase not in (Phase.COPYING, Phase.ALIGNING):
             return
         name = error_name(answer.error)
-        if answer.error in _DENIED:
+        if answer.error in DENIED:
             self._stop(StopKind.UNAUTHORIZED, batch.base, f"WRITE on target topic {self.partition.topic}")
             return
         self.fruitless += 1
         if answer.error == ErrorCode.MESSAGE_TOO_LARGE and self._may_fit_later(batch):
             return
-        if answer.error in _TOO_LARGE and batch.records > 1:
+        if answer.error in TOO_LARGE and batch.records > 1:
             self._use_smaller(batch)
             self.on_doubt(f"target: {name}: the batch is split")
             return
-        self._refused += answer.error in _COUNTED_DOUBTS
-        if answer.error in _UNKNOWN_OUTCOMES and self._refused < MOST_REFUSALS:
+        self._refused += answer.error in COUNTED_DOUBTS
+        if answer.error in UNKNOWN_OUTCOMES and self._refused < MOST_REFUSALS:
             self.on_doubt(f"target: {name}")
             return
+        if batch.treatment is Treatment.MERGE:
+            self._refused = 0
+            self.frontier.take_apart(batch)
+            self.on_doubt(f"target: {name}: the batch is taken apart")
+            return
         evidence = f"{name} ({answer.error})" + (f": {answer.message}" if answer.message else "")
-        if answer.error in _TOO_LARGE:
+        if answer.error in TOO_LARGE:
             evidence += (
                 f"; this one record takes {batch.size} bytes: raise the target topic's max.message.bytes to that"
             )
@@ -628,9 +564,10 @@ class Copier:
     def _may_fit_later(self, batch: Batch) -> bool:
         """Whether the batch is sent again as it is, once the topic's limit was raised and that is in force.
 
-        RECORD_LIST_TOO_LARGE is about the size of a segment: no limit would help.
+        RECORD_LIST_TOO_LARGE is about the size of a segment: no limit would help. What was made larger here is made
+        smaller here.
         """
-        if batch.treatment is Treatment.FILLER:
+        if batch.treatment in (Treatment.FILLER, Treatment.MERGE):
             return False
         match self._limit_wish.on_too_large(batch.base, batch.size, self.order.limit):
             case TooLarge.WAIT:
@@ -677,7 +614,7 @@ class Copier:
 
     def _on_filler_landed(self, batch: Batch) -> None:
         self.position = self.floor = batch.next
-        self._guarded_until_ms = batch.newest_ms + self._guarded_ms
+        self._guard.on_landed(batch)
         self.changed = True
         self.fruitless = self._refused = 0
         if self._alignment is not None and self.position >= self._alignment.to:
@@ -706,8 +643,8 @@ class Copier:
         while something of ours may be on its way: the sequence could not refuse it any more.
         """
         wanted = self.wanted_start
-        if self.phase is Phase.COPYING and (self.is_busy or self._late):
-            return Offset(min(wanted, self._landed))
+        if self.phase is Phase.COPYING and (self.is_busy or self._guard.late):
+            return Offset(min(wanted, self._guard.landed))
         return wanted
 
     def wants_trim(self, now: float) -> bool:
@@ -724,8 +661,8 @@ class Copier:
         Where nothing of ours is left, our id counts as not held, until the next batch has landed.
         """
         to = self._next_start
-        if to > self._landed:
-            self._guarded_until_ms = 0
+        if to > self._guard.landed:
+            self._guard.forget()
         return to
 
     def on_trimmed(self, answer: LogStart | None, now: float) -> None:
@@ -734,11 +671,11 @@ class Copier:
         if answer is not None and not answer.error:
             self.target_start = max(self.target_start, answer.offset)
         if self.phase is not Phase.TRIMMING:
-            if self._shows_more and answer is not None and answer.error not in _UNKNOWN_OUTCOMES:
+            if self._shows_more and answer is not None and answer.error not in UNKNOWN_OUTCOMES:
                 self._shows_more = False  # also where it may not be moved: that holds nothing up
                 self.changed = True
             return
-        if answer is not None and answer.error in _DENIED:
+        if answer is not None and answer.error in DENIED:
             self._stop(StopKind.UNAUTHORIZED, self.wanted_start, f"DELETE on target topic {self.partition.topic}")
         elif answer is not None and not answer.error:
             self.on_doubt("the log start was moved")
@@ -813,7 +750,7 @@ class Copier:
         gap = filling.gap
         if self.phase is not Phase.COPYING:
             self._add_evidence(f"our markers of {_range(gap)} may have landed too")
-        elif error in _DENIED:
+        elif error in DENIED:
             evidence = (
                 f"ALTER (before 3.8: CLUSTER_ACTION) on the target cluster is missing: no markers at {_range(gap)}"
             )
@@ -828,8 +765,8 @@ class Copier:
 
     def _on_markers_refused(self, gap: Gap, error: int) -> None:
         self.fruitless += 1
-        self._refused += error not in _UNKNOWN_OUTCOMES
-        if self._refused < MOST_REFUSALS or not error or error in _UNKNOWN_OUTCOMES:
+        self._refused += error not in UNKNOWN_OUTCOMES
+        if self._refused < MOST_REFUSALS or not error or error in UNKNOWN_OUTCOMES:
             self.on_doubt(f"target: {error_name(error)}, for markers" if error else "the target did not tell its end")
             return
         evidence = f"{error_name(error)} ({error}), for the markers of {_range(gap)}"
@@ -883,8 +820,11 @@ class Copier:
         self.changed = True
         self._drop_pending()
 
-    def progress(self, *, paused: bool, hindrance: str) -> PartitionProgress:
-        """The partition as the owner should see it; `hindrance` says why the pipeline as a whole stands still."""
+    def progress(self, *, paused: bool, hindrance: str, is_unseen: bool = False) -> PartitionProgress:
+        """The partition as the owner should see it; `hindrance` says why the pipeline as a whole stands still.
+
+        `is_unseen`: the source has not been asked for so long that nobody can say whether it is in sync.
+        """
         if self.stop is not None:
             state = PartitionState.STOPPED
         elif paused:
@@ -893,7 +833,7 @@ class Copier:
             state = PartitionState.ALIGNING
         elif self.phase is not Phase.COPYING or (hindrance and hindrance not in _THROTTLES):
             state = PartitionState.WAITING
-        elif self.in_sync and not self._shows_more:
+        elif self.in_sync and not self._shows_more and not is_unseen:
             state = PartitionState.IN_SYNC
         elif hindrance:
             state = PartitionState.THROTTLED

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -23,6 +24,7 @@ from typing import NamedTuple, TypeAlias
 import kmigrate
 from kmigrate.copy.orders import LeaseGrant, MapsSaved, Orders, Saved, SavedMaps, WorkerSettings
 from kmigrate.copy.progress import PipelineProgress
+from kmigrate.copy.throttle import make_memory
 from kmigrate.kafka_types import TopicPartition
 
 WORKER_COMMAND = (sys.executable, "-P", "-m", "kmigrate.copy.worker")
@@ -80,7 +82,7 @@ class _Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(theirs.fileno(), workers_fd),
+                pass_fds=(theirs.fileno(), workers_fd, *([] if settings.rates_fd is None else [settings.rates_fd])),
                 env=_environment(),
             )
             self._connection = Connection(os.dup(ours.fileno()))
@@ -209,7 +211,8 @@ class Engine:
         log_path: Path,
         command: Sequence[str] = WORKER_COMMAND,
     ) -> None:
-        self._settings = {each.worker: each for each in settings}
+        self._rates = make_memory()
+        self._settings = {each.worker: replace(each, rates_fd=self._rates.fileno()) for each in settings}
         self._workers_fd = workers_fd
         self._log_path = log_path
         self._command = command
@@ -226,6 +229,13 @@ class Engine:
         """Starts all workers, which need a moment before they can be of use; `poll` tells of each."""
         self._due = dict.fromkeys(self._settings, float("-inf"))
         self._started = self._start_due()
+
+    def add(self, worker: int) -> None:
+        """Starts one more worker with the settings of the others; `poll` tells of it."""
+        if worker not in self._settings:
+            self._settings[worker] = replace(next(iter(self._settings.values())), worker=worker)
+            self._pause_seconds[worker] = _FIRST_PAUSE_SECONDS
+            self._due[worker] = float("-inf")
 
     def pids(self) -> dict[int, int | None]:
         """The process of every worker; None while there is none."""
@@ -294,6 +304,7 @@ class Engine:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.process.wait()
+        self._rates.close()
 
     def _start_due(self) -> list[Event]:
         started: list[Event] = []

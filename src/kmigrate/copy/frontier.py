@@ -14,6 +14,7 @@ from kmigrate.copy.aborted import AbortedTransactions
 from kmigrate.copy.alignment import PRODUCER_EPOCH
 from kmigrate.copy.course import Course
 from kmigrate.copy.judge import SPECIAL_BITS, Treatment, Verdict, judge
+from kmigrate.copy.merging import Row
 from kmigrate.copy.pieces import Backlog, Batch, Gap
 from kmigrate.copy.recast import Stretch, convert_messages, recast_batch
 from kmigrate.copy.states import StopKind
@@ -36,7 +37,6 @@ from kmigrate.records.compression import InflatesTooFarError
 
 _OLDER_MAGIC_BYTES = MAGIC_OFFSET + 1
 _ANY_NUMBER = 1 << 31
-_AS_IS = Treatment.AS_IS
 
 
 class Refusal(NamedTuple):
@@ -59,12 +59,16 @@ class Frontier:
         self.sequence = 0
         self.epoch = UNKNOWN_EPOCH
         self.at_edge = False
+        self.largest_bytes = 0
+        """Of all batches of the source that were walked."""
         self._backlog = backlog
         self._producer_id = producer_id
         self._source_end = -1
         self._split_below = -1
         self._most_records = _ANY_NUMBER
         self._seen_places: tuple[object, ...] = ()
+        self._apart_below = -1
+        self._row = Row()
 
     def begin(self, offset: int, sequence: int, epoch: LeaderEpoch, *, at_edge: bool) -> None:
         """Copying goes on here."""
@@ -77,7 +81,22 @@ class Frontier:
 
     def split(self, batch: Batch) -> None:
         """The target takes no batch so large: its records go into smaller ones."""
-        self._split_below, self._most_records = batch.next, batch.records // 2
+        if batch.treatment is Treatment.MERGE:
+            self._row.refuse(batch.size)
+        else:
+            self._split_below, self._most_records = batch.next, batch.records // 2
+
+    def take_apart(self, batch: Batch) -> None:
+        """The target refuses something in a merged batch: what it was made of goes as it is, and shows what it is."""
+        self._apart_below = batch.next
+
+    def keep_within(self, size: int) -> None:
+        """No batch is made larger than this by merging."""
+        self._row.limit_bytes = size
+
+    def forget_refusals(self) -> None:
+        """What the target refused before is tried again."""
+        self._row.forget_refusals()
 
     def walk(
         self, buffer: memoryview, at: int, end: int, aborted: AbortedTransactions, source_end: int
@@ -87,14 +106,21 @@ class Frontier:
         `source_end` is the offset up to which the source's log is decided, as this answer tells it.
         """
         self._source_end = source_end
+        try:
+            refusal = self._walk(buffer, at, end, aborted)
+        except BaseException:
+            self._row.clear()
+            raise
+        self._put_row()
+        return refusal
+
+    def _walk(self, buffer: memoryview, at: int, end: int, aborted: AbortedTransactions) -> Refusal | None:
         start = at
-        wanted, sequence, producer_id = self.offset, self.sequence, self._producer_id
-        backlog, split_below = self._backlog, self._split_below
-        pending = backlog.pieces
-        shift, entries = self.course.shift, self.course.made
+        wanted, sequence = self.offset, self.sequence
+        backlog, split_below, row = self._backlog, self._split_below, self._row
         special_bits = SPECIAL_BITS if aborted else LOG_APPEND_TIME  # where nothing was aborted, all is committed
         while at + HEADER_BYTES <= end:
-            base, length, epoch, magic, crc, attributes, delta, _, newest_ms, _, _, _, count = HEADER.unpack_from(
+            base, length, epoch, magic, crc, attributes, delta, base_ms, newest_ms, _, _, _, count = HEADER.unpack_from(
                 buffer, at
             )
             size = length + 12
@@ -117,31 +143,20 @@ class Frontier:
                 if after is None or isinstance(after, Refusal):
                     return after
                 at, wanted, sequence = after, self.offset, self.sequence
-                shift, entries = self.course.shift, self.course.made
                 continue
             if attributes & CONTROL:
                 self.offset, self.sequence = wanted, sequence
                 self._skip(base + count, epoch, shown=True)
-                wanted, shift, entries = base + count, self.course.shift, self.course.made
+                wanted = base + count
                 self.epoch = epoch
                 at += size
                 continue
-            lent = not backlog.kept
-            if lent:
-                view = buffer[at : at + size]
-            elif backlog.has_room(size):
-                view = memoryview(bytearray(buffer[at : at + size]))
-            else:
+            if backlog.kept and not backlog.has_room(row.kept_bytes + size):
                 break
-            stamp(view, 0, size, producer_id, PRODUCER_EPOCH, sequence, attributes & CODEC_MASK)
+            if size > self.largest_bytes:
+                self.largest_bytes = size
+            self._take_whole(buffer, at, size, attributes, base_ms, newest_ms, count, base, sequence, epoch)
             wanted = base + count
-            batch = Batch(
-                base, wanted, base + shift, sequence, count, size, newest_ms, epoch, view, lent, _AS_IS, entries
-            )
-            if lent:
-                pending.append(batch)
-            else:
-                backlog.keep(batch)
             sequence = (sequence + count) & 0x7FFFFFFF
             self.epoch = epoch
             at += size
@@ -152,6 +167,64 @@ class Frontier:
             after = self._walk_special(buffer, at, end, aborted, is_first=at == start)
             return after if isinstance(after, Refusal) else None
         return None
+
+    def _take_whole(
+        self,
+        buffer: memoryview,
+        at: int,
+        size: int,
+        attributes: int,
+        base_timestamp_ms: int,
+        newest_ms: int,
+        count: int,
+        base: Offset,
+        sequence: int,
+        epoch: LeaderEpoch,
+    ) -> None:
+        """A batch of decided records: small ones wait in a row for others, the rest go as they are."""
+        row = self._row
+        if base >= self._apart_below and row.takes(size, attributes, count):
+            if not row.fits(size, attributes, base_timestamp_ms, count):
+                self._put_row()
+            row.add(buffer, at, size, attributes, base_timestamp_ms, newest_ms, count, base, sequence)
+            return
+        self._put_row()
+        lent, course = not self._backlog.kept, self.course
+        view = buffer[at : at + size] if lent else memoryview(bytearray(buffer[at : at + size]))
+        self._add(
+            Batch(
+                base,
+                Offset(base + count),
+                Offset(base + course.shift),
+                sequence,
+                count,
+                size,
+                newest_ms,
+                newest_ms,
+                epoch,
+                view,
+                lent,
+                Treatment.AS_IS,
+                course.made,
+            )
+        )
+
+    def _add(self, batch: Batch) -> None:
+        """Makes a batch ours, and has it wait to be sent."""
+        codec = batch.view[CRC_START + 1] & CODEC_MASK
+        stamp(batch.view, 0, batch.size, self._producer_id, PRODUCER_EPOCH, batch.sequence, codec)
+        if batch.lent:
+            self._backlog.pieces.append(batch)
+        else:
+            self._backlog.keep(batch)
+
+    def _put_row(self) -> None:
+        """The batches in the row wait to be sent from now on."""
+        row = self._row
+        if row.starts:
+            lent = not self._backlog.kept
+            for batch in row.take(lent=lent, shift=self.course.shift, entries=self.course.made):
+                self._add(batch)
 
     def _walk_special(
         self, buffer: memoryview, at: int, end: int, aborted: AbortedTransactions, *, is_first: bool
@@ -173,8 +246,9 @@ class Frontier:
     def _take_in(self, buffer: memoryview, at: int, end: int, verdict: Verdict) -> int | None:
         header = verdict.suspect.header
         after = at + header.size
-        if not self._backlog.has_room(header.size):
+        if not self._backlog.has_room(self._row.kept_bytes + header.size):
             return None
+        self.largest_bytes = max(self.largest_bytes, header.size)
         if header.next_offset > self._source_end:
             raise ValueError(f"a batch up to offset {header.next_offset - 1} came, above the high watermark")
         if header.base_offset != self.offset:
@@ -192,7 +266,10 @@ class Frontier:
         if verdict.treatment is Treatment.GAP:
             self._skip(header.next_offset, epoch, shown=header.record_count > 0)
         elif stretches is None:
-            self._take_in_whole(buffer[at:after], header)
+            base, count = Offset(self.offset), header.record_count
+            times_ms = header.base_timestamp_ms, header.max_timestamp_ms
+            self._take_whole(buffer, at, header.size, header.attributes, *times_ms, count, base, self.sequence, epoch)
+            self.offset, self.sequence = base + count, (self.sequence + count) % SEQUENCES
         else:
             self._keep(stretches, header.next_offset, epoch, Treatment.REENCODE)
         self.epoch = epoch
@@ -226,7 +303,7 @@ class Frontier:
             if is_first:
                 raise ValueError("a message that came whole claims to be longer")
             return None  # the last one may be cut
-        if not self._backlog.has_room(converted.end - at):
+        if not self._backlog.has_room(self._row.kept_bytes + converted.end - at):
             return None
         places = [place for stretch in converted.stretches for place in (stretch.base, *stretch.holes)]
         if converted.next_offset > self._source_end:
@@ -242,33 +319,26 @@ class Frontier:
         return self.course.offset_class.fills_gaps
 
     def _skip(self, to: int, epoch: LeaderEpoch, *, shown: bool) -> None:
+        self._put_row()
         base, target = Offset(self.offset), Offset(self.offset + self.course.shift)
         if not self._fills_gaps:
             self.course.skip(base, to)
         self._backlog.skip(Gap(base, Offset(to), target, self.sequence, epoch, shown, self.course.made))
         self.offset = to
 
-    def _take_in_whole(self, batch: memoryview, header: Header) -> None:
-        lent = not self._backlog.kept
-        view = batch if lent else memoryview(bytearray(batch))
-        epoch = LeaderEpoch(header.leader_epoch)
-        base, count = self.offset, header.record_count
-        self._add_batch(Stretch(base, base + count, count, header.max_timestamp_ms, view), epoch, _AS_IS, lent=lent)
-
     def _keep(self, stretches: Sequence[Stretch], next_offset: int, epoch: LeaderEpoch, how: Treatment) -> None:
         """New batches, gaps where offsets are missing before, between and behind them."""
         for stretch in stretches:
             if stretch.base > self.offset:
                 self._skip(stretch.base, epoch, shown=False)
-            self._add_batch(stretch, epoch, how, lent=False)
+            self._add_batch(stretch, epoch, how)
         if next_offset > self.offset:
             self._skip(next_offset, epoch, shown=False)
 
-    def _add_batch(self, stretch: Stretch, epoch: LeaderEpoch, how: Treatment, *, lent: bool) -> None:
+    def _add_batch(self, stretch: Stretch, epoch: LeaderEpoch, how: Treatment) -> None:
+        self._put_row()
         view, base = memoryview(stretch.data), self.offset
         target, size = base + self.course.shift, len(view)
-        attributes = parse_header(view, 0).attributes & CODEC_MASK
-        stamp(view, 0, size, self._producer_id, PRODUCER_EPOCH, self.sequence, attributes)
         for start, end in stretch.holes:
             self.course.skip(start, end)
         batch = Batch(
@@ -279,15 +349,13 @@ class Frontier:
             records=stretch.records,
             size=size,
             newest_ms=stretch.newest_ms,
+            oldest_ms=stretch.oldest_ms,
             epoch=epoch,
             view=view,
-            lent=lent,
+            lent=False,
             treatment=how,
             entries=self.course.made,
         )
-        if lent:
-            self._backlog.pieces.append(batch)
-        else:
-            self._backlog.keep(batch)
+        self._add(batch)
         self.offset = stretch.next
         self.sequence = (self.sequence + stretch.records) % SEQUENCES

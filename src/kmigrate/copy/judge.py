@@ -36,6 +36,7 @@ class Treatment(enum.Enum):
     """What becomes of a batch."""
 
     AS_IS = "copied as it is"
+    MERGE = "small ones in a row go as one"
     REENCODE = "its records are laid into new batches"
     CONVERT = "converted to format v2"
     GAP = "its offsets are filled with markers"

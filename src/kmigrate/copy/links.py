@@ -59,6 +59,21 @@ class Links:
             link = self._links[side, purpose] = self._network.connect(side, self._addresses[side])
         return link
 
+    def needs_time(self, side: Side, purpose: Purpose) -> bool:
+        """Whether the link must be opened before a request, or its session renewed."""
+        link = self._links.get((side, purpose))
+        return link is None or link.wants_renewal
+
+    def settle(self, side: Side, purpose: Purpose) -> None:
+        """Opens the link or renews its session, if one of that is due; raises what `get` raises.
+
+        It may take seconds: whoever may send only until some time looks at the clock afterwards.
+        """
+        if self.needs_time(side, purpose):
+            link = self.get(side, purpose)
+            if link.wants_renewal:
+                link.renew()
+
     def known(self, side: Side, purpose: Purpose) -> Link | None:
         """The link, if it is open."""
         return self._links.get((side, purpose))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kmigrate.cluster.settings import ConnectionSettings
+from kmigrate.copy.rates import UNLIMITED, Rates
 from kmigrate.kafka_types import (
     BrokerAddress,
     BrokerId,
@@ -52,6 +53,10 @@ class Remembered(NamedTuple):
     retention_ms: int | None = None
 
 
+DEFAULT_BATCH_BYTES = 1_048_588
+"""Kafka's own default of max.message.bytes, where the source does not tell."""
+
+
 class Limit(NamedTuple):
     """What became of raising the target topic's max.message.bytes: done up to so many bytes, refused from so many on.
 
@@ -77,6 +82,7 @@ class PartitionOrder(NamedTuple):
     `even_from_ms` nothing can be missing that counts: nothing was copied before, or an operator accepted what may have
     been lost. At `free_from_ms` the source was not compacted: what was there then was not removed before, unless it was
     compacted earlier. `limit` says what was done about batches that are too large (None: nobody will).
+    No batch is made larger than the `batch_bytes` that the source's topic allows.
     """
 
     partition: TopicPartition
@@ -97,6 +103,7 @@ class PartitionOrder(NamedTuple):
     even_from_ms: int = UNKNOWN_TIME_MS
     free_from_ms: int = UNKNOWN_TIME_MS
     limit: Limit | None = None
+    batch_bytes: int = DEFAULT_BATCH_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,12 +118,15 @@ class PipelineOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """Everything one worker is to do; a later number replaces an earlier one whole."""
+    """Everything one worker is to do; a later number replaces an earlier one whole.
+
+    `rates` are those of all workers together.
+    """
 
     number: int
     paused: bool
-    bytes_per_second: int | None
     pipelines: tuple[PipelineOrder, ...]
+    rates: Rates = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +160,11 @@ class MapsSaved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """What a worker is told once, at its start."""
+    """What a worker is told once, at its start; `rates_fd` is where all workers count what they send."""
 
     worker: int
     links: Mapping[Side, ConnectionSettings]
     producer_id: ProducerId
     memory_bytes: int
     expiration_ms: int
+    rates_fd: int | None = None

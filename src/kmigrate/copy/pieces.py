@@ -17,9 +17,11 @@ from kmigrate.kafka_types import LeaderEpoch, Offset
 class Batch(NamedTuple):
     """A batch made ours; `size` and `records` outlive the bytes.
 
-    `lent` says that these lie in the receive buffer, `treatment` how they came to be. `base` and `next` are offsets on
-    the source, `target` where it goes; so many `entries` of the offset map must be saved before. In class *mapped*
-    offsets may be missing between the records: then there are fewer of them than from `base` to `next`.
+    `lent` says that these lie in the receive buffer, or were merged from there and live no longer, `treatment` how they
+    came to be. `base` and `next` are offsets on the source, `target` where it goes; so many `entries` of the offset map
+    must be saved before. In class *mapped* offsets may be missing between the records: then there are fewer of them
+    than from `base` to `next`. `newest_ms` is the timestamp that a broker remembers of it; where the same records were
+    sent before, in another batch, it may be as little as `oldest_ms`.
     """
 
     base: Offset
@@ -29,6 +31,7 @@ class Batch(NamedTuple):
     records: int
     size: int
     newest_ms: int
+    oldest_ms: int
     epoch: LeaderEpoch
     view: memoryview
     lent: bool

@@ -9,12 +9,21 @@ Gaps are filled beside that, many partitions' in one request, while those withou
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from kmigrate.cluster.network import Link, Network
-from kmigrate.copy.copier import HELD_BY_QUOTA, THROTTLED, WAITING_FOR_LEASE, Copier, Phase
+from kmigrate.copy.brake import Brake
+from kmigrate.copy.copier import (
+    BRAKED,
+    HELD_BY_QUOTA,
+    IN_SYNC_PATIENCE_MS,
+    THROTTLED,
+    WAITING_FOR_LEASE,
+    Copier,
+    Phase,
+)
 from kmigrate.copy.fetching import FETCH_WAIT_MS, Fetching
 from kmigrate.copy.gathering import GATHER_SECONDS, Gathering
 from kmigrate.copy.identity import marker_producer_id
@@ -24,10 +33,12 @@ from kmigrate.copy.markers import MarkerErrand
 from kmigrate.copy.orders import LeaseGrant, PartitionOrder, PipelineKey, PipelineOrder, SavedMaps, WorkerSettings
 from kmigrate.copy.pieces import Batch, Room
 from kmigrate.copy.progress import PipelineProgress
-from kmigrate.copy.throttle import Throttle
+from kmigrate.copy.spending import Cause, Spending
+from kmigrate.copy.tally import Tally
+from kmigrate.copy.throttle import Gate, Throttle
 from kmigrate.copy.trims import TrimErrand
 from kmigrate.errors import ClusterError
-from kmigrate.kafka_types import BrokerAddress, Side, Term, TopicPartition
+from kmigrate.kafka_types import BrokerAddress, Side, Term, TopicName, TopicPartition
 from kmigrate.wire import calls, produce
 
 MAX_REQUESTS_IN_FLIGHT = 5
@@ -46,6 +57,15 @@ REPORT_SECONDS = 0.2
 PATROL_SECONDS = 1.0
 PATROL_PARTITIONS = 100
 TRIM_WALK_SECONDS = 1.0
+_HINDRANCES = {
+    WAITING_FOR_LEASE: Cause.LEASE,
+    THROTTLED: Cause.LIMIT,
+    BRAKED: Cause.LATENCY,
+    HELD_BY_QUOTA: Cause.TARGET_QUOTA,
+}
+SLOW_SHARE_SECONDS = 0.1
+"""A fetch of a topic that has a limit brings about so much of it, so that no answer makes a long debt."""
+SMALLEST_SLOW_BYTES = 16 << 10
 
 
 class _Sent(NamedTuple):
@@ -75,6 +95,13 @@ class Pipeline:
         self._links = Links(network, source, target)
         self._markers = MarkerErrand(marker_producer_id(settings.producer_id))
         self._meter = meter
+        self._brake = Brake()
+        self._brokers = ((Side.SOURCE, key.source), (Side.TARGET, key.target))
+        self._gate = Gate(meter, self._brokers)
+        self._held_topics: frozenset[TopicName] = frozenset()
+        self._unseen_topics: frozenset[TopicName] = frozenset()
+        """Held for so long that nobody knows what the source has of them by now."""
+        self._held_until = 0.0
         self._patience_seconds = {side: link.request_timeout_ms / 1000 for side, link in settings.links.items()}
         self._buffer = bytearray(buffer_bytes + ANSWER_MARGIN_BYTES)
         self._answer_buffer = bytearray(64 << 10)
@@ -117,12 +144,14 @@ class Pipeline:
         self._hindrance = ""
         self._told_hindrance = ""
         self._last_sent_at = 0.0
+        self._tally = Tally()
 
         self._order: PipelineOrder | None = None
         self._orders_number = -1
         self._told_orders = -1
         self._paused = False
         self._saved: SavedMaps = {}
+        self._spending = Spending()
         self._grant = LeaseGrant(term=Term(-1), deadline_seconds=0.0)
         self._report_at = 0.0
         self._urgent = False
@@ -146,6 +175,7 @@ class Pipeline:
                 pass  # answers come as fast as they are read: adopting and reporting have a moment
         except ClusterError as error:
             self._on_failure(error)
+        self._spending.turn(self._network.steady_seconds(), self._network.cpu_seconds())
         return self._report()
 
     def close(self) -> None:
@@ -211,14 +241,18 @@ class Pipeline:
         copier.on_doubt("given up")
         for known in self._filed:
             known.pop(copier, None)
-        if copier.is_busy:
+        if copier.is_busy or self._trims.holds(copier):
             self._leaving[copier] = None
         else:
             self._released.append(partition)
 
     def _let_go(self, copier: Copier) -> None:
-        """Reports a partition released once nothing of it is in flight here: its next holder cannot wait for that."""
-        if not copier.is_busy and self._leaving.pop(copier, self) is None:
+        """Reports a partition released once nothing of it is in flight here: its next holder cannot wait for that.
+
+        A log start counts: one that moves behind the next holder's back may take away what proves our batches.
+        """
+        is_free = not copier.is_busy and not self._trims.holds(copier)
+        if is_free and self._leaving.pop(copier, self) is None:
             self._released.append(copier.partition)
             self._urgent = True
 
@@ -353,6 +387,8 @@ class Pipeline:
         """
         self._hindrance = ""
         self._feed_filler()
+        if not self._loaded:
+            self._gate.passed()
         while self._loaded and len(self._sent) < MAX_REQUESTS_IN_FLIGHT:
             now = self._network.steady_seconds()
             if self._sent and now < self._careful_until:
@@ -360,27 +396,37 @@ class Pipeline:
             if now >= self._grant.deadline_seconds:
                 self._hindrance = WAITING_FOR_LEASE
                 return
-            if self._meter.delay_seconds(now) > 0:
+            if self._gate.delay_seconds(now) > 0:
                 self._hindrance = THROTTLED
+                return
+            if self._meter.latency_ms is not None and (self._sent or self._brake.delay_seconds(now) > 0):
+                self._hindrance = "" if self._sent else BRAKED
                 return
             if now < self._links.quota_until[Side.TARGET]:
                 self._hindrance = HELD_BY_QUOTA
                 return
             if not self._links.is_reachable(Side.TARGET):
                 return
+            if self._links.needs_time(Side.TARGET, Purpose.DATA):
+                if self._sent:
+                    return
+                self._links.settle(Side.TARGET, Purpose.DATA)
+                continue  # meanwhile the lease may have run out
             now_ms = self._network.wall_ms()
             sendable = [copier for copier in self._loaded if copier.can_append(now_ms)]
             if self._sent and not all(copier.is_guarded(now_ms) for copier in sendable):
                 return
             batches: dict[bytes, list[tuple[int, memoryview]]] = {}
             sent: dict[tuple[bytes, int], tuple[Copier, Batch]] = {}
-            size = 0
+            size, by_topic = 0, Counter[TopicName]()
             for copier in sendable:
                 batch = copier.take_append()
                 topic, index = place = copier.place
                 batches.setdefault(topic, []).append((index, batch.view))
                 sent[place] = copier, batch
                 size += batch.size
+                if copier.partition.topic in self._meter.topics:
+                    by_topic[copier.partition.topic] += batch.size
                 if not copier.has_batch:
                     del self._loaded[copier]
                 if not copier.backlog.borrows:
@@ -399,8 +445,11 @@ class Pipeline:
                     batches=batches,
                 )
             )
+            for _, batch in sent.values():
+                batch.view.release()  # bytes of its own need no memory any more
             self._last_sent_at = now
-            self._meter.take(size)
+            self._meter.take(size, self._brokers, by_topic)
+            self._gate.passed()
 
     def _read_appended(self) -> None:
         link = self._links.get(Side.TARGET, Purpose.DATA)
@@ -409,12 +458,16 @@ class Pipeline:
             correlation_id, throttle_ms, answers = produce.parse_produce(answer)
         except ValueError as error:
             raise self._links.garbled(Side.TARGET, str(error)) from error
+        now_ms = self._network.wall_ms()
         sent = self._sent.popleft()
         if correlation_id != sent.correlation_id or answers.keys() != sent.batches.keys():
             self._sent.appendleft(sent)
             raise self._links.garbled(Side.TARGET, "a Produce answer is not that of the request")
         for place, (copier, batch) in sent.batches.items():
+            records = copier.records
             as_usual = copier.on_appended(batch, answers[place])
+            if copier.records > records and batch.newest_ms >= 0:  # records of format v0 have no time
+                self._tally.arrived(copier.partition.topic, now_ms - batch.newest_ms)
             if self._copiers.get(copier.partition) is not copier:
                 self._let_go(copier)
                 continue
@@ -423,6 +476,8 @@ class Pipeline:
             else:
                 self._note(copier)
         self._links.back_off[Side.TARGET].succeeded()
+        now = self._network.steady_seconds()
+        self._brake.on_answer(now - sent.sent_at, now, self._meter.latency_ms)
         self._wait_for_quota(Side.TARGET, throttle_ms)
 
     def _wait_for_quota(self, side: Side, throttle_ms: int) -> None:
@@ -448,13 +503,18 @@ class Pipeline:
         self._trims_at = now + TRIM_WALK_SECONDS
         wanting = [copier for copier in self._copiers.values() if copier.wants_trim(now)]
         if wanting:
-            self._trims.send(self._links.get(Side.TARGET, Purpose.TRIMS), wanting, now)
+            self._links.settle(Side.TARGET, Purpose.TRIMS)
+            now = self._network.steady_seconds()
+            if now < self._grant.deadline_seconds:
+                self._trims.send(self._links.get(Side.TARGET, Purpose.TRIMS), wanting, now)
 
     def _read_trims(self) -> None:
         link, now = self._links.get(Side.TARGET, Purpose.TRIMS), self._network.steady_seconds()
         for copier in self._trims.receive(link, now):
             if self._copiers.get(copier.partition) is copier:
                 self._note(copier)
+            else:
+                self._let_go(copier)
 
     # ── filling gaps ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -462,6 +522,7 @@ class Pipeline:
         """Asks for the markers of every gap that comes next, unless such a request is under way."""
         if not self._gapped or self._markers.sent_at is not None or not self._links.is_reachable(Side.TARGET):
             return
+        self._links.settle(Side.TARGET, Purpose.MARKERS)
         now = self._network.steady_seconds()
         if now >= self._grant.deadline_seconds:
             self._hindrance = WAITING_FOR_LEASE
@@ -487,7 +548,30 @@ class Pipeline:
 
     # ── fetching ──────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _hold_topics(self) -> None:
+        """Topics that are beyond their own limit are not fetched; what is read of them already is still sent."""
+        if not self._meter.topics and not self._fetching.is_restrained:
+            return
+        now = self._network.steady_seconds()
+        here = Counter(copier.partition.topic for copier in self._copiers.values())
+        delays = {topic: self._meter.topic_delay_seconds(topic, now) for topic in self._meter.topics if topic in here}
+        held = frozenset(topic for topic, delay in delays.items() if delay > 0)
+        self._held_until = now + min((delays[topic] for topic in held), default=0.0)
+        slow = {
+            topic: max(SMALLEST_SLOW_BYTES, int(rate.bytes_per_second * SLOW_SHARE_SECONDS) // here[topic])
+            for topic, rate in self._meter.topics.items()
+            if topic in here
+        }
+        self._fetching.hold(held, slow)
+        long = frozenset(topic for topic in held if delays[topic] * 1000 > IN_SYNC_PATIENCE_MS)
+        unseen = long | self._unseen_topics & held
+        if (held, unseen) != (self._held_topics, self._unseen_topics):
+            changed = held ^ self._held_topics | unseen ^ self._unseen_topics
+            self._held_topics, self._unseen_topics = held, unseen
+            self._mark_changed(c for c in self._copiers.values() if c.partition.topic in changed)
+
     def _send_fetch(self) -> None:
+        self._hold_topics()
         self._fetching.send(paused=self._paused, is_writing=bool(self._sent) or self._markers.sent_at is not None)
 
     def _read_fetched(self) -> None:
@@ -536,6 +620,7 @@ class Pipeline:
         if self._trims.sent_at is not None and trim_link is not None:
             links.append(trim_link)
         ready = self._network.wait(links, self._wait_seconds(now))
+        self._spending.wait(self._waits_for(now), self._network.steady_seconds() - now)
         self._check_answers_due(ready)
         if produce_link is not None and produce_link in ready:
             self._read_appended()
@@ -552,10 +637,28 @@ class Pipeline:
                 self._note(copier)
         return bool(ready)
 
+    def _waits_for(self, now: float) -> Cause:
+        """Whom the next answer is waited for, or what forbids to ask for one."""
+        if self._hindrance:
+            return _HINDRANCES[self._hindrance]
+        if self._sent or self._lending:
+            return Cause.TARGET
+        if self._markers.sent_at is not None or self._unsaved:
+            return Cause.GAPS
+        if self._paused:
+            return Cause.NOTHING
+        if now < self._links.quota_until[Side.SOURCE]:
+            return Cause.SOURCE_QUOTA
+        if self._held_topics:
+            return Cause.LIMIT
+        return Cause.SOURCE if self._fetching.is_behind else Cause.NOTHING
+
     def _wait_seconds(self, now: float) -> float:
         wait = TURN_SECONDS
         if self._hindrance == THROTTLED:
-            wait = min(wait, self._meter.delay_seconds(now))
+            wait = min(wait, self._gate.delay_seconds(now))
+        elif self._hindrance == BRAKED:
+            wait = min(wait, self._brake.delay_seconds(now))
         elif self._lending:
             wait = min(wait, PATIENCE_SECONDS)
         if self._unsaved:
@@ -563,6 +666,8 @@ class Pipeline:
         wait = min([wait, *(at - now for at in self._doubting.values() if at > now)])
         wait = min(wait, self._links.next_change(now), self._gaps_gather.take_wait_seconds(now))
         wait = min(wait, self._fetching.take_wait_seconds(now))
+        if self._held_topics:
+            wait = min(wait, self._held_until - now)
         return max(wait, 0.0)
 
     def _check_answers_due(self, ready: Sequence[Link]) -> None:
@@ -593,6 +698,12 @@ class Pipeline:
 
     # ── reports ───────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _hindrance_of(self, copier: Copier) -> str:
+        topic = copier.partition.topic
+        is_behind = copier.position < copier.source_end or topic in self._unseen_topics
+        is_held = topic in self._held_topics and is_behind
+        return THROTTLED if is_held and not self._hindrance else self._hindrance
+
     def _mark_changed(self, copiers: Iterable[Copier]) -> None:
         for copier in copiers:
             copier.changed = True
@@ -612,11 +723,18 @@ class Pipeline:
             key=self._key,
             orders=self._orders_number,
             partitions=tuple(
-                copier.progress(paused=self._paused, hindrance=self._hindrance) for copier in self._changed
+                copier.progress(
+                    paused=self._paused,
+                    hindrance=self._hindrance_of(copier),
+                    is_unseen=copier.partition.topic in self._unseen_topics,
+                )
+                for copier in self._changed
             ),
             released=tuple(self._released),
             source_trouble=self._trouble[Side.SOURCE],
             target_trouble=self._trouble[Side.TARGET],
+            spent=self._spending.spent,
+            latencies=self._tally.take(),
         )
         for copier in self._changed:
             copier.changed = False

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kmigrate.copy.orders import UNKNOWN_TIME_MS, PipelineKey
+from kmigrate.copy.spending import NOTHING_SPENT, Spent
 from kmigrate.copy.states import PartitionState, Stop
-from kmigrate.kafka_types import LeaderEpoch, Offset, TopicPartition
+from kmigrate.copy.tally import Latencies
+from kmigrate.kafka_types import LeaderEpoch, Offset, TopicName, TopicPartition
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.offsets.offset_map import Entry
 
@@ -58,7 +60,8 @@ class PipelineProgress:
     """One pipeline's report.
 
     `orders` is the number of the Orders it has adopted; `released` lists partitions it gave up since the last report;
-    `trouble` names clusters whose leaders should be looked up again.
+    `trouble` names clusters whose leaders should be looked up again. `spent` is where its time went since it began,
+    `latencies` (of topics) are what came since the last report.
     """
 
     key: PipelineKey
@@ -67,3 +70,5 @@ class PipelineProgress:
     released: tuple[TopicPartition, ...]
     source_trouble: str
     target_trouble: str
+    spent: Spent = NOTHING_SPENT
+    latencies: tuple[tuple[TopicName, Latencies], ...] = ()

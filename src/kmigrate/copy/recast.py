@@ -35,6 +35,7 @@ class Stretch(NamedTuple):
     next: int
     records: int
     newest_ms: int
+    oldest_ms: int
     data: bytearray | memoryview
     holes: tuple[tuple[int, int], ...] = ()
 
@@ -108,6 +109,7 @@ def _lay_out(
 def _build(records: Sequence[RawRecord], codec: Codec) -> Stretch:
     base, after = records[0].offset, records[-1].offset + 1
     newest_ms = max(record.timestamp_ms for record in records)
+    oldest_ms = min(record.timestamp_ms for record in records)
     holes: tuple[tuple[int, int], ...] = ()
     if after - base != len(records):
         holes = tuple(
@@ -116,4 +118,4 @@ def _build(records: Sequence[RawRecord], codec: Codec) -> Stretch:
             if next_one.offset != one.offset + 1
         )
         records = [record._replace(offset=number) for number, record in enumerate(records)]
-    return Stretch(base, after, len(records), newest_ms, build_batch(records, codec), holes)
+    return Stretch(base, after, len(records), newest_ms, oldest_ms, build_batch(records, codec), holes)

@@ -345,6 +345,12 @@ def decide_standing(
         evidence = f"the source ends at {standing.source_end}, but records up to {at - 1} were copied from it"
         return Stop(kind=StopKind.SOURCE_TRUNCATED, offset=standing.source_end, evidence=evidence)
     if end > 0 and tail.filler_end == end:
+        if remembered is None and standing.source_start < at and not (began or aligning):
+            evidence = (
+                f"the target holds filler up to {end} and nothing else, but the source begins at"
+                f" {standing.source_start}, and nothing remembers which topic it was made for"
+            )
+            return Stop(kind=StopKind.STATE_LOST, offset=standing.source_start, evidence=evidence)
         return Trim(end)
     nothing_to_prove = tail.shows_nothing or (is_empty and standing.source_start == at)
     if tail.compared == 0 and remembered is None and not nothing_to_prove:

@@ -33,6 +33,10 @@ class TrimErrand:
         """Since when an answer is waited for; None if none is."""
         return None if self._under_way is None else self._under_way.sent_at
 
+    def holds(self, copier: Copier) -> bool:
+        """Whether this copier's log start is on its way."""
+        return self._under_way is not None and self._under_way.copiers.get(copier.partition) is copier
+
     def send(self, link: Link, copiers: Iterable[Copier], now: float) -> None:
         """Asks for the log start that each of these copiers wants."""
         asked = {copier.partition: copier for copier in copiers}

@@ -24,6 +24,8 @@ from kmigrate.cluster.connection import RealNetwork
 from kmigrate.cluster.network import Network
 from kmigrate.copy.orders import LeaseGrant, MapsSaved, Orders, PipelineKey, PipelineOrder, SavedMaps, WorkerSettings
 from kmigrate.copy.progress import PipelineProgress
+from kmigrate.copy.spending import NOTHING_SPENT
+from kmigrate.copy.tally import add_up
 from kmigrate.copy.throttle import Throttle
 from kmigrate.kafka_types import BrokerAddress, Term, TopicPartition
 
@@ -129,6 +131,8 @@ def merge(earlier: PipelineProgress, later: PipelineProgress) -> PipelineProgres
         released=tuple(dict.fromkeys((*earlier.released, *later.released))),
         source_trouble=later.source_trouble or earlier.source_trouble,
         target_trouble=later.target_trouble or earlier.target_trouble,
+        spent=earlier.spent if later.spent == NOTHING_SPENT else later.spent,
+        latencies=add_up((*earlier.latencies, *later.latencies)),
     )
 
 
@@ -149,7 +153,7 @@ class Worker:
         self._make_pipeline = make_pipeline
         self._fail = fail
         self._outbox = _Outbox(connection)
-        self._throttle = Throttle()
+        self._throttle = Throttle(settings.rates_fd)
         self._grant = NO_GRANT
         self._saved: SavedMaps = {}
         self._ending = False
@@ -181,7 +185,7 @@ class Worker:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _adopt(self, orders: Orders) -> None:
-        self._throttle.set_rate(orders.bytes_per_second)
+        self._throttle.set_rates(orders.rates)
         wanted = {order.key: order for order in orders.pipelines}
         with self._lock:
             self._pipelines_ordered = max(1, len(wanted))

@@ -13,24 +13,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
 _PROGRAM = """
 import sys
-from kmigrate.demo.children import tie_to_parent
+from kmigrate.serve.tied import tie_to_parent
 tie_to_parent(int(sys.argv.pop(1)))
 from {module} import main
 sys.exit(main())
 """
-
-
-def tie_to_parent(parent: int) -> None:
-    """Has this process killed when the thread that started it ends; ends it now if that has happened."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the parent has ended")
 
 
 def start_child(

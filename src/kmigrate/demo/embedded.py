@@ -59,7 +59,8 @@ class EmbeddedCluster:
 
     `properties` go to every node of Kafka's and win over our own. `advertised` maps a broker's id to the port
     that it names to clients. `listeners` adds listeners, name to security protocol (`{"SASL":
-    "SASL_PLAINTEXT"}`). `controllers=0` makes every broker a KRaft controller too. `quick=False` gives the
+    "SASL_PLAINTEXT"}`); `hosts` is what a listener advertises instead of the loopback address.
+    `controllers=0` makes every broker a KRaft controller too. `quick=False` gives the
     JVM its usual compilers and collector, for measurements.
     """
 
@@ -72,6 +73,7 @@ class EmbeddedCluster:
         properties: Mapping[str, str] | None = None,
         advertised: Mapping[int, int] | None = None,
         listeners: Mapping[str, str] | None = None,
+        hosts: Mapping[str, str] | None = None,
         heap: str | None = None,
         quick: bool = True,
         keep_logs_on_failure: bool = True,
@@ -89,6 +91,7 @@ class EmbeddedCluster:
                 ids=self.broker_ids,
                 protocols=dict(listeners or {}),
                 advertised=self._advertised,
+                hosts=dict(hosts or {}),
                 properties=dict(properties or {}),
                 heap=heap or ("512m" if brokers < 3 else "384m"),
             ),

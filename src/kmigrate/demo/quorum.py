@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from kmigrate.demo.kafka_node import HOST, KafkaNode, NodePlan
@@ -83,12 +84,13 @@ class Brokers:
     """What is wanted of the brokers of a cluster.
 
     `protocols` maps listeners to their security protocols; `advertised` maps a broker's id to the port that its
-    listener for clients names. `properties` win over our own.
+    listener for clients names, `hosts` a listener to the host that it names. `properties` win over our own.
     """
 
     ids: tuple[int, ...] = (1,)
     protocols: Mapping[str, str] = field(default_factory=dict)
     advertised: Mapping[int, int] = field(default_factory=dict)
+    hosts: Mapping[str, str] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
     heap: str = "512m"
 
@@ -103,7 +105,7 @@ class Brokers:
         return {
             "listeners": _join_listeners(ports),
             "listener.security.protocol.map": _join_protocols(self.listeners),
-            "advertised.listeners": _join_listeners(advertised),
+            "advertised.listeners": _join_listeners(advertised, self.hosts),
             "inter.broker.listener.name": INTERNAL,
         }
 
@@ -308,8 +310,8 @@ def _choose_ports(names: Mapping[int, Iterable[str]]) -> dict[int, dict[str, int
     return ports
 
 
-def _join_listeners(ports: Mapping[str, int]) -> str:
-    return ",".join(f"{name}://{HOST}:{port}" for name, port in ports.items())
+def _join_listeners(ports: Mapping[str, int], hosts: Mapping[str, str] = MappingProxyType({})) -> str:
+    return ",".join(f"{name}://{hosts.get(name, HOST)}:{port}" for name, port in ports.items())
 
 
 def _join_protocols(protocols: Mapping[str, str]) -> str:

@@ -321,6 +321,7 @@ spec:
     include: [".*"]                       # internal topics never move
   limits:
     bytesPerSecond: {bytes_per_second}               # so that there is something to watch
+    targetFreePercent: 1                  # both clusters are on this machine; 20 by default
 """
 
 

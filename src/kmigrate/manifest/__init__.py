@@ -4,8 +4,10 @@
 line.
 """
 
-from kmigrate.manifest.loader import load_manifest
+from kmigrate.manifest.client_file import load_client_file
+from kmigrate.manifest.loader import load_manifest, read_manifest, read_passwords
 from kmigrate.manifest.model import (
+    LEASE_PREFIX,
     Limits,
     Manifest,
     ManifestDocument,
@@ -14,6 +16,7 @@ from kmigrate.manifest.model import (
     ReplicationFactor,
     Scheme,
     Selection,
+    UserSection,
     Wave,
 )
 from kmigrate.manifest.properties import ParsedProperties, PropertyValue, parse_properties
@@ -21,6 +24,7 @@ from kmigrate.manifest.schema import manifest_schema
 from kmigrate.manifest.settings import ClientProperties, ClusterSettings, HostPort
 
 __all__ = [
+    "LEASE_PREFIX",
     "ClientProperties",
     "ClusterSettings",
     "HostPort",
@@ -34,8 +38,12 @@ __all__ = [
     "ReplicationFactor",
     "Scheme",
     "Selection",
+    "UserSection",
     "Wave",
+    "load_client_file",
     "load_manifest",
     "manifest_schema",
     "parse_properties",
+    "read_manifest",
+    "read_passwords",
 ]

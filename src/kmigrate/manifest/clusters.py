@@ -7,7 +7,7 @@ the tree and not on the document, so that its problems are told together with th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,15 +15,17 @@ from kmigrate.errors import Problem
 from kmigrate.manifest.files import read_limited
 from kmigrate.manifest.properties import PROPERTIES_ENCODING, parse_properties
 from kmigrate.manifest.references import Resolved, resolve_references
+from kmigrate.manifest.security_properties import interpret_security
 from kmigrate.manifest.settings import (
     BOOTSTRAP_KEYS,
     ClientProperties,
     ClusterSettings,
+    HostPort,
     PropertyEntry,
     interpret_properties,
     parse_bootstrap,
+    parse_host_port,
 )
-from kmigrate.manifest.support import ONLY_PLAINTEXT, unsupported_property
 from kmigrate.manifest.yaml_tree import TreePath, YamlTree
 
 
@@ -58,10 +60,9 @@ class ClusterReader:
             written.pop(key, None)  # what wins comes last, which decides between two spellings of one setting
             written[key] = value
         entries = self._resolve(written)
-        for key, value in written.items():
-            refusal = unsupported_property(key, entries[key].value if key in entries else None)
-            if refusal is not None:
-                self._tell(value, refusal, ONLY_PLAINTEXT)
+        secured = interpret_security(entries, unresolved=written.keys() - entries.keys())
+        self.problems += secured.problems
+        address_map = self._address_map((*section, "addressMap"))
 
         missing: Problem | None = None
         if in_file is not None and not any(key in written for key in BOOTSTRAP_KEYS):
@@ -69,7 +70,30 @@ class ClusterReader:
             missing = self._tree.problem(section, f"spec.{side} has no bootstrap.servers", where)
         interpreted = interpret_properties(entries, cluster_id=cluster_id, if_missing=missing)
         self.problems += interpreted.problems
-        return interpreted.settings
+        if interpreted.settings is None or secured.security is None:
+            return None
+        return replace(
+            interpreted.settings,
+            security=secured.security,
+            address_map=tuple(address_map.items()),
+            notices=tuple(f"{side}: {notice}" for notice in secured.notices),
+        )
+
+    def _address_map(self, path: TreePath) -> dict[HostPort, HostPort]:
+        """Advertised addresses and where they are reached; what is no address is told."""
+        found: dict[HostPort, HostPort] = {}
+        for key, text in self._tree.texts_at(*path).items():
+            written = self._in_manifest(text, (*path, key))
+            resolved = self._resolved(written, key)
+            if resolved is None:
+                continue
+            advertised, reachable = parse_host_port(key.strip()), parse_host_port(resolved.value.strip())
+            for address, shown in ((advertised, key), (reachable, text)):
+                if address is None:
+                    self._tell(written, f"{path[-1]}: {shown!r} is not host:port")
+            if advertised is not None and reachable is not None:
+                found[advertised] = reachable
+        return found
 
     def client_properties(self) -> ClientProperties:
         """What applications will use on the target; any key may stand there, as no copy uses it."""
@@ -121,6 +145,7 @@ class ClusterReader:
                     secret=resolved.secret,
                     file=value.file,
                     line=value.line,
+                    folder=value.folder,
                 )
         return entries
 

@@ -14,8 +14,9 @@ from kmigrate.errors import ManifestError, Problem
 from kmigrate.manifest.clusters import ClusterReader
 from kmigrate.manifest.files import read_limited
 from kmigrate.manifest.model import Manifest, ManifestDocument
+from kmigrate.manifest.references import Unresolved, resolve_references
 from kmigrate.manifest.shape import check_shape
-from kmigrate.manifest.support import notices_of, unsupported_values
+from kmigrate.manifest.support import notices_of
 from kmigrate.manifest.yaml_tree import YamlTree, parse_tree
 
 
@@ -25,7 +26,18 @@ def load_manifest(path: Path | str, *, environ: Mapping[str, str] | None = None)
     `environ` is where `${env:…}` looks; by default the environment of the process. Raises `ManifestError`.
     """
     path = Path(path)
-    tree = _read_tree(path)
+    return _load(path, _read_tree(path), environ)
+
+
+def read_manifest(content: bytes, path: Path, *, environ: Mapping[str, str] | None = None) -> Manifest:
+    """The manifest that a file at the path would be, if it had this content; whether there is one does not matter.
+
+    Relative paths begin in the path's folder. Raises `ManifestError`.
+    """
+    return _load(path, _tree_of(content, path), environ)
+
+
+def _load(path: Path, tree: YamlTree, environ: Mapping[str, str] | None) -> Manifest:
     if tree.value is None:
         raise ManifestError(_in_order(tree.problems or (tree.problem((), "is empty: it says nothing"),)))
 
@@ -33,7 +45,7 @@ def load_manifest(path: Path | str, *, environ: Mapping[str, str] | None = None)
     source, target = clusters.settings_of("source"), clusters.settings_of("target")
     client_properties = clusters.client_properties()
     document = check_shape(tree)
-    problems = [*tree.problems, *unsupported_values(tree), *_contradictions(tree), *clusters.problems]
+    problems = [*tree.problems, *_contradictions(tree), *clusters.problems]
     if not isinstance(document, ManifestDocument):
         problems += document
     if problems or source is None or target is None or not isinstance(document, ManifestDocument):
@@ -50,14 +62,39 @@ def load_manifest(path: Path | str, *, environ: Mapping[str, str] | None = None)
         start=spec.start,
         offsets=spec.offsets,
         replication_factor=spec.replication_factor,
+        principals=spec.principals,
+        users=spec.users,
         waves=spec.waves,
         limits=spec.limits,
-        workers=spec.workers,
-        lanes=spec.lanes,
+        sizes=spec.sizes,
+        workers=None if spec.workers == "auto" else spec.workers,
+        lanes=None if spec.lanes == "auto" else spec.lanes,
         client_properties=client_properties,
-        notices=notices_of(document),
+        notices=(*notices_of(document), *source.notices, *target.notices),
         path=path,
     )
+
+
+def read_passwords(manifest: Manifest, *, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The passwords of `spec.users`, by user; raises `ManifestError` with every reference that leads nowhere.
+
+    They are read when they are needed and not before: other commands need none of them.
+    """
+    found: dict[str, str] = {}
+    problems: list[Problem] = []
+    for user, section in manifest.users.items():
+        resolved = resolve_references(
+            section.password, folder=manifest.path.parent, environ=os.environ if environ is None else environ
+        )
+        if isinstance(resolved, Unresolved):
+            problems += [_whole(str(manifest.path), f"spec.users.{user}.password: {why}") for why in resolved.reasons]
+        elif not resolved.value:
+            problems.append(_whole(str(manifest.path), f"spec.users.{user}.password: the reference leads to nothing"))
+        else:
+            found[user] = resolved.value
+    if problems:
+        raise ManifestError(problems)
+    return found
 
 
 def _read_tree(path: Path) -> YamlTree:
@@ -66,6 +103,11 @@ def _read_tree(path: Path) -> YamlTree:
         content = read_limited(path)
     except OSError as error:
         return YamlTree(file=file, problems=(_whole(file, f"cannot be read: {error.strerror}"),))
+    return _tree_of(content, path)
+
+
+def _tree_of(content: bytes, path: Path) -> YamlTree:
+    file = str(path)
     try:
         return parse_tree(content.decode("utf-8-sig"), file=file)
     except UnicodeDecodeError as error:

@@ -9,7 +9,7 @@ Reference: docs/manifest.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -82,10 +82,37 @@ def _replication_factor(value: object, handler: ValidatorFunctionWrapHandler) ->
         ) from None
 
 
+def _auto_or(most: int) -> Callable[[object, ValidatorFunctionWrapHandler], object]:
+    def check(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+        try:
+            return handler(value)
+        except ValidationError:
+            told = "must be auto or a whole number from 1 to {most}"
+            raise PydanticCustomError("auto_or", told, {"most": most}) from None
+
+    return check
+
+
+def _principal(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*:.+", text):
+        raise PydanticCustomError("principal", "must be a principal as Kafka writes it: User:name")
+    return text
+
+
+def _secret_reference(text: str) -> str:
+    if not re.fullmatch(r"\$\{(env|file):[^}]+\}", text):
+        raise PydanticCustomError(
+            "secret_reference", "must be ${env:NAME} or ${file:path}: no password stands in a manifest"
+        )
+    return text
+
+
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,100}$"), AfterValidator(_name)]
 Regex: TypeAlias = Annotated[str, AfterValidator(_regex)]
 Start: TypeAlias = Annotated[str, AfterValidator(_start)]
 ReplicationFactor: TypeAlias = Literal["source", "fit"] | int
+Principal: TypeAlias = Annotated[str, AfterValidator(_principal)]
+SecretReference: TypeAlias = Annotated[str, AfterValidator(_secret_reference)]
 Budget: TypeAlias = Annotated[int, Field(ge=0)]
 Properties: TypeAlias = Annotated[
     Mapping[str, str],  # the text as written, also of `30000` and `true`
@@ -205,6 +232,37 @@ class Limits(_Section):
     bytes_per_second: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Copied bytes a second at most; null: no limit."
     )
+    broker_bytes_per_second: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="The same for each broker, read from or written to; null: no limit."
+    )
+    topic_bytes_per_second: Mapping[Annotated[str, Field(min_length=1)], Annotated[int, Field(ge=1)]] = Field(
+        default={}, max_length=1000, description="The same for single topics, by name."
+    )
+    produce_latency_ms: Annotated[int, Field(ge=1, le=60_000)] | None = Field(
+        default=None, description="Less is sent while the target answers later than this; null: no limit."
+    )
+    target_free_percent: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=20, description="Copying pauses while less of a target broker's disks is free."
+    )
+
+
+class Sizes(_Section):
+    """Sizes declared by hand, for clusters that do not tell them."""
+
+    source_bytes: Budget | None = Field(
+        default=None, description="What the selected topics hold on the source, one replica of each."
+    )
+    target_free_bytes: Budget | None = Field(
+        default=None, description="What may be written to the disks of each broker of the target."
+    )
+
+
+class UserSection(_Section):
+    """A SCRAM user of the target, whose credential no cluster tells."""
+
+    mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512"]
+    password: SecretReference = Field(repr=False, description="${env:NAME} or ${file:path}; read by `apply` only.")
+    iterations: Annotated[int, Field(ge=4096, le=16_384)] = 4096
 
 
 class Spec(_Section):
@@ -220,10 +278,21 @@ class Spec(_Section):
     replication_factor: Annotated[
         Literal["source", "fit"] | Annotated[int, Field(ge=1, le=32_767)], WrapValidator(_replication_factor)
     ] = Field(default="source", description="As on the source, what fits the target, or a number.")
+    principals: Mapping[Principal, Principal] = Field(
+        default={}, description="Principals of the source to their names on the target; others keep theirs."
+    )
+    users: Mapping[Annotated[str, Field(min_length=1)], UserSection] = Field(
+        default={}, description="SCRAM users to be set on the target, by their names there."
+    )
     waves: tuple[Wave, ...] = Field(default=(), description="Default: one wave with everything.")
     limits: Limits = Limits()
-    workers: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="Copying processes.")
-    lanes: Annotated[int, Field(ge=1, le=16)] = Field(default=1, description="Pipelines for each pair of brokers.")
+    sizes: Sizes = Sizes()
+    workers: Annotated[Literal["auto"] | Annotated[int, Field(ge=1, le=64)], WrapValidator(_auto_or(64))] = Field(
+        default="auto", description="Copying processes: a number, or as many as it takes."
+    )
+    lanes: Annotated[Literal["auto"] | Annotated[int, Field(ge=1, le=16)], WrapValidator(_auto_or(16))] = Field(
+        default="auto", description="Pipelines for each pair of brokers: a number, or as many as it takes."
+    )
 
 
 class ManifestDocument(_Section):
@@ -235,12 +304,16 @@ class ManifestDocument(_Section):
     spec: Spec
 
 
+LEASE_PREFIX = "kmigrate-"
+"""How the groups begin that hold the leases of migrations."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What the operator wants, checked and resolved; no value in its repr is a secret.
 
     `path` is where it was read and does not count when two manifests are compared. `notices` are for the
-    operator.
+    operator. `workers` and `lanes` None: as many as it takes.
     """
 
     name: str
@@ -252,13 +325,21 @@ class Manifest:
     start: str = "earliest"
     offsets: Offsets = field(default_factory=Offsets)
     replication_factor: ReplicationFactor = "source"
+    principals: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, UserSection] = field(default_factory=dict)
     waves: tuple[Wave, ...] = ()
     limits: Limits = field(default_factory=Limits)
-    workers: int = 1
-    lanes: int = 1
+    sizes: Sizes = field(default_factory=Sizes)
+    workers: int | None = None
+    lanes: int | None = None
     client_properties: ClientProperties = NO_PROPERTIES
     notices: tuple[str, ...] = ()
     path: Path = field(default=Path(), compare=False)
+
+    @property
+    def lease_group(self) -> str:
+        """The group on the target that holds the migration's lease, and what it remembers there."""
+        return f"{LEASE_PREFIX}{self.name}"
 
     def topic_selected(self, name: str) -> bool:
         """Whether the topic moves; internal topics never do."""

@@ -12,8 +12,10 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
+from kmigrate.access.security import NO_SECURITY, Security
 from kmigrate.errors import Problem
 
 BOOTSTRAP_KEYS = ("bootstrap.servers", "metadata.broker.list")
@@ -37,7 +39,7 @@ class HostPort(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PropertyEntry:
-    """One key as it was found: `value` has the references of `written` resolved."""
+    """One key as it was found: `value` has the references of `written` resolved; relative paths start in `folder`."""
 
     key: str
     written: str = field(repr=False)
@@ -45,6 +47,7 @@ class PropertyEntry:
     secret: bool
     file: str
     line: int | None
+    folder: Path = Path()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
@@ -90,7 +93,10 @@ NO_PROPERTIES = ClientProperties(values_by_key={})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSettings:
-    """How one cluster is reached. `cluster_id` is the guard: no other cluster may answer there."""
+    """How one cluster is reached. `cluster_id` is the guard: no other cluster may answer there.
+
+    `address_map` leads from what a broker advertises to where it is reached; `notices` are for the operator.
+    """
 
     bootstrap: tuple[HostPort, ...]
     cluster_id: str | None = None
@@ -98,6 +104,13 @@ class ClusterSettings:
     request_timeout_ms: int = DEFAULT_REQUEST_TIMEOUT_MS
     connection_setup_timeout_ms: int = DEFAULT_CONNECTION_SETUP_TIMEOUT_MS
     raw: ClientProperties = NO_PROPERTIES
+    security: Security = NO_SECURITY
+    address_map: tuple[tuple[HostPort, HostPort], ...] = ()
+    notices: tuple[str, ...] = ()
+
+    def client_id_of(self, migration: str) -> str:
+        """The client id by which a migration of this name is known to the cluster."""
+        return self.client_id or f"kmigrate-{migration}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +168,7 @@ def parse_bootstrap(entry: PropertyEntry) -> tuple[tuple[HostPort, ...], tuple[P
     found: list[HostPort] = []
     problems: list[Problem] = []
     for part in filter(None, (part.strip() for part in entry.value.split(","))):
-        address = _host_port(part)
+        address = parse_host_port(part)
         if address is not None:
             found.append(address)
             continue
@@ -172,7 +185,8 @@ def parse_bootstrap(entry: PropertyEntry) -> tuple[tuple[HostPort, ...], tuple[P
     return tuple(found), tuple(problems)
 
 
-def _host_port(text: str) -> HostPort | None:
+def parse_host_port(text: str) -> HostPort | None:
+    """The address that a text is; None if it is none."""
     match = _HOST_PORT.fullmatch(text)
     if match is None or not 1 <= int(match["port"]) <= 65_535:
         return None

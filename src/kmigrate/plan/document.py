@@ -21,11 +21,13 @@ from pydantic.alias_generators import to_camel
 from kmigrate.kafka_types import TopicPartition
 from kmigrate.manifest import Manifest, OffsetsClass
 from kmigrate.offsets.beginning import EARLIEST
+from kmigrate.plan.actions import PlannedAction, Verb
 from kmigrate.plan.classes import ClassDecision, decide_classes
 from kmigrate.plan.estimates import Rates, estimate_bytes, estimate_markers, is_exact
 from kmigrate.plan.facts import Facts, PartitionFacts, TargetContent, TopicFacts
 from kmigrate.plan.notices import Notice, NoticeKind, list_notices
-from kmigrate.preflight.findings import Finding, Level
+from kmigrate.preflight.findings import Finding
+from kmigrate.preflight.registry import Level
 from kmigrate.records.census import Census
 
 _JSON = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
@@ -186,11 +188,13 @@ class PlanDocument:
     blockers: tuple[Blocker, ...]
     notices: tuple[Notice, ...]
     left_out: tuple[LeftOutTopic, ...]
+    actions: tuple[PlannedAction, ...] = ()
 
     @property
     def changes(self) -> bool:
-        """Whether `run` would create or copy something."""
-        return any(each.action in (Action.CREATE, Action.COPY) for each in self.partitions)
+        """Whether `run` would create or copy something, or `apply` change something."""
+        copies = any(each.action in (Action.CREATE, Action.COPY) for each in self.partitions)
+        return copies or any(each.is_change for each in self.actions)
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The document as JSON."""
@@ -207,12 +211,14 @@ def _adapter() -> TypeAdapter[PlanDocument]:
     return TypeAdapter(PlanDocument)
 
 
-def make_plan(manifest: Manifest, facts: Facts, findings: Iterable[Finding]) -> PlanDocument:
-    """The plan that follows from the facts, with what the checks found."""
-    findings = list(findings)
+def make_plan(
+    manifest: Manifest, facts: Facts, findings: Iterable[Finding], actions: Iterable[PlannedAction] = ()
+) -> PlanDocument:
+    """The plan that follows from the facts, with what the checks found, and what becomes of everything beside."""
+    findings, actions = list(findings), tuple(actions)
     decisions = decide_classes(facts, manifest.offsets)
     rates = Rates.of(
-        target_brokers=facts.target_brokers, workers=manifest.workers, limit=manifest.limits.bytes_per_second
+        target_brokers=facts.target_brokers, workers=manifest.workers or 1, limit=manifest.limits.bytes_per_second
     )
     partitions = tuple(_partition(each, facts.topic_of(each), decisions[each.partition]) for each in facts.partitions)
     totals = _sums(partitions, rates)
@@ -237,9 +243,11 @@ def make_plan(manifest: Manifest, facts: Facts, findings: Iterable[Finding]) -> 
         blockers=(
             *(Blocker(what=each.what, hint=each.hint) for each in findings if each.level is Level.BLOCK),
             *_class_blockers(decisions),
+            *_action_blockers(actions),
         ),
         notices=(*checked, *list_notices(facts, decisions, totals.seconds)),
         left_out=tuple(LeftOutTopic(topic=name, reason=reason) for name, reason in facts.left_out.items()),
+        actions=actions,
     )
 
 
@@ -343,6 +351,12 @@ def _total(amounts: Iterable[int | None]) -> int | None:
 def _count_classes(partitions: Iterable[PartitionPlan]) -> dict[str, int]:
     names = [each.offset_class.value if each.offset_class is not None else "unknown" for each in partitions]
     return {name: names.count(name) for name in dict.fromkeys(names)}
+
+
+def _action_blockers(actions: Iterable[PlannedAction]) -> Iterable[Blocker]:
+    for each in actions:
+        if each.action is Verb.BLOCKED and each.hint:
+            yield Blocker(what=each.reason, hint=each.hint)
 
 
 def _class_blockers(decisions: Mapping[TopicPartition, ClassDecision]) -> Iterable[Blocker]:

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from kmigrate.kafka_types import Offset, TopicName, TopicPartition
 from kmigrate.offsets.beginning import EARLIEST
 from kmigrate.records.census import Census
-from kmigrate.wire.survey_calls import AclOperation, Operations
+from kmigrate.wire.acl_calls import AclOperation
+from kmigrate.wire.survey_calls import Operations
 
+CLEANUP_POLICY = "cleanup.policy"
+DELETE_RETENTION_MS = "delete.retention.ms"
 _ZERO = Offset(0)
 
 
@@ -70,9 +73,27 @@ class TopicFacts:
     cleanup_policy: str | None = None
     delete_retention_ms: int | None = None
 
+    @classmethod
+    def of(cls, settings: Mapping[str, str]) -> TopicFacts:
+        """What settings in force tell, by their names."""
+        kept_ms = settings.get(DELETE_RETENTION_MS)
+        return cls(
+            cleanup_policy=settings.get(CLEANUP_POLICY),
+            delete_retention_ms=None if kept_ms is None else int(kept_ms),
+        )
+
     @property
     def compacted(self) -> bool:
         return self.cleanup_policy is not None and "compact" in self.cleanup_policy
+
+
+def tombstones_kept_ms(topics: Mapping[TopicName, TopicFacts]) -> dict[TopicName, int]:
+    """How long compacted topics keep tombstones, as far as they tell."""
+    return {
+        name: each.delete_retention_ms
+        for name, each in topics.items()
+        if each.compacted and each.delete_retention_ms is not None
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ class NoticeKind(enum.Enum):
     NOT_LOOKED_AT = "NOT_LOOKED_AT"
     ESTIMATED = "ESTIMATED"
     CHECK = "CHECK"
-    """A warning of the checks that `run` makes too."""
+    """A warning of the checks that `run` or `check` make too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

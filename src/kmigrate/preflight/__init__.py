@@ -5,11 +5,13 @@ not ours, `check` puts it together; the answer is a list of findings, all of the
 """
 
 from kmigrate.preflight.check import Seen, check, check_existing
-from kmigrate.preflight.findings import Finding, Level, refuse_blockers
+from kmigrate.preflight.findings import Finding, refuse_blockers
 from kmigrate.preflight.guards import guard_cluster, guard_clusters
+from kmigrate.preflight.registry import FindingId, Level
 
 __all__ = [
     "Finding",
+    "FindingId",
     "Level",
     "Seen",
     "check",

@@ -13,10 +13,11 @@ from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.copy.identity import producer_ids
 from kmigrate.kafka_types import Partition, ProducerId, Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
-from kmigrate.preflight.findings import Finding, Level, name_some
+from kmigrate.preflight.ask_rights import Subject, ask_required
+from kmigrate.preflight.findings import Finding, count_of, found, name_some
 from kmigrate.preflight.foreign import Content, look_into
-from kmigrate.preflight.reach import judge_reach, try_brokers
-from kmigrate.topics.create import decide_replication_factor
+from kmigrate.preflight.reach import Reach, judge_reach, try_brokers
+from kmigrate.preflight.registry import FindingId, Level
 from kmigrate.topics.describe import describe_topics
 from kmigrate.topics.hold import (
     HELD_KEYS,
@@ -26,8 +27,10 @@ from kmigrate.topics.hold import (
     differences,
     hold_settings,
 )
+from kmigrate.topics.replicas import decide_replication_factor
 from kmigrate.topics.select import Selected
 from kmigrate.wire.calls import ClusterMetadata
+from kmigrate.wire.error_codes import ErrorCode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,12 @@ class Seen:
         return {partition.topic for partition in self.adopted}
 
 
+def try_both(seen: Seen, reach: Mapping[Side, ConnectionSettings]) -> dict[Side, tuple[Reach, ...]]:
+    """Connects to every broker of both clusters once."""
+    clusters = {Side.SOURCE: seen.source, Side.TARGET: seen.target}
+    return {side: try_brokers(side, each.brokers.values(), reach[side]) for side, each in clusters.items()}
+
+
 def check(
     manifest: Manifest,
     seen: Seen,
@@ -52,13 +61,43 @@ def check(
     target: ClusterClient,
     reach: Mapping[Side, ConnectionSettings],
     producer_id: ProducerId,
+    tried: Mapping[Side, Collection[Reach]] | None = None,
 ) -> list[Finding]:
-    """Everything that there is to say; raises ClusterError if a cluster cannot be asked."""
-    findings = judge_reach(Side.SOURCE, try_brokers(Side.SOURCE, seen.source.brokers.values(), reach[Side.SOURCE]))
-    findings += judge_reach(Side.TARGET, try_brokers(Side.TARGET, seen.target.brokers.values(), reach[Side.TARGET]))
-    findings += judge_selection(seen)
+    """Everything that there is to say; raises ClusterError if a cluster cannot be asked.
+
+    `tried` is what came of connecting to every broker, where that was done already.
+    """
+    tried = tried or try_both(seen, reach)
+    findings = [finding for side in Side for finding in judge_reach(side, tried[side])]
+    findings += judge_selection(seen, hidden_topics(source, seen))
     findings += judge_replication(manifest, seen)
+    findings += check_rights(manifest, seen, source, target, producer_id)
     return findings + check_existing(manifest, seen, source, target, reach[Side.TARGET], producer_id)
+
+
+def hidden_topics(source: ClusterClient, seen: Seen) -> tuple[TopicName, ...]:
+    """Topics that the manifest names, and that we may not see; raises ClusterError."""
+    missing = seen.selected.missing
+    told = source.metadata(missing).topics if missing else {}
+    refused = ErrorCode.TOPIC_AUTHORIZATION_FAILED
+    return tuple(name for name in missing if name in told and told[name].error == refused)
+
+
+def check_rights(
+    manifest: Manifest, seen: Seen, source: ClusterClient, target: ClusterClient, producer_id: ProducerId
+) -> list[Finding]:
+    """Rights without which nothing can be copied; topics that were copied before stop by themselves."""
+    lease_group = manifest.lease_group
+    new = [name for name in seen.selected.topics if name not in seen.adopted_topics]
+    there = [name for name in new if name in seen.target.topics]
+    untold = [name for name in new if name not in seen.target.topics]
+    hidden = hidden_topics(source, seen)
+    on_source = Subject(side=Side.SOURCE, existing=new, hidden=hidden, lease_group=lease_group)
+    on_target = Subject(side=Side.TARGET, existing=there, hidden=untold, lease_group=lease_group)
+    return [
+        *ask_required(source, on_source, producer_id, manifest.source),
+        *ask_required(target, on_target, producer_id, manifest.target),
+    ]
 
 
 def check_existing(
@@ -92,21 +131,17 @@ def _partitions(seen: Seen, topics: Collection[TopicName]) -> list[TopicPartitio
     ]
 
 
-def judge_selection(seen: Seen) -> list[Finding]:
-    """Topics that the manifest names must be there, and something must be left to copy."""
-    missing = [name for name in seen.selected.missing if name not in seen.adopted_topics]
+def judge_selection(seen: Seen, hidden: Collection[TopicName] = ()) -> list[Finding]:
+    """Topics that the manifest names must be there, and something must be left to copy.
+
+    Of the hidden ones their rights tell.
+    """
+    missing = [name for name in seen.selected.missing if name not in seen.adopted_topics and name not in hidden]
     if missing:
-        return [
-            Finding(
-                level=Level.BLOCK,
-                what=f"the source cluster has no topic {name}, which the manifest names in topics.include",
-                hint="correct the name; or the user has no right to DESCRIBE the topic",
-            )
-            for name in missing
-        ]
+        return [found(FindingId.TOPIC_MISSING, topic=name) for name in missing]
     if not seen.selected.topics:
-        return [Finding(level=Level.WARN, what="no topic of the source is selected yet: new ones will be")]
-    return [Finding(level=Level.PASS, what=f"{_count(len(seen.selected.topics), 'topic')} selected")]
+        return [] if hidden else [found(FindingId.NO_TOPIC_SELECTED)]
+    return [found(FindingId.TOPICS_SELECTED, topics=count_of(len(seen.selected.topics), "topic"))]
 
 
 def judge_replication(manifest: Manifest, seen: Seen) -> list[Finding]:
@@ -122,11 +157,12 @@ def judge_replication(manifest: Manifest, seen: Seen) -> list[Finding]:
         if factor > brokers:
             too_many.setdefault(factor, []).append(name)
     return [
-        Finding(
-            level=Level.BLOCK,
-            what=f"the target has {_count(brokers, 'broker')}, but {factor} replicas are wanted for"
-            f" {_count(len(names), 'topic')}: {name_some(names)}",
-            hint="set `replicationFactor: fit` in the manifest's spec, or a number",
+        found(
+            FindingId.REPLICATION_TOO_HIGH,
+            brokers=count_of(brokers, "broker"),
+            factor=factor,
+            count=count_of(len(names), "topic"),
+            topics=name_some(names),
         )
         for factor, names in sorted(too_many.items())
     ]
@@ -138,16 +174,10 @@ def judge_partition_counts(seen: Seen, existing: Collection[TopicName]) -> list[
     for name in existing:
         have, want = len(seen.target.topics[name].partitions), len(seen.source.topics[name].partitions)
         if have > want:
-            findings.append(
-                Finding(
-                    level=Level.WARN if name in seen.adopted_topics else Level.BLOCK,
-                    what=f"topic {name} has {have} partitions on the target and {want} on the source",
-                    hint="keys would go to other partitions: delete the target topic, or leave it out",
-                )
-            )
+            level = Level.WARN if name in seen.adopted_topics else Level.BLOCK
+            findings.append(found(FindingId.TARGET_PARTITIONS_MORE, level=level, topic=name, have=have, want=want))
         elif have < want:
-            what = f"topic {name} will get {want} partitions on the target; it has {have}"
-            findings.append(Finding(level=Level.WARN, what=what))
+            findings.append(found(FindingId.TARGET_PARTITIONS_FEWER, topic=name, have=have, want=want))
     return findings
 
 
@@ -162,18 +192,19 @@ def judge_contents(contents: Mapping[TopicPartition, Content]) -> list[Finding]:
         first = min(parts)
         end = f" (log end {parts[first].end})" if parts[first].end >= 0 else ""
         findings.append(
-            Finding(
-                level=Level.BLOCK,
-                what=f"topic {topic} on the target holds what is not this migration's, in"
-                f" {_count(len(parts), 'partition')}; {first}{end}: {parts[first].evidence}",
-                hint="delete the topic on the target if nobody needs it, or leave it out with topics.exclude",
+            found(
+                FindingId.TARGET_CONTENT_FOREIGN,
+                topic=topic,
+                count=count_of(len(parts), "partition"),
+                first=f"{first}{end}",
+                evidence=parts[first].evidence,
             )
         )
     forgotten = [partition for partition, content in contents.items() if content.ours and content.end > 0]
     if forgotten:
-        what = f"{_count(len(forgotten), 'partition')} on the target hold what this migration copied before"
         topics = tuple(sorted({partition.topic for partition in forgotten}))
-        findings.append(Finding(level=Level.PASS, what=what, forgotten=topics))
+        count = count_of(len(forgotten), "partition")
+        findings.append(found(FindingId.TARGET_CONTENT_OURS, forgotten=topics, count=count))
     return findings
 
 
@@ -185,26 +216,24 @@ def judge_settings(
 ) -> list[Finding]:
     """An existing target topic must not change, refuse or delete what is copied into it."""
     findings = []
-    for name, found in sorted(target.items()):
-        split = "message.timestamp.after.max.ms" in found
+    for name, have in sorted(target.items()):
+        split = "message.timestamp.after.max.ms" in have
         limits = TimestampLimits.SPLIT if split else TimestampLimits.SINGLE
         theirs = source.get(name, {})
         source_max_bytes = int(theirs["max.message.bytes"]) if "max.message.bytes" in theirs else None
         wanted = hold_settings(limits, source_max_bytes=source_max_bytes, broker_max_bytes=None)
-        changes = differences(found, wanted, theirs)
+        changes = differences(have, wanted, theirs)
         if not changes:
             continue
         harmful = any(change.harmful for change in changes)
         listed = ", ".join(f"{change.key}={change.found}" for change in changes)
         findings.append(
-            Finding(
+            found(
+                FindingId.TARGET_SETTINGS,
                 level=Level.BLOCK if harmful and name not in adopted else Level.WARN,
-                what=f"topic {name} exists on the target with settings that do not fit a copy: {listed}",
-                hint=alter_command(name, changes, bootstrap),
+                topic=name,
+                settings=listed,
+                command=alter_command(name, changes, bootstrap),
             )
         )
     return findings
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

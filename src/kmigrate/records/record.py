@@ -19,13 +19,11 @@ from typing import NamedTuple
 from kmigrate.records.batch import (
     CODEC_MASK,
     CRC_START,
-    HEADER,
     HEADER_BYTES,
-    LENGTH_OVERHEAD,
     LOG_APPEND_TIME,
-    MAGIC,
     Header,
     crc32c,
+    write_header,
 )
 from kmigrate.records.compression import Codec, compress, decompress
 
@@ -93,8 +91,7 @@ def build_batch(records: Sequence[RawRecord], codec: Codec) -> bytearray:
     section = compress(codec, b"".join(_lay_out(records, base)))
     batch = bytearray(HEADER_BYTES) + section
     newest = max(record.timestamp_ms for record in records)
-    length, count = len(batch) - LENGTH_OVERHEAD, len(records)
-    HEADER.pack_into(batch, 0, 0, length, -1, MAGIC, 0, codec, count - 1, base, newest, -1, -1, -1, count)
+    write_header(batch, codec=codec, record_count=len(records), base_timestamp_ms=base, max_timestamp_ms=newest)
     batch[CRC_START - 4 : CRC_START] = crc32c(memoryview(batch)[CRC_START:]).to_bytes(4, "big")
     return batch
 

@@ -12,21 +12,28 @@ from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
 
+from kmigrate.copy.orders import PipelineKey
 from kmigrate.copy.progress import PartitionProgress
-from kmigrate.copy.states import PartitionState
-from kmigrate.kafka_types import TopicPartition
+from kmigrate.copy.spending import HELD_UP, Spent
+from kmigrate.copy.states import PartitionState, StopKind
+from kmigrate.copy.tally import Latencies
+from kmigrate.kafka_types import TopicName, TopicPartition
+from kmigrate.runner.forecast import Age, Ages
 from kmigrate.runner.meter import Amounts, Left, Meter, Rates, decide_eta
 from kmigrate.runner.status import (
     GOES_ON,
     AcceptedStatus,
     Flow,
+    LatencyStatus,
     MigrationState,
     OpenTransaction,
     PartitionStatus,
     StatusDocument,
     StopStatus,
+    TimeShare,
     TopicStatus,
 )
+from kmigrate.runner.time_shares import TimeShares
 
 NOT_LOOKED_AT = "not looked at yet"
 _NOT_MOVING = (
@@ -50,8 +57,10 @@ class StatusBoard:
 
     def __init__(self) -> None:
         self._topics: dict[str, _Topic] = {}
+        self._accepted: dict[str, dict[int, AcceptedStatus]] = {}
         self._amounts = Amounts()
         self._meter = Meter()
+        self._time_shares = TimeShares()
 
     def expect(self, partitions: Iterable[TopicPartition]) -> None:
         """Lists partitions that no worker has reported yet."""
@@ -62,11 +71,21 @@ class StatusBoard:
         """Forgets a topic that no longer takes part, or is copied anew from its start."""
         self._topics.pop(topic, None)
 
-    def update(self, progress: Iterable[PartitionProgress], now_ms: int) -> None:
-        """Takes what workers reported."""
+    def update(self, progress: Iterable[PartitionProgress], now_ms: int, key: PipelineKey | None = None) -> None:
+        """Takes what workers reported; `key` is the pipeline that did, None if it is the owner's own word."""
         for each in progress:
-            self._amounts = self._amounts.plus(self._topic(each.partition.topic).update(each, now_ms))
+            self._amounts = self._amounts.plus(self._topic(each.partition.topic).update(each, now_ms, key))
         self._meter.observe(now_ms, self._amounts)
+
+    def spend(self, key: PipelineKey, spent: Spent, now_ms: int) -> None:
+        """Takes where a pipeline's time went."""
+        self._time_shares.observe(key, spent, now_ms)
+
+    def count(self, latencies: Iterable[tuple[TopicName, Latencies]]) -> None:
+        """Takes what a pipeline counted since its last report; topics that are not known take no part any more."""
+        for name, each in latencies:
+            if name in self._topics:
+                self._topics[name].add_latencies(each)
 
     def show_open(self, transactions: Mapping[TopicPartition, OpenTransaction]) -> None:
         """Takes all open transactions that are known to hold something back; those of before are over."""
@@ -78,11 +97,16 @@ class StatusBoard:
 
     def show_accepted(self, accepted: Mapping[TopicPartition, AcceptedStatus]) -> None:
         """Takes everything that an operator went on with; what is not among it was created anew."""
-        by_topic: dict[str, dict[int, AcceptedStatus]] = {}
+        self._accepted = {}
         for (topic, partition), each in accepted.items():
-            by_topic.setdefault(topic, {})[partition] = each
+            self._accepted.setdefault(topic, {})[partition] = each
         for name, known in self._topics.items():
-            known.show_accepted(by_topic.get(name, {}))
+            known.show_accepted(self._accepted.get(name, {}))
+
+    def show_retention(self, retention_ms: Mapping[TopicName, int | None]) -> None:
+        """Takes how long the source keeps records (None: for ever, or it is not known)."""
+        for name, known in self._topics.items():
+            known.retention_ms = retention_ms.get(TopicName(name))
 
     def document(self, now_ms: int, head: StatusDocument) -> StatusDocument:
         """The head, with everything filled in that the board knows: totals, topics and partitions."""
@@ -94,6 +118,10 @@ class StatusBoard:
             head,
             updated_at=now_ms,
             totals=flow,
+            time_shares=tuple(
+                TimeShare(cause=cause, share=share) for cause, share in self._time_shares.of_window(now_ms)
+            ),
+            throttled_seconds={cause: round(self._time_shares.spent.of(cause), 3) for cause in HELD_UP},
             topics=tuple(topic.status for topic in topics),
             partitions=tuple(chain.from_iterable(topic.partitions for topic in topics)),
         )
@@ -102,6 +130,7 @@ class StatusBoard:
         topic = self._topics.get(name)
         if topic is None:
             topic = self._topics[name] = _Topic(name)
+            topic.show_accepted(self._accepted.get(name, {}))
         return topic
 
 
@@ -157,20 +186,31 @@ class _Topic:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.retention_ms: int | None = None
         self.sum = _Sum()
         self.status = TopicStatus(topic=name, partitions=0, flow=Flow(), states={})
         self.partitions: tuple[PartitionStatus, ...] = ()
         self._statuses: dict[int, PartitionStatus] = {}
         self._progress: dict[int, PartitionProgress] = {}
+        self._keys: dict[int, PipelineKey] = {}
         self._changed: set[int] = set()
         self._lagging: set[int] = set()
         self._in_sync_ms: dict[int, int] = {}
         self._crc_errors: Counter[int] = Counter()
+        self._foreign_writes = 0
         self._open: dict[int, OpenTransaction] = {}
         self._accepted: dict[int, AcceptedStatus] = {}
+        self._ages: dict[int, Ages] = {}
         self._amounts = Amounts()
         self._meter = Meter()
         self._rates = Rates()
+        self._latencies = Latencies()
+        self._is_counted = False
+
+    def add_latencies(self, more: Latencies) -> None:
+        """Takes what was measured since the last time."""
+        self._latencies = self._latencies.plus(more)
+        self._is_counted = True
 
     def expect(self, partition: int) -> None:
         if partition not in self._statuses:
@@ -179,7 +219,7 @@ class _Topic:
             )
             self._changed.add(partition)
 
-    def update(self, now: PartitionProgress, now_ms: int) -> Amounts:
+    def update(self, now: PartitionProgress, now_ms: int, key: PipelineKey | None) -> Amounts:
         """Takes one progress; returns what was added by it."""
         partition = now.partition.partition
         before = self._progress.get(partition)
@@ -187,11 +227,16 @@ class _Topic:
             return Amounts()
         self._progress[partition] = now
         self._changed.add(partition)
+        if _is_foreign(now) and not (before is not None and _is_foreign(before)):
+            self._foreign_writes += 1
         if _lag(now) == 0 or (before is not None and _lag(before) == 0):
             self._in_sync_ms[partition] = now_ms
         known = 0 if before is None or now.crc_errors < before.crc_errors else before.crc_errors
         self._crc_errors[partition] += now.crc_errors - known
-        added = _added(before, now)
+        began_anew = key is not None and self._keys.get(partition) not in (None, key)
+        if key is not None:
+            self._keys[partition] = key
+        added = _added(before, now, began_anew=began_anew)
         self._amounts = self._amounts.plus(added)
         self._meter.observe(now_ms, self._amounts)
         return added
@@ -211,8 +256,9 @@ class _Topic:
     def refresh(self, now_ms: int) -> None:
         """Brings everything that others read up to date."""
         rates = self._meter.rates(now_ms)
-        if not self._changed and not self._lagging and rates == self._rates:
+        if not self._changed and not self._lagging and rates == self._rates and not self._is_counted:
             return
+        self._is_counted = False
         for partition in self._changed | self._lagging:
             self._refresh_partition(partition, now_ms)
         self._changed.clear()
@@ -224,6 +270,11 @@ class _Topic:
             partitions=len(self.partitions),
             flow=self.sum.flow(self._amounts, rates),
             states=dict(Counter(each.state for each in self.partitions)),
+            foreign_writes=self._foreign_writes,
+            latency=LatencyStatus(counts=self._latencies.counts, sum_seconds=self._latencies.sum_ms / 1000),
+            loss_seconds=min(
+                (each.loss_seconds for each in self.partitions if each.loss_seconds is not None), default=None
+            ),
         )
 
     def _refresh_partition(self, partition: int, now_ms: int) -> None:
@@ -233,6 +284,7 @@ class _Topic:
         lag = _lag(progress)
         (self._lagging.add if lag else self._lagging.discard)(partition)
         stop = progress.stop
+        lag_seconds = _lag_seconds(progress, lag, self._in_sync_ms.get(partition, -1), now_ms)
         self._statuses[partition] = PartitionStatus(
             topic=self.name,
             partition=partition,
@@ -243,7 +295,8 @@ class _Topic:
             target_end=_known(progress.target_end),
             offset_class=progress.offset_class if progress.position >= 0 else None,
             lag_records=lag,
-            lag_seconds=_lag_seconds(progress, lag, self._in_sync_ms.get(partition, -1), now_ms),
+            lag_seconds=lag_seconds,
+            loss_seconds=self._forecast(partition, lag_seconds, now_ms),
             crc_errors=self._crc_errors[partition],
             reason=progress.reason,
             stop=None if stop is None else StopStatus.of(stop, self.name, partition),
@@ -253,14 +306,30 @@ class _Topic:
             accepted=self._accepted.get(partition),
         )
 
+    def _forecast(self, partition: int, lag_seconds: float | None, now_ms: int) -> float | None:
+        """When the source deletes what is not copied yet; nothing to lose where nothing is behind."""
+        if not lag_seconds:
+            self._ages.pop(partition, None)
+            return None
+        age = Age(now_ms, lag_seconds)
+        before = self._ages.get(partition)
+        ages = self._ages[partition] = Ages.beginning(age) if before is None else before.then(age)
+        loss = ages.loss_seconds(self.retention_ms)
+        return None if loss is None else round(loss, 1)
 
-def decide_state(document: StatusDocument, *, paused: bool = False) -> Verdict:
-    """What the partitions' states amount to. `ENDED` and `SUPERSEDED` are for the owner to say."""
+
+def decide_state(document: StatusDocument, *, paused: bool = False, full: str = "") -> Verdict:
+    """What the partitions' states amount to. `ENDED` and `SUPERSEDED` are for the owner to say.
+
+    `full` says why nothing is written to the target, if that is so.
+    """
     states: Counter[PartitionState] = Counter()
     for topic in document.topics:
         states.update(topic.states)
     if paused:
         return Verdict(MigrationState.PAUSED, "an operator paused it", "kmigrate resume -f FILE")
+    if full:
+        return Verdict(MigrationState.PAUSED, full, "make room on the target's disks, or add some")
     if not states:
         return Verdict(MigrationState.WAITING, "no partition is known yet", GOES_ON)
     stopped, waived = states[PartitionState.STOPPED], states[PartitionState.IGNORED]
@@ -274,7 +343,7 @@ def decide_state(document: StatusDocument, *, paused: bool = False) -> Verdict:
         )
     if states[PartitionState.CATCHING_UP] or states[PartitionState.THROTTLED]:
         held = states[PartitionState.THROTTLED] and not states[PartitionState.CATCHING_UP]
-        reason = "copying, held back by the limit or by a quota" if held else "copying"
+        reason = "copying, held back by the limit or by a quota" if held else f"copying{_slowest(document)}"
         return Verdict(MigrationState.RUNNING, reason + stops, answer or "wait until it is in sync")
     if states[PartitionState.IN_SYNC] == moving:
         if stopped:
@@ -298,12 +367,24 @@ def decide_state(document: StatusDocument, *, paused: bool = False) -> Verdict:
     return Verdict(MigrationState.WAITING, why + stops, answer or GOES_ON)
 
 
+def _slowest(document: StatusDocument) -> str:
+    """What holds the copy back most."""
+    if not document.time_shares:
+        return ""
+    most = document.time_shares[0]
+    return f"; {most.share:.0%} of the time goes into {most.words}"
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _known(offset: int) -> int | None:
     return offset if offset >= 0 else None
+
+
+def _is_foreign(progress: PartitionProgress) -> bool:
+    return progress.stop is not None and progress.stop.kind is StopKind.FOREIGN_WRITE
 
 
 def _lag(progress: PartitionProgress) -> int | None:
@@ -320,13 +401,13 @@ def _lag_seconds(progress: PartitionProgress, lag: int | None, in_sync_ms: int, 
     return None if since_ms < 0 else max(0.0, round((now_ms - since_ms) / 1000, 1))
 
 
-def _added(before: PartitionProgress | None, now: PartitionProgress) -> Amounts:
-    """What happened between two reports. A counter that fell began anew: in another worker or pipeline."""
+def _added(before: PartitionProgress | None, now: PartitionProgress, *, began_anew: bool) -> Amounts:
+    """What happened between two reports. In another pipeline counters begin anew; one that fell did so in any case."""
     counted = _counted(now)
     if before is None:
         return counted
     earlier = _counted(before)
-    if all(new >= old for new, old in zip(counted, earlier, strict=True)):
+    if not began_anew and all(new >= old for new, old in zip(counted, earlier, strict=True)):
         counted = Amounts(*(new - old for new, old in zip(counted, earlier, strict=True)))
     return counted._replace(
         advanced=_grown(before.position, now.position), produced=_grown(before.source_end, now.source_end)

@@ -1,4 +1,4 @@
-"""How the source cleans its topics: read when a topic is taken in, and about every minute while it runs.
+"""How the source cleans its topics, and how large batches may be: read first of all, and about every minute.
 
 `decide_cleaning` is pure. `CleaningWatch` asks away from the owner's loop, all topics together. What was once told is
 kept while the source tells nothing; a topic of which it never told anything is not guarded, and named.
@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from kmigrate.cluster.client import ClusterClient
-from kmigrate.copy.orders import UNKNOWN_TIME_MS
+from kmigrate.copy.orders import DEFAULT_BATCH_BYTES, UNKNOWN_TIME_MS
 from kmigrate.errors import ClusterError
 from kmigrate.kafka_types import TopicName
 from kmigrate.runner.errand import Errand
@@ -26,13 +26,17 @@ LATER_SECONDS = 5.0
 _NAMED = 3
 CLEANUP_POLICY = "cleanup.policy"
 DELETE_RETENTION_MS = "delete.retention.ms"
+MAX_MESSAGE_BYTES = "max.message.bytes"
+RETENTION_MS = "retention.ms"
 
 
 class Cleaning(NamedTuple):
-    """How long a topic keeps tombstones (None: it is not compacted), and when it was last seen not to be compacted."""
+    """How long a topic keeps tombstones (None: it is not compacted), when it was last seen not to be compacted, and how
+    large a batch may be there."""
 
     delete_retention_ms: int | None
     free_ms: int = UNKNOWN_TIME_MS
+    max_message_bytes: int = DEFAULT_BATCH_BYTES
 
     @property
     def free_ms_if_compacted(self) -> int:
@@ -51,17 +55,28 @@ def decide_cleaning(before: Cleaning | None, settings: Mapping[str, str] | None,
     """What is known of a topic after an answer; None as long as the source never told."""
     if settings is None or CLEANUP_POLICY not in settings:
         return before
+    most_bytes = int(settings.get(MAX_MESSAGE_BYTES, DEFAULT_BATCH_BYTES))
     if "compact" not in settings[CLEANUP_POLICY]:
-        return Cleaning(None, asked_ms)
+        return Cleaning(None, asked_ms, most_bytes)
     if DELETE_RETENTION_MS not in settings:
         return before
-    return Cleaning(int(settings[DELETE_RETENTION_MS]), UNKNOWN_TIME_MS if before is None else before.free_ms)
+    free_ms = UNKNOWN_TIME_MS if before is None else before.free_ms
+    return Cleaning(int(settings[DELETE_RETENTION_MS]), free_ms, most_bytes)
+
+
+def decide_retention(settings: Mapping[str, str] | None) -> int | None:
+    """How long a topic keeps records, in milliseconds; None: for ever, or it does not tell."""
+    if settings is None or "delete" not in settings.get(CLEANUP_POLICY, "delete"):
+        return None
+    kept_ms = int(settings.get(RETENTION_MS, "-1"))
+    return None if kept_ms < 0 else kept_ms
 
 
 def look_at_cleaning(source: ClusterClient, topics: Sequence[TopicName]) -> CleaningSeen:
     """Asks the source; raises ClusterError if it does not answer."""
     asked_ms = time.time_ns() // 1_000_000
-    found = describe_topics(source, topics, [CLEANUP_POLICY, DELETE_RETENTION_MS])
+    asked = [CLEANUP_POLICY, DELETE_RETENTION_MS, MAX_MESSAGE_BYTES, RETENTION_MS]
+    found = describe_topics(source, topics, asked)
     return CleaningSeen(asked_ms, {name: found.get(name) for name in topics})
 
 
@@ -69,6 +84,8 @@ class CleaningWatch:
     """What is known of every topic, and the errand that asks; used by the owner's thread."""
 
     def __init__(self, source: ClusterClient, first: CleaningSeen) -> None:
+        self.retention_ms: Mapping[TopicName, int | None] = {}
+        """How long topics keep records; another mapping after every answer."""
         self._source = source
         self._known: dict[TopicName, Cleaning | None] = {}
         self._under_way: Errand[CleaningSeen] | None = None
@@ -79,10 +96,12 @@ class CleaningWatch:
     def adopt(self, seen: CleaningSeen) -> bool:
         """Takes an answer; returns whether a topic is cleaned otherwise than it was known to be."""
         changed = False
+        told = {name: decide_retention(settings) for name, settings in seen.settings.items()}
+        self.retention_ms = {**self.retention_ms, **told}
         for name, settings in seen.settings.items():
             before = self._known.get(name)
             now = decide_cleaning(before, settings, seen.asked_ms)
-            changed |= name not in self._known or _retention(before) != _retention(now)
+            changed |= name not in self._known or _essence(before) != _essence(now)
             if before is not None and now is not None and _retention(before) != _retention(now):
                 log.info("topic %s on the source: %s is now %s", name, DELETE_RETENTION_MS, _retention(now))
             self._known[name] = now
@@ -137,6 +156,10 @@ class CleaningWatch:
             return False
         self._next_look = now + LOOK_SECONDS
         return self.adopt(seen)
+
+
+def _essence(known: Cleaning | None) -> tuple[int | None, int] | None:
+    return None if known is None else (known.delete_retention_ms, known.max_message_bytes)
 
 
 def _retention(known: Cleaning | None) -> int | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import queue
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from kmigrate.copy.engine import Engine, Event, ProgressReceived, WorkerDied, WorkerStarted
@@ -41,12 +42,14 @@ from kmigrate.runner.maps import Maps, has_begun
 from kmigrate.runner.observe import ClusterView, Looked, TopicSeen, Watch
 from kmigrate.runner.positions import Positions
 from kmigrate.runner.provision import Provision, Provisioner, decide_provision
+from kmigrate.runner.scaling import Behind, Scaling
 from kmigrate.state.store import Store
 from kmigrate.topics.create import Created, Enlarged, Outcome, Present
 from kmigrate.topics.select import Selected, select_topics
 
 log = logging.getLogger(__name__)
 _NOTHING_DECIDED = Decisions()
+_MOVING = (PartitionState.CATCHING_UP, PartitionState.THROTTLED)
 START_SECONDS = 15.0
 """How often it is translated where the log starts of *mapped* partitions should be."""
 
@@ -92,6 +95,7 @@ class Copying:
         self.latest: dict[TopicPartition, PartitionProgress] = {}
         self.selected = Selected(topics=(), left_out={}, missing=())
         self.changed = True
+        self.held_up = ""
         self._manifest = manifest
         self._store = store
         self._desk = desk
@@ -107,9 +111,10 @@ class Copying:
         self.maps.adopt(classes)
         self._beginnings = Beginnings(store, self.maps, manifest, look)
         self._beginnings.adopt(beginnings)
+        self._scaling = Scaling(workers=manifest.workers, lanes=manifest.lanes, cores=os.cpu_count() or 1)
         self._dispatcher = Dispatcher(
-            workers=manifest.workers,
-            lanes=manifest.lanes,
+            workers=self._scaling.workers,
+            lanes=self._scaling.lanes,
             past=self._past,
             gap_budget=manifest.offsets.gap_budget,
         )
@@ -135,6 +140,22 @@ class Copying:
     def partitions(self) -> Iterator[TopicPartition]:
         """Every partition that is to be copied, in any state."""
         return (partition for partitions in self._moving.values() for partition in partitions)
+
+    @property
+    def target_brokers(self) -> Collection[BrokerId]:
+        """The target's brokers, as they were last seen."""
+        return self._views[Side.TARGET].brokers.keys()
+
+    @property
+    def moving_topics(self) -> tuple[TopicName, ...]:
+        """The topics that take part; for any thread."""
+        return tuple(self._moving)
+
+    @property
+    def target_replicas(self) -> dict[TopicName, int]:
+        """How many replicas the topics that are copied have on the target."""
+        there = self._views[Side.TARGET].topics
+        return {name: there[name].replicas for name in self._moving if name in there}
 
     @property
     def all_ordered(self) -> bool:
@@ -252,7 +273,10 @@ class Copying:
                     self.maps.on_progress(progress.key, each)
                     self._limits.on_progress(each)
                     words.append(each)
-                self.board.update(words, now_ms)
+                self.board.update(words, now_ms, progress.key)
+                self.board.spend(progress.key, progress.spent, now_ms)
+                self._scaling.observe(progress.key, progress.spent)
+                self.board.count(progress.latencies)
                 self.changed = True
                 if self._dispatcher.on_progress(progress):
                     self._undispatched = self._unprovisioned = True
@@ -270,6 +294,11 @@ class Copying:
 
     # -- what follows
 
+    def hold_up(self, reason: str) -> None:
+        """Pauses all copying for a reason, or with none lets it go on; whatever the operator says."""
+        self.held_up = reason
+        self._undispatched = self.changed = True
+
     def step(self, now: float, now_ms: int) -> None:
         """Decides and tells what is to be done; waits for nothing."""
         decisions = self._desk.decisions()
@@ -284,6 +313,7 @@ class Copying:
             self._touch()
         if self._cleaning.step(self._moving, now) | self._limits.step(now):
             self._undispatched = True
+        self._scale(now)
         if self._undispatched:
             wanted = dict(self._wanted())
             self._show_waiting(wanted, now_ms)
@@ -293,8 +323,8 @@ class Copying:
                 wanted,
                 self._views[Side.SOURCE].brokers,
                 self._views[Side.TARGET].brokers,
-                paused=decisions.paused,
-                bytes_per_second=decisions.bytes_per_second,
+                paused=decisions.paused or bool(self.held_up),
+                limits=decisions.limits,
             )
             if self._undispatched:
                 return
@@ -303,6 +333,26 @@ class Copying:
                 self.positions.on_ordered(partition, each.source.topic_id, each.target.topic_id, number)
                 if self._answers is self._decisions.answers and self._answered.get(partition, number) is None:
                     self._answered[partition] = number
+
+    def _scale(self, now: float) -> None:
+        """Now and then looks whether more workers or lanes would help, or work should change hands."""
+        if not self._scaling.is_due(now):
+            return
+        copied, behind = 0, []
+        for partition, progress in self.latest.items():
+            copied += max(0, progress.position)
+            left = progress.source_end - progress.position
+            holder = self._dispatcher.holder(partition)
+            if left > 0 and progress.state in _MOVING and holder is not None:
+                behind.append(Behind(partition, holder, left))
+        scale = self._scaling.step(now, copied, behind)
+        if scale is None:
+            return
+        for worker in range(scale.workers):
+            self._engine.add(worker)
+        log.info("%d workers, %d lanes; %d partitions change hands", *scale[:2], len(scale.moves))
+        self._dispatcher.scale(*scale)
+        self._undispatched = True
 
     def _remember_fresh(self, wanted: Mapping[TopicPartition, Wanted], now_ms: int) -> None:
         """Writes down, before anything is copied, whose copy a partition is that was made for it.
@@ -425,6 +475,7 @@ class Copying:
                             start=self._beginnings.start_of(partition),
                             pad_budget=self._beginnings.pad_budget_of(partition),
                             delete_retention_ms=cleaning.delete_retention_ms,
+                            batch_bytes=cleaning.max_message_bytes,
                             even_from_ms=UNKNOWN_TIME_MS if accepted is None else accepted.at,
                             free_from_ms=cleaning.free_ms_if_compacted,
                             limit=self._limits.get(name),

@@ -6,17 +6,23 @@ takes decisions for the next one. Many threads may use it.
 
 from __future__ import annotations
 
+import enum
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
+from kmigrate.copy.rates import NO_LIMITS, RateLimits
 from kmigrate.copy.states import Choice, StopKind
 from kmigrate.errors import UsageError
 from kmigrate.kafka_types import Partition, TopicName, TopicPartition
+from kmigrate.runner.apply_desk import ApplyDesk
+from kmigrate.runner.fence_notice import read_fences
+from kmigrate.runner.group_desk import GroupDesk
+from kmigrate.runner.retention import RetentionJournal
 from kmigrate.runner.status import (
     AcceptedStatus,
     PartitionStatus,
@@ -25,9 +31,12 @@ from kmigrate.runner.status import (
     before_first_look,
     left_by_owner,
 )
+from kmigrate.runner.verifications import Verifications
 from kmigrate.state.store import Store
 
 FACT = "decisions"
+MOST_TOPICS = 1000
+"""How many may have a limit of their own."""
 SAVE_SECONDS = 1.0
 """The status is saved at most this often …"""
 SAVE_SHARE = 0.05
@@ -51,7 +60,7 @@ class Decisions:
     """
 
     paused: bool = False
-    bytes_per_second: int | None = None
+    limits: RateLimits = NO_LIMITS
     answers: Mapping[TopicPartition, Answer] = field(default_factory=dict)
     recreate: tuple[TopicName, ...] = ()
     accepted: Mapping[TopicPartition, AcceptedStatus] = field(default_factory=dict)
@@ -65,11 +74,21 @@ class _Throttle:
     instead_of: int | None
 
 
+class _Each(enum.Enum):
+    """What a limit is for, beside single topics."""
+
+    TOTAL = "total"
+    BROKER = "broker"
+
+
+_Limited: TypeAlias = _Each | TopicName
+
+
 class Desk:
     """Takes decisions, keeps them in the store, and hands status documents out.
 
-    `wake` tells the owner that there is something new; without it there is no owner. `manifest_limit` is the
-    manifest's limits.bytesPerSecond: a throttle decision wins over it until the manifest says something else.
+    `wake` tells the owner that there is something new; without it there is no owner. `manifest_limits` are the
+    manifest's: a throttle decision wins over one of them until the manifest says something else there.
     """
 
     def __init__(
@@ -77,18 +96,25 @@ class Desk:
         store: Store,
         wake: Callable[[], None] | None = None,
         *,
-        manifest_limit: int | None = None,
+        manifest_limits: RateLimits = NO_LIMITS,
         monotonic_seconds: Callable[[], float] = time.monotonic,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
+        self.retention = RetentionJournal(store)
+        self.verifications = Verifications(store)
+        """What was verified."""
         self._store = store
         self._wall_ms = wall_ms
         self._wake = wake
-        self._limit = manifest_limit
+        self._manifest_limits = manifest_limits
         self._monotonic_seconds = monotonic_seconds
         self._lock = threading.RLock()
-        self._throttle: _Throttle | None = None
+        self._throttles: dict[_Limited, _Throttle] = {}
         self._decisions = self._load()
+        self.groups = GroupDesk(store)
+        """Where decisions about consumer groups are taken."""
+        self.apply = ApplyDesk()
+        """Where `apply` is done by a running owner."""
         self._status: StatusDocument | None = None
         self._unsaved = False
         self._next_save = 0.0
@@ -113,17 +139,41 @@ class Desk:
 
     def throttle(self, bytes_per_second: int | None) -> None:
         """Limits all copying together; None lifts the limit."""
+        self._throttle({_Each.TOTAL}, bytes_per_second)
+
+    def throttle_brokers(self, bytes_per_second: int | None) -> None:
+        """Limits what goes through each broker of either cluster; None lifts the limit."""
+        self._throttle({_Each.BROKER}, bytes_per_second)
+
+    def throttle_topics(self, topics: Collection[str], bytes_per_second: int | None) -> None:
+        """Limits each of these topics; None lifts the limits."""
+        wanted = {TopicName(topic) for topic in topics}
+        with self._lock:
+            limited = wanted | {topic for topic, _ in self._decisions.limits.topics}
+            if bytes_per_second is not None and len(limited) > MOST_TOPICS:
+                raise UsageError(
+                    f"at most {MOST_TOPICS:,} topics have limits of their own", hint="limit them all together"
+                )
+            self._throttle(wanted, bytes_per_second)
+
+    def _throttle(self, limited: Collection[_Limited], bytes_per_second: int | None) -> None:
         if bytes_per_second is not None and bytes_per_second < 1:
             raise UsageError(
                 f"a limit of {bytes_per_second} bytes a second would copy nothing",
                 hint="`kmigrate pause` stops the copying, `kmigrate throttle -f FILE none` lifts the limit",
             )
         with self._lock:
-            self._throttle = _Throttle(bytes_per_second=bytes_per_second, instead_of=self._limit)
+            for each in limited:
+                instead_of = _limit_of(self._manifest_limits, each)
+                self._throttles[each] = _Throttle(bytes_per_second=bytes_per_second, instead_of=instead_of)
             self._decide(
                 "throttle",
-                {"bytesPerSecond": bytes_per_second, "manifest": self._limit},
-                replace(self._decisions, bytes_per_second=bytes_per_second),
+                {
+                    "bytesPerSecond": bytes_per_second,
+                    "of": sorted(_name_of(each) for each in limited),
+                    "manifest": [_limit_of(self._manifest_limits, each) for each in sorted(limited, key=_name_of)],
+                },
+                replace(self._decisions, limits=self._limits()),
             )
 
     def answer(self, topic: str, partition: int | None, choice: Choice) -> tuple[TopicPartition, ...]:
@@ -214,7 +264,7 @@ class Desk:
                     return None
                 left = replace(StatusDocument.from_json(saved), held=self._store.held())
                 self._status = left_by_owner(left) if self._wake is None else before_first_look(left)
-            return self._status
+            return replace(self._status, fences=read_fences(self._store.path.parent))
 
     def _stopped(self, topic: str, partition: int | None) -> list[PartitionStatus]:
         status = self.status()
@@ -245,12 +295,33 @@ class Desk:
         if wake and self._wake is not None:
             self._wake()
 
+    def _limits(self) -> RateLimits:
+        """The manifest's, but for what was decided instead."""
+        manifest = self._manifest_limits
+        topics: dict[TopicName, int | None] = dict(manifest.topics)
+        total, broker = manifest.total, manifest.broker
+        for each, throttle in self._throttles.items():
+            match each:
+                case _Each.TOTAL:
+                    total = throttle.bytes_per_second
+                case _Each.BROKER:
+                    broker = throttle.bytes_per_second
+                case topic:
+                    topics[topic] = throttle.bytes_per_second
+        limited = tuple(sorted((topic, rate) for topic, rate in topics.items() if rate is not None))
+        return RateLimits(total, broker, limited, manifest.latency_ms)
+
     def _dump(self, decisions: Decisions) -> str:
-        throttle = self._throttle
+        throttle = self._throttles.get(_Each.TOTAL)
         return json.dumps(
             {
                 "paused": decisions.paused,
                 "throttle": None if throttle is None else [throttle.bytes_per_second, throttle.instead_of],
+                "throttles": [
+                    [_name_of(each), throttle.bytes_per_second, throttle.instead_of]
+                    for each, throttle in self._throttles.items()
+                    if each is not _Each.TOTAL
+                ],
                 "answers": [
                     [key.topic, key.partition, answer.choice.value, answer.revision]
                     for key, answer in decisions.answers.items()
@@ -264,15 +335,16 @@ class Desk:
     def _load(self) -> Decisions:
         text = self._store.get(FACT)
         if text is None:
-            return Decisions(bytes_per_second=self._limit)
+            return Decisions(limits=self._limits())
         saved = json.loads(text)
-        if saved["throttle"] is not None:
-            wanted, instead_of = saved["throttle"]
-            if instead_of == self._limit:
-                self._throttle = _Throttle(bytes_per_second=wanted, instead_of=instead_of)
+        throttles = [(_Each.TOTAL, *saved["throttle"])] if saved["throttle"] is not None else []
+        throttles += [(_named(name), *rest) for name, *rest in saved.get("throttles", ())]
+        for each, wanted, instead_of in throttles:
+            if instead_of == _limit_of(self._manifest_limits, each):
+                self._throttles[each] = _Throttle(bytes_per_second=wanted, instead_of=instead_of)
         return Decisions(
             paused=saved["paused"],
-            bytes_per_second=self._limit if self._throttle is None else self._throttle.bytes_per_second,
+            limits=self._limits(),
             answers=MappingProxyType(
                 {
                     TopicPartition(TopicName(topic), Partition(partition)): Answer(
@@ -284,6 +356,27 @@ class Desk:
             recreate=tuple(map(TopicName, saved["recreate"])),
             accepted=MappingProxyType(dict(map(_load_accepted, saved.get("accepted", ())))),
         )
+
+
+def _limit_of(limits: RateLimits, each: _Limited) -> int | None:
+    match each:
+        case _Each.TOTAL:
+            return limits.total
+        case _Each.BROKER:
+            return limits.broker
+        case topic:
+            return dict(limits.topics).get(topic)
+
+
+_TOPIC = "topic "
+
+
+def _name_of(each: _Limited) -> str:
+    return each.value if isinstance(each, _Each) else f"{_TOPIC}{each}"
+
+
+def _named(name: str) -> _Limited:
+    return TopicName(name.removeprefix(_TOPIC)) if name.startswith(_TOPIC) else _Each(name)
 
 
 def _dump_accepted(partition: TopicPartition, accepted: AcceptedStatus) -> list[object]:

@@ -11,9 +11,19 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from kmigrate.copy.assign import Handover, Leaders, assign
-from kmigrate.copy.orders import UNKNOWN_TIME_MS, Limit, Orders, PartitionOrder, PipelineKey, PipelineOrder, Remembered
+from kmigrate.copy.orders import (
+    DEFAULT_BATCH_BYTES,
+    UNKNOWN_TIME_MS,
+    Limit,
+    Orders,
+    PartitionOrder,
+    PipelineKey,
+    PipelineOrder,
+    Remembered,
+)
 from kmigrate.copy.progress import PipelineProgress
-from kmigrate.kafka_types import BrokerAddress, BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition
+from kmigrate.copy.rates import RateLimits, Slots
+from kmigrate.kafka_types import BrokerAddress, BrokerId, LeaderEpoch, Offset, Side, TopicId, TopicPartition
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.offsets.offset_map import Run
 
@@ -39,6 +49,7 @@ class Wanted(NamedTuple):
     start: Offset = Offset(0)
     pad_budget: int = 2_000_000_000
     delete_retention_ms: int | None = None
+    batch_bytes: int = DEFAULT_BATCH_BYTES
     even_from_ms: int = UNKNOWN_TIME_MS
     free_from_ms: int = UNKNOWN_TIME_MS
     limit: Limit | None = None
@@ -89,12 +100,18 @@ class Dispatcher:
         self._lanes = lanes
         self._past = past
         self._handover = Handover()
+        self._slots = Slots()
         self._assigned: dict[TopicPartition, PipelineKey] = {}
         self._pasts: dict[TopicPartition, tuple[int, OffsetClass, Past]] = {}
         self._lives = 0
         self._life: dict[TopicPartition, int] = {}
         self._told: dict[int, Orders] = {}
         self._number = 0
+
+    def scale(self, workers: int, lanes: int, moves: Mapping[TopicPartition, PipelineKey]) -> None:
+        """From now on so many workers and lanes; `moves` says which pipelines partitions are to change to."""
+        self._workers, self._lanes = workers, lanes
+        self._assigned.update((partition, key) for partition, key in moves.items() if partition in self._assigned)
 
     @property
     def number(self) -> int:
@@ -113,7 +130,7 @@ class Dispatcher:
         targets: Mapping[BrokerId, BrokerAddress],
         *,
         paused: bool,
-        bytes_per_second: int | None,
+        limits: RateLimits,
     ) -> bool:
         """Tells every worker what is new to it; False if that must wait for a worker to take its last Orders."""
         if not engine.settled:
@@ -131,12 +148,14 @@ class Dispatcher:
         by_pipeline: dict[PipelineKey, list[PartitionOrder]] = {}
         for partition in sorted(ordered):
             by_pipeline.setdefault(ordered[partition], []).append(self._order(partition, wanted[partition]))
-        rate = None if bytes_per_second is None else max(1, bytes_per_second // self._workers)
+        rates = self._slots.rates(
+            limits, frozenset({(Side.SOURCE, each) for each in sources} | {(Side.TARGET, each) for each in targets})
+        )
         for worker in range(self._workers):
             orders = Orders(
                 number=self._number,
                 paused=paused,
-                bytes_per_second=rate,
+                rates=rates,
                 pipelines=tuple(
                     PipelineOrder(
                         key=key,
@@ -178,6 +197,7 @@ class Dispatcher:
             life=self._life[partition],
             start=wanted.start,
             delete_retention_ms=wanted.delete_retention_ms,
+            batch_bytes=wanted.batch_bytes,
             even_from_ms=max(wanted.even_from_ms, past.even_from_ms),
             free_from_ms=wanted.free_from_ms,
             limit=wanted.limit,
@@ -194,8 +214,4 @@ class Dispatcher:
 
 
 def _same(told: Orders, orders: Orders) -> bool:
-    return (told.paused, told.bytes_per_second, told.pipelines) == (
-        orders.paused,
-        orders.bytes_per_second,
-        orders.pipelines,
-    )
+    return (told.paused, told.rates, told.pipelines) == (orders.paused, orders.rates, orders.pipelines)

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 RESTORE_HOLD = "restore-hold"
 RAISE_LIMIT = "raise-limit"
+_KINDS = (RESTORE_HOLD, RAISE_LIMIT)
+"""Those on the target; what is done to the source's retention is its command's (`runner/retention.py`)."""
 
 _WHY_UNKNOWN = {
     Origin.SOURCE: "the source does not tell its settings: the topic is gone, or the right DESCRIBE_CONFIGS is missing",
@@ -77,7 +79,8 @@ class Effects:
 
     def resume(self) -> dict[int, AlterOutcome]:
         """Carries out what was decided and has not ended, in the order of the decisions: outcomes by effect id."""
-        return {entry.id: self._carry_out(entry) for entry in self._store.effects() if not entry.is_done}
+        planned = [entry for entry in self._store.effects() if not entry.is_done and entry.kind in _KINDS]
+        return {entry.id: self._carry_out(entry) for entry in planned}
 
     def _planned(self, kind: str, topic: TopicName) -> list[EffectEntry]:
         return [each for each in self._store.effects() if not each.is_done and (each.kind, each.topic) == (kind, topic)]

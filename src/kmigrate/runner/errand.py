@@ -16,15 +16,17 @@ class Errand(Generic[T]):
     """Work that has begun; ask `done` before `result`."""
 
     def __init__(self, work: Callable[[], T], name: str) -> None:
-        self._work = work
+        self._work: Callable[[], T] | None = work
         self._result: list[T] = []
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
+        work, self._work = self._work, None  # what it was given may be secret: nothing of it is kept
+        assert work is not None, "a thread runs once"
         try:
-            self._result.append(self._work())
+            self._result.append(work())
         except BaseException as error:  # noqa: BLE001 - `result` raises it where it is asked for
             self._failure = error
 

@@ -7,7 +7,6 @@ up. Workers inherit the descriptor of `workers.lock`: as long as one lives, no s
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -23,15 +22,16 @@ from types import TracebackType
 from typing import Self
 
 from kmigrate.errors import KmigrateError, Refused
+from kmigrate.state.files import lock_within, try_lock
 from kmigrate.state.store import FILE_NAME
 
 MAX_SOCKET_PATH_BYTES = 107
 """What fits into `sockaddr_un`, without its closing zero."""
 
+OWNER_LOCK = "owner.lock"
+
 READER_PATIENCE_SECONDS = 2.0
 """How long a new owner lets reading commands finish; they hold the lock for one read only."""
-
-_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,42 @@ class OwnerNote:
     host: str
     started_at_ms: int
     socket: str
+
+    @classmethod
+    def of_this_process(cls, socket_path: Path) -> Self:
+        """What this process writes about itself."""
+        return cls(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            started_at_ms=time.time_ns() // 1_000_000,
+            socket=str(socket_path),
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs; of one on another machine nobody can tell, and it counts as running."""
+        if self.host != socket.gethostname():
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+    @classmethod
+    def read(cls, lock: Path) -> Self | None:
+        """What stands in a lock file; None if there is none, or nothing in it yet."""
+        try:
+            return cls(**json.loads(lock.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, fd: int) -> None:
+        """Writes it into a lock file."""
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps(asdict(self)).encode(), 0)
 
     def __str__(self) -> str:
         started = datetime.fromtimestamp(self.started_at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -86,7 +122,7 @@ class MigrationFolder:
         self.path = state_root / name
         self.database = self.path / FILE_NAME
         self.log = self.path / "kmigrate.log"
-        self.owner_lock = self.path / "owner.lock"
+        self.owner_lock = self.path / OWNER_LOCK
         self.workers_lock = self.path / "workers.lock"
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -115,16 +151,10 @@ class MigrationFolder:
         """
         owner_fd = self._open(self.owner_lock)
         try:
-            if not _lock_within(owner_fd, patience_seconds):
+            if not lock_within(owner_fd, patience_seconds):
                 raise self._refused()
-            note = OwnerNote(
-                pid=os.getpid(),
-                host=socket.gethostname(),
-                started_at_ms=time.time_ns() // 1_000_000,
-                socket=str(self.socket_path),
-            )
-            os.ftruncate(owner_fd, 0)
-            os.pwrite(owner_fd, json.dumps(asdict(note)).encode(), 0)
+            note = OwnerNote.of_this_process(self.socket_path)
+            note.write(owner_fd)
             return Ownership(self, owner_fd, self._take_workers_lock(waiting, timeout_seconds), note)
         except BaseException:
             os.close(owner_fd)
@@ -142,26 +172,30 @@ class MigrationFolder:
         """Holds the owner's lock for one read or one decision; gives False if an owner has it."""
         fd = self._open(self.owner_lock)
         try:
-            yield _lock(fd)
+            yield try_lock(fd)
         finally:
             os.close(fd)
 
     def owner_note(self) -> OwnerNote | None:
         """What the owner wrote about itself; None if there is no owner or it has not written yet."""
-        try:
-            return OwnerNote(**json.loads(self.owner_lock.read_text()))
-        except (OSError, ValueError, TypeError):
+        return OwnerNote.read(self.owner_lock)
+
+    def find_owner(self) -> OwnerNote | None:
+        """The process that owns the migration now; a command that reads does not count, nor an owner that begins."""
+        if not self.owner_alive():
             return None
+        note = self.owner_note()
+        return note if note is not None and note.is_alive else None
 
     def _take_workers_lock(self, waiting: Callable[[str], None], timeout_seconds: float) -> int:
         fd = self._open(self.workers_lock)
         try:
-            if not _lock(fd):
+            if not try_lock(fd):
                 waiting(
                     f"waiting up to {timeout_seconds:.0f} s for the last worker of an earlier owner of "
                     f"{self.name} to end"
                 )
-                if not _lock_within(fd, timeout_seconds):
+                if not lock_within(fd, timeout_seconds):
                     raise Refused(
                         f"workers of an earlier owner of {self.name} are still running",
                         hint=f"find them with `fuser {self.workers_lock}`, end them, and run again",
@@ -189,6 +223,25 @@ class MigrationFolder:
             ) from error
 
 
+def list_migrations(state_root: Path) -> list[str]:
+    """The names of the migrations that have a folder there, in order: what else lies there is none of ours."""
+    try:
+        folders = sorted(path for path in state_root.iterdir() if is_migration(path))
+    except OSError:
+        return []
+    return [path.name for path in folders]
+
+
+def is_migration(folder: Path) -> bool:
+    """Whether a migration was begun in this folder, or is being; a command that looked for one leaves an empty lock."""
+    if (folder / FILE_NAME).exists():
+        return True
+    try:
+        return (folder / OWNER_LOCK).stat().st_size > 0
+    except OSError:
+        return False
+
+
 def decide_socket_path(name: str, folder: Path, environ: Mapping[str, str]) -> Path:
     """The first place whose path fits: runtime folder, then temporary one; a long name is left out."""
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
@@ -214,20 +267,3 @@ def create_socket_folder(path: Path) -> None:
             f"{folder} is not a private folder of this user",
             hint="remove it, or set XDG_RUNTIME_DIR to a folder of your own with mode 0700",
         )
-
-
-def _lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _lock_within(fd: int, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not _lock(fd):
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(_POLL_SECONDS)
-    return True

@@ -7,16 +7,18 @@ do they send the records behind it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 
 from kmigrate.copy.course import IDENTITY, KEPT_OFFSETS
 from kmigrate.copy.orders import PipelineKey, Remembered, Saved
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import PartitionState
-from kmigrate.kafka_types import Offset, TopicName, TopicPartition
+from kmigrate.kafka_types import Offset, Side, TopicName, TopicPartition
 from kmigrate.offsets.beginning import Beginning
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.offsets.offset_map import Ends, OffsetMap, Run
+from kmigrate.offsets.translation import translate
 from kmigrate.state.store import RUNS_A_PIECE, RunsFrom, Store
 
 _COPYING = frozenset({PartitionState.CATCHING_UP, PartitionState.IN_SYNC, PartitionState.THROTTLED})
@@ -34,6 +36,8 @@ class Maps:
         self._store = store
         self._classes = store.offset_classes()
         self._maps: dict[TopicPartition, OffsetMap] = {}
+        self._lock = threading.RLock()
+        """Held where maps are changed, and where another thread than the owner's reads them."""
         self._noted: dict[TopicPartition, Saved] = {}
         """How many entries of which life are in the map, and which log start was told in it."""
         self._unsaved: dict[TopicPartition, int] = {}
@@ -76,9 +80,26 @@ class Maps:
 
     def map_of(self, partition: TopicPartition) -> OffsetMap:
         """The map as it is now, with what is not saved yet."""
-        if partition not in self._maps:
-            self._maps[partition] = self._store.offset_map(partition)
-        return self._maps[partition]
+        with self._lock:
+            if partition not in self._maps:
+                self._maps[partition] = self._store.offset_map(partition)
+            return self._maps[partition]
+
+    def to_target(
+        self,
+        partition: TopicPartition,
+        offset: Offset,
+        offset_class: OffsetClass,
+        ends: Ends,
+        log_start: Offset,
+    ) -> Offset | None:
+        """Where an offset of the source lies on the target, as far as `ends` were copied; for any thread.
+
+        The ends must have been looked at before: what is in the map by now tells of everything that they cover.
+        """
+        with self._lock:
+            found = translate(self.map_of(partition), offset_class, ends, offset, Side.SOURCE, log_start)
+        return None if found is None else found.target
 
     def runs(self, partition: TopicPartition, floor: int) -> tuple[Run, ...]:
         """The end of the map, from a little before what the target acknowledged."""
@@ -93,11 +114,12 @@ class Maps:
         partition, made = progress.partition, progress.entries_made
         _, noted, start = self._noted_of(progress)
         if made > noted:
-            kept = self.map_of(partition)
-            for entry in progress.entries[noted - made :]:
-                self._unsaved[partition] = min(self._unsaved.get(partition, len(kept)), max(0, len(kept) - 1))
-                kept.note(entry)
-                self._unsaved[partition] = min(self._unsaved[partition], max(0, len(kept) - 1))
+            with self._lock:
+                kept = self.map_of(partition)
+                for entry in progress.entries[noted - made :]:
+                    self._unsaved[partition] = min(self._unsaved.get(partition, len(kept)), max(0, len(kept) - 1))
+                    kept.note(entry)
+                    self._unsaved[partition] = min(self._unsaved[partition], max(0, len(kept) - 1))
         self._tell(holder, partition, Saved(progress.life, made, start))
 
     def follow_start(self, holder: PipelineKey, progress: PartitionProgress) -> None:
@@ -139,6 +161,7 @@ class Maps:
 
     def forget(self, topic: TopicName) -> None:
         """The target topic is created anew: its partitions get a class anew too; they begin where they did."""
-        for known in (self._classes, self._maps, self._noted, self._unsaved):
-            for partition in [partition for partition in known if partition.topic == topic]:
-                del known[partition]
+        with self._lock:
+            for known in (self._classes, self._maps, self._noted, self._unsaved):
+                for partition in [partition for partition in known if partition.topic == topic]:
+                    del known[partition]

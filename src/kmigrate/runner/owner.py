@@ -17,12 +17,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from kmigrate.cluster.clock import steady_seconds
+from kmigrate.cluster.connection import Connection
 from kmigrate.copy.copier import WAITING_FOR_LEASE
 from kmigrate.copy.engine import Engine
 from kmigrate.copy.orders import UNKNOWN_TIME_MS, LeaseGrant, WorkerSettings
 from kmigrate.errors import Superseded
-from kmigrate.kafka_types import Side, TopicPartition
+from kmigrate.kafka_types import Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
+from kmigrate.runner.apply import OwnersApplying
 from kmigrate.runner.beginnings import look_at, take_inventory
 from kmigrate.runner.board import decide_state
 from kmigrate.runner.cleaning import CleaningWatch
@@ -32,14 +34,19 @@ from kmigrate.runner.effects import Effects
 from kmigrate.runner.errand import Errand
 from kmigrate.runner.finish import Finish, Marks
 from kmigrate.runner.folder import Ownership
+from kmigrate.runner.following import SettingsWatch
+from kmigrate.runner.fullness import DiskWatch
+from kmigrate.runner.group_sync import GroupSync, Snapshot, copied_of
 from kmigrate.runner.lease import Lease, NoLease
 from kmigrate.runner.limits import Limits
 from kmigrate.runner.observe import ClusterView, Looked, Watch
 from kmigrate.runner.positions import Positions
 from kmigrate.runner.provision import Provisioner
+from kmigrate.runner.scaling import most_workers
 from kmigrate.runner.start import BEGUN_MS, CLUSTER_ID, NAME, TERM, Beginning, Reach, inspect_topics, look_around
 from kmigrate.runner.status import LeftOut, MigrationState, StatusDocument, WorkerStatus
 from kmigrate.runner.transaction_observer import TransactionObserver
+from kmigrate.state.group_book import GroupBook
 from kmigrate.state.store import Store
 
 log = logging.getLogger(__name__)
@@ -56,12 +63,16 @@ TARGET_EVERY_SECONDS = 10.0
 WATCH_TIMEOUT_MS = 5_000
 SAVE_SECONDS = 1.0
 COMMIT_SECONDS = 10.0
-FIRST_COMMIT_SECONDS = 1.0
-"""How often is looked for the first thing to commit: a group without commits may be forgotten any moment."""
+"""How often what was remembered before is committed; what is new is committed at once."""
 COMMITS = 1000
 LAST_COMMIT_SECONDS = 3.0
+LAST_GROUPS_SECONDS = 15.0
+"""How long groups that wait are waited for when everything is copied: they may wait for what is written now."""
 LEASE_SECONDS = 45.0
+WORKERS_MEMORY_BYTES = 256 << 20
+"""For the receive buffers of all workers that there may be …"""
 WORKER_MEMORY_BYTES = 64 << 20
+"""… and for those of one, at most."""
 
 Show = Callable[[StatusDocument], None]
 
@@ -70,9 +81,16 @@ class Owner:
     """Runs one migration. Everything but the lease's callbacks happens in the thread that calls it."""
 
     def __init__(
-        self, manifest: Manifest, folder: Ownership, store: Store, desk: Desk, report: Callable[[str], None]
+        self,
+        manifest: Manifest,
+        folder: Ownership,
+        store: Store,
+        desk: Desk,
+        report: Callable[[str], None],
+        check_others: Callable[[str, str], None] = lambda source_id, target_id: None,
     ) -> None:
-        """`report` tells the operator a sentence."""
+        """`report` tells the operator a sentence; `check_others` raises if another migration is in the way."""
+        self._check_others = check_others
         self._manifest = manifest
         self._folder = folder
         self._store = store
@@ -87,11 +105,16 @@ class Owner:
         self._lease: Lease | NoLease | None = None
         self._watches: tuple[Watch, ...] = ()
         self._transactions = TransactionObserver(_quick(self._reach[Side.SOURCE]).client())
+        self._disks = DiskWatch(
+            _quick(self._reach[Side.TARGET]).client(), left_free=manifest.limits.target_free_percent / 100
+        )
         self._cleaning: CleaningWatch | None = None
+        self._shown_retention: Mapping[TopicName, int | None] = {}
+        self._groups: GroupSync | None = None
+        self._settings: SettingsWatch | None = None
         self._head: StatusDocument | None = None
         self._superseded: Superseded | None = None
         self._committing: tuple[Mapping[TopicPartition, object], Errand[Mapping[TopicPartition, str]]] | None = None
-        self._has_committed = False
         self._trouble = ""
         self._next_show = self._next_save = self._next_commit = 0.0
         self._shown_at = 0.0
@@ -101,6 +124,7 @@ class Owner:
     def start(self) -> None:
         """Looks at both clusters, takes the lease and starts the workers; raises what speaks against it."""
         beginning = look_around(self._manifest, self._store, self._reach, lambda: self._open_lease().committed)
+        self._check_others(beginning.source.cluster_id, beginning.target.cluster_id)
         for notice in filter(None, (beginning.state_lost, *beginning.notices)):
             self._report(f"note: {notice}")
         self._store.decide(
@@ -134,6 +158,28 @@ class Owner:
         )
         for watch in self._watches:
             watch.start()
+        self._groups = self._make_groups(self._copying)
+        self._desk.groups.attach(self._groups)
+        self._groups.start()
+        self._desk.apply.attach(OwnersApplying(self._manifest, self._store, self._may_apply))
+
+    def _make_groups(self, copying: Copying) -> GroupSync:
+        def latest() -> Snapshot:
+            words = copying.latest.copy()  # in one step, as the owner's thread changes it
+            moving = frozenset(copying.moving_topics)
+            return Snapshot({tp: copied_of(each) for tp, each in words.items()}, moving)
+
+        clients = {side: _quick(reach).client for side, reach in self._reach.items()}
+        source = _quick(self._reach[Side.SOURCE])
+        return GroupSync(
+            self._manifest,
+            GroupBook(self._store),
+            clients,
+            latest,
+            copying.maps,
+            self._is_granted,
+            lambda address: Connection(Side.SOURCE, address, source.settings),
+        )
 
     def _begun(self, beginning: Beginning) -> dict[str, str]:
         """When this store's first run began, unless another store was lost that may have begun before."""
@@ -142,15 +188,16 @@ class Owner:
 
     def _make_engine(self, beginning: Beginning) -> Engine:
         links = {side: reach.settings for side, reach in self._reach.items()}
+        most = most_workers(self._manifest.workers, os.cpu_count() or 1)
         settings = [
             WorkerSettings(
                 worker=number,
                 links=links,
                 producer_id=beginning.producer_id,
-                memory_bytes=WORKER_MEMORY_BYTES,
+                memory_bytes=min(WORKER_MEMORY_BYTES, WORKERS_MEMORY_BYTES // most),
                 expiration_ms=beginning.expiration_ms,
             )
-            for number in range(self._manifest.workers)
+            for number in range(self._manifest.workers or 1)
         ]
         return Engine(settings, workers_fd=self._folder.workers_fd, log_path=self._folder.folder.log)
 
@@ -166,6 +213,13 @@ class Owner:
         now = time.monotonic()
         views[Side.SOURCE].adopt(beginning.source, now)
         views[Side.TARGET].adopt(beginning.target, now)
+        self._settings = SettingsWatch(
+            self._store,
+            _quick(self._reach[Side.SOURCE]).client(),
+            _quick(self._reach[Side.TARGET]).client(),
+            beginning.traits.defaults,
+            self._is_granted,
+        )
         self._cleaning = CleaningWatch(_quick(self._reach[Side.SOURCE]).client(), beginning.cleaning)
         copying = Copying(
             self._manifest,
@@ -219,7 +273,7 @@ class Owner:
                 target.side,
                 target.bootstrap,
                 target.settings,
-                group_id=f"kmigrate-{self._manifest.name}",
+                group_id=self._manifest.lease_group,
                 owner=str(self._folder.note),
                 on_member_id=self._save_member_id,
                 on_grant=self._on_grant,
@@ -244,25 +298,39 @@ class Owner:
         assert self._lease is not None
         return self._lease.grant().deadline_seconds > steady_seconds()
 
+    def _may_apply(self) -> bool:
+        if self._superseded is not None:
+            raise self._superseded
+        return self._is_granted()
+
     def _on_superseded(self, error: Superseded) -> None:
         self._superseded = error
 
     # -- the loop
 
-    def wait(self, until_in_sync: bool, show: Show) -> int:
+    def wait(self, until_in_sync: bool, show: Show, between_turns: Callable[[], None]) -> int:
         """Runs until everything that was there at the beginning is copied (if asked for), else for ever.
 
+        What `between_turns` raises ends it where nothing is half done.
         Returns 0, or 4 if partitions stopped. Raises Superseded when another owner has the lease, Refused when a
         cluster turns out to be another one.
         """
         copying = self._copying
         assert copying is not None, "start comes first"
         finish = Finish(copying, Marks(self._reach[Side.SOURCE].client())) if until_in_sync else None
+        exit_code: int | None = None
+        groups_until = math.inf
         while True:
             self._turn(copying, show)
-            exit_code = None if finish is None else finish.decide(time.monotonic())
-            if exit_code is not None:
-                self._show(copying, show, time.monotonic(), _wall_ms())
+            between_turns()
+            now = time.monotonic()
+            if exit_code is None and finish is not None:
+                exit_code = finish.decide(now)
+                if exit_code is not None and self._groups is not None:
+                    self._groups.ask_whole_round()
+                    groups_until = now + LAST_GROUPS_SECONDS
+            if exit_code is not None and (self._groups is None or self._groups.is_settled or now >= groups_until):
+                self._show(copying, show, now, _wall_ms())
                 return exit_code
 
     def _turn(self, copying: Copying, show: Show) -> None:
@@ -276,6 +344,9 @@ class Owner:
         self._note_trouble(copying.adopt_looks())
         copying.step(now, now_ms)
         self._observe_transactions(copying, now)
+        if self._disks.step(copying.target_brokers, now):
+            copying.hold_up(self._disks.reason)
+        self._follow_settings(copying, now)
         self._remember(copying, now)
         if now >= self._next_show and (copying.changed or now - self._shown_at >= SHOW_IDLE_SECONDS):
             self._show(copying, show, now, now_ms)
@@ -304,6 +375,11 @@ class Owner:
             copying.board.show_open(found)
             copying.changed = True
 
+    def _follow_settings(self, copying: Copying, now: float) -> None:
+        assert self._settings is not None
+        if self._settings.step(copying.target_replicas, now):
+            copying.changed = True
+
     def _note_trouble(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
             log.warning("%s", trouble)
@@ -314,6 +390,10 @@ class Owner:
         assert self._lease is not None
         assert self._head is not None
         assert self._cleaning is not None
+        if self._cleaning.retention_ms is not self._shown_retention:
+            self._shown_retention = self._cleaning.retention_ms
+            copying.board.show_retention(self._shown_retention)
+        assert self._settings is not None
         left = self._lease.grant().deadline_seconds - steady_seconds()
         decisions = self._desk.decisions()
         document = copying.board.document(
@@ -326,15 +406,25 @@ class Owner:
                     WorkerStatus(number=number, pid=pid, alive=pid is not None)
                     for number, pid in sorted(self._engine.pids().items())
                 ),
-                throttle_bytes_per_second=decisions.bytes_per_second,
+                throttle_bytes_per_second=decisions.limits.total,
+                broker_bytes_per_second=decisions.limits.broker,
+                topic_bytes_per_second=dict(decisions.limits.topics),
+                produce_latency_ms=decisions.limits.latency_ms,
                 held=self._store.held(),
-                notices=(*self._head.notices, *self._transactions.notices, *self._cleaning.notices),
+                target_full=bool(copying.held_up),
+                groups=None if self._groups is None else self._groups.summary,
+                notices=(
+                    *self._head.notices,
+                    *self._transactions.notices,
+                    *self._cleaning.notices,
+                    *self._settings.notices,
+                ),
                 left_out=tuple(
                     LeftOut(topic=topic, reason=reason) for topic, reason in copying.selected.left_out.items()
                 ),
             ),
         )
-        state, reason, next_step = decide_state(document, paused=decisions.paused)
+        state, reason, next_step = decide_state(document, paused=decisions.paused, full=copying.held_up)
         if state is MigrationState.WAITING and left <= 0 and self._lease.trouble:
             reason = f"{WAITING_FOR_LEASE}: {self._lease.trouble}"
         document = replace(document, state=state, reason=reason, next_step=next_step)
@@ -351,20 +441,21 @@ class Owner:
             self._store.remember(copying.positions.take_unsaved())
         if self._committing is not None and self._committing[1].done:
             self._end_commit(copying)
-        if now >= self._next_commit and self._committing is None:
-            self._begin_commit(copying)
-            if self._committing is None:
-                self._next_commit = now + (COMMIT_SECONDS if self._has_committed else FIRST_COMMIT_SECONDS)
+        if self._committing is None and (now >= self._next_commit or copying.positions.is_new):
+            taken = self._begin_commit(copying)
+            if taken < COMMITS:
+                self._next_commit = now + COMMIT_SECONDS
 
-    def _begin_commit(self, copying: Copying) -> None:
+    def _begin_commit(self, copying: Copying) -> int:
+        """Returns how many positions it commits."""
         lease = self._lease
         assert lease is not None
         commits = copying.positions.take_uncommitted(
             COMMITS, lease.grant().term, copying.maps.class_of, copying.beginning_of
         )
         if commits:
-            self._has_committed = True
             self._committing = commits, Errand(lambda: lease.commit(commits), "commit")
+        return len(commits)
 
     def _end_commit(self, copying: Copying) -> None:
         assert self._committing is not None
@@ -380,8 +471,13 @@ class Owner:
 
     def stop(self) -> None:
         """Ends workers, saves positions and leaves the lease; safe to call at any time, and twice."""
+        self._desk.apply.attach(None)
         for watch in self._watches:
             watch.stop()
+        if self._groups is not None:
+            self._desk.groups.attach(None)
+            self._groups.stop()
+            self._groups = None
         if self._engine is not None:
             if self._copying is not None:
                 for event in self._engine.drain():

@@ -117,12 +117,14 @@ class Positions:
         self._ids: dict[TopicPartition, _Ids] = {}
         self._unsaved: dict[TopicPartition, Remembered] = dict(memories)
         self._uncommitted: set[TopicPartition] = set(memories)
+        self._never_committed: set[TopicPartition] = set(memories)
         self._by_topic: dict[TopicName, set[TopicPartition]] = {}
         for partition in memories:
             self._by_topic.setdefault(partition.topic, set()).add(partition)
 
     def adopt(self, memories: Mapping[TopicPartition, Remembered]) -> None:
         """Remembers these too; the store has them already."""
+        self._never_committed |= memories.keys() - self._memories.keys()
         self._memories |= memories
         self._uncommitted |= memories.keys()
         for partition in memories:
@@ -130,6 +132,11 @@ class Positions:
 
     def get(self, partition: TopicPartition) -> Remembered | None:
         return self._memories.get(partition)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether something is remembered of a partition of which the target has not been told anything."""
+        return bool(self._never_committed)
 
     @property
     def topics(self) -> KeysView[TopicName]:
@@ -167,6 +174,8 @@ class Positions:
         known = self._memories.get(partition)
         if memory == known or (known is not None and known[:2] != memory[:2]):
             return
+        if known is None:
+            self._never_committed.add(partition)
         self._memories[partition] = self._unsaved[partition] = memory
         self._uncommitted.add(partition)
         self._by_topic.setdefault(partition.topic, set()).add(partition)
@@ -177,6 +186,7 @@ class Positions:
             for partition in [partition for partition in known if partition.topic == topic]:
                 del known[partition]
         self._uncommitted = {partition for partition in self._uncommitted if partition.topic != topic}
+        self._never_committed &= self._uncommitted
         self._by_topic.pop(topic, None)
 
     def take_unsaved(self) -> dict[TopicPartition, Remembered]:
@@ -191,9 +201,14 @@ class Positions:
         class_of: Callable[[TopicPartition], OffsetClass | None],
         beginning_of: Callable[[TopicPartition], Beginning | None] = lambda _: None,
     ) -> dict[TopicPartition, tuple[int, str]]:
-        """Up to `limit` commits that the target has not got yet; what fails is given back with `give_back`."""
-        taken = sorted(self._uncommitted)[:limit]
+        """Up to `limit` commits that the target has not got yet, of new partitions first.
+
+        What fails is given back with `give_back`.
+        """
+        taken = sorted(self._uncommitted, key=lambda partition: (partition not in self._never_committed, partition))
+        del taken[limit:]
         self._uncommitted.difference_update(taken)
+        self._never_committed.difference_update(taken)
         return {
             partition: serialize_commit(
                 self._memories[partition],

@@ -20,6 +20,7 @@ from kmigrate.manifest import ReplicationFactor
 from kmigrate.runner.errand import Errand
 from kmigrate.runner.observe import ClusterView, TopicSeen
 from kmigrate.state.store import Store
+from kmigrate.topics.carry import at_once
 from kmigrate.topics.create import (
     Failed,
     Later,
@@ -28,13 +29,13 @@ from kmigrate.topics.create import (
     TargetTraits,
     WantedTopic,
     create_topics,
-    decide_replication_factor,
     delete_topics,
     enlarge_topics,
 )
 from kmigrate.topics.describe import describe_settings
 from kmigrate.topics.hold import MAX_MESSAGE_BYTES
 from kmigrate.topics.intended import INTENDED_KEYS, Intended, Settings, intended_by_source
+from kmigrate.topics.replicas import decide_replication_factor
 
 log = logging.getLogger(__name__)
 
@@ -205,15 +206,20 @@ class Provisioner:
             names = list(provision.create)
             theirs = describe_settings(self._source, names, INTENDED_KEYS)
             recorded = self._store.intended()
-            self._store.record_intended(
-                {name: intended_by_source(recorded.get(name), theirs.get(name)) for name in names}
-            )
+            become = {
+                name: intended_by_source(
+                    recorded.get(name), theirs.get(name), self._traits.defaults, size.replication_factor
+                )
+                for name, size in provision.create.items()
+            }
+            self._store.record_intended(become)
             wanted = [
                 WantedTopic(
                     name=name,
                     partitions=size.partitions,
                     replication_factor=size.replication_factor,
                     source_max_bytes=_max_bytes(theirs.get(name, {})),
+                    settings=at_once(become[name].settings or {}),
                 )
                 for name, size in provision.create.items()
             ]

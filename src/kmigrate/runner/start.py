@@ -12,7 +12,15 @@ from kmigrate.cluster.client import ClusterClient
 from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.copy.identity import producer_id
 from kmigrate.copy.orders import Remembered
-from kmigrate.errors import Blocked, ClusterError, Refused
+from kmigrate.errors import (
+    AuthenticationFailed,
+    Blocked,
+    ClusterError,
+    ClustersAway,
+    ConnectionLost,
+    Refused,
+    Unreachable,
+)
 from kmigrate.kafka_types import ProducerId, Side, Term, TopicName, TopicPartition
 from kmigrate.manifest import ClusterSettings, Manifest
 from kmigrate.offsets.beginning import Beginning as PartitionBeginning
@@ -27,14 +35,17 @@ from kmigrate.preflight import (
     guard_clusters,
     refuse_blockers,
 )
+from kmigrate.preflight.check import check_rights
 from kmigrate.runner.beginnings import changed_start
 from kmigrate.runner.cleaning import CleaningSeen, look_at_cleaning
 from kmigrate.runner.effects import restored_topics
 from kmigrate.runner.positions import Commit, merge_memories, parse_commit
 from kmigrate.runner.provision import Inspection
+from kmigrate.runner.surroundings import refuse_used_by_applications
 from kmigrate.state.store import Store
+from kmigrate.topics.carry import Defaults
 from kmigrate.topics.create import TargetTraits
-from kmigrate.topics.describe import describe_broker, describe_intended
+from kmigrate.topics.describe import describe_broker, describe_intended, read_defaults
 from kmigrate.topics.hold import BROKER_KEYS, BROKER_MAX_MESSAGE_BYTES, timestamp_limits
 from kmigrate.topics.intended import Intended
 from kmigrate.topics.select import select_topics
@@ -63,15 +74,7 @@ class Reach:
 
     @classmethod
     def of(cls, side: Side, cluster: ClusterSettings, name: str) -> Reach:
-        return cls(
-            side=side,
-            bootstrap=cluster.bootstrap,
-            settings=ConnectionSettings(
-                client_id=cluster.client_id or f"kmigrate-{name}",
-                request_timeout_ms=cluster.request_timeout_ms,
-                connect_timeout_ms=cluster.connection_setup_timeout_ms,
-            ),
-        )
+        return cls(side=side, bootstrap=cluster.bootstrap, settings=ConnectionSettings.of(cluster, name))
 
     def client(self) -> ClusterClient:
         return ClusterClient(self.side, self.bootstrap, self.settings)
@@ -126,20 +129,30 @@ def _look_around(
     on_source, on_target = first_metadata(source), first_metadata(target)
     _guard(manifest, store, on_source.cluster_id, on_target.cluster_id)
     ours = producer_id(on_source.cluster_id, on_target.cluster_id, manifest.name)
-    commits = read_commits(committed()())
+    selected = select_topics(on_source.topics, manifest)
+    try:
+        commits = read_commits(committed()())
+    except Blocked:
+        blank = Seen(source=on_source, target=on_target, selected=selected, adopted=())
+        refuse_blockers(check_rights(manifest, blank, source, target, ours))  # perhaps one of several rights is missing
+        raise
     memories = merge_memories(store.remembered(), commits, Term(int(store.get(TERM) or 0)))
-    seen = Seen(
-        source=on_source, target=on_target, selected=select_topics(on_source.topics, manifest), adopted=memories
-    )
+    seen = Seen(source=on_source, target=on_target, selected=selected, adopted=memories)
     settings = {side: each.settings for side, each in reach.items()}
     try:
         findings = check(manifest, seen, source, target, settings, ours)
         refuse_blockers(findings)
-        intended = _read_intended(store, seen, source, target, _untouched(seen, findings))
+        refuse_used_by_applications(manifest, source, on_source, seen.selected, seen.adopted_topics)
+        told = describe_brokers(target, on_target)
+        traits = TargetTraits(
+            limits=timestamp_limits(told),
+            max_bytes=_whole(told.get(BROKER_MAX_MESSAGE_BYTES)),
+            defaults=read_defaults(target, on_target.brokers, sorted(on_target.topics)),
+        )
+        intended = _read_intended(store, seen, source, target, _untouched(seen, findings), traits.defaults)
         cleaning = look_at_cleaning(source, sorted({*seen.selected.topics, *seen.adopted_topics}))
     except ClusterError as error:
-        raise Blocked(f"the check could not be completed: {error}", hint=error.hint) from error
-    told = describe_brokers(target, on_target)
+        raise _blocker(error)(f"the check could not be completed: {error}", hint=error.hint) from error
     return Beginning(
         source=on_source,
         target=on_target,
@@ -150,7 +163,7 @@ def _look_around(
         cleared=frozenset(name for name in seen.selected.topics if name in on_target.topics),
         intended=intended,
         cleaning=cleaning,
-        traits=TargetTraits(limits=timestamp_limits(told), max_bytes=_whole(told.get(BROKER_MAX_MESSAGE_BYTES))),
+        traits=traits,
         expiration_ms=_whole(told.get(_EXPIRATION_MS)) or _DEFAULT_EXPIRATION_MS,
         notices=(
             *filter(None, [changed_start(store, manifest.start)]),
@@ -167,13 +180,19 @@ def _untouched(seen: Seen, findings: Collection[Finding]) -> set[TopicName]:
 
 
 def _read_intended(
-    store: Store, seen: Seen, source: ClusterClient, target: ClusterClient, untouched: Collection[TopicName]
+    store: Store,
+    seen: Seen,
+    source: ClusterClient,
+    target: ClusterClient,
+    untouched: Collection[TopicName],
+    defaults: Defaults | None = None,
 ) -> dict[TopicName, Intended]:
     """What the target's topics are to become, of those where that is not recorded for good."""
     recorded = store.intended()
     existing = {*seen.selected.topics, *seen.adopted_topics} & seen.target.topics.keys() - restored_topics(store)
     known = {name for name, intended in recorded.items() if intended.settings is not None and name not in untouched}
-    return describe_intended(source, target, sorted(existing - known), recorded=recorded, untouched=untouched)
+    names = sorted(existing - known)
+    return describe_intended(source, target, names, recorded=recorded, untouched=untouched, defaults=defaults)
 
 
 def _is_state_lost(store: Store, commits: Mapping[TopicPartition, Commit], findings: Sequence[Finding]) -> bool:
@@ -188,7 +207,13 @@ def first_metadata(client: ClusterClient) -> ClusterMetadata:
     try:
         return client.metadata(None)
     except ClusterError as error:
-        raise Blocked(str(error), hint=error.hint) from error
+        raise _blocker(error)(str(error), hint=error.hint) from error
+
+
+def _blocker(error: ClusterError) -> type[Blocked]:
+    """What kind of blocker it is when a cluster cannot be looked at: who is refused is not let in later."""
+    is_away = isinstance(error, Unreachable | ConnectionLost) and not isinstance(error, AuthenticationFailed)
+    return ClustersAway if is_away else Blocked
 
 
 def _guard(manifest: Manifest, store: Store, source_id: str, target_id: str) -> None:
@@ -258,7 +283,8 @@ def inspect_topics(
             if against:
                 objections[name] = "; ".join(finding.what for finding in against)
             else:
-                intended |= _read_intended(store, seen, source, target, _untouched(seen, findings))
+                defaults = read_defaults(target, on_target.brokers, [name])
+                intended |= _read_intended(store, seen, source, target, _untouched(seen, findings), defaults)
     finally:
         source.close()
         target.close()

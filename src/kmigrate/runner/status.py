@@ -11,16 +11,21 @@ docs/understanding-status.md.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Literal, Self
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from pydantic.alias_generators import to_camel
 
+from kmigrate.copy.spending import CAUSES, Cause
 from kmigrate.copy.states import STOPS, Choice, PartitionState, Stop, StopKind
+from kmigrate.copy.tally import LATENCY_SECONDS
 from kmigrate.errors import KmigrateError
 from kmigrate.offsets.classes import OffsetClass
+from kmigrate.runner.fence_status import FenceStatus
+from kmigrate.runner.groups_document import GroupsSummary
 
 API_VERSION = "kmigrate/v1"
 GOES_ON = "nothing to do; it goes on by itself"
@@ -46,7 +51,7 @@ MIGRATION_STATES: dict[MigrationState, str] = {
     MigrationState.RUNNING: "records are being copied",
     MigrationState.IN_SYNC: "everything readable on the source is on the target; new records follow",
     MigrationState.WAITING: "something cannot be copied now, the rest is not behind; the reason says why",
-    MigrationState.PAUSED: "an operator paused it",
+    MigrationState.PAUSED: "an operator paused it, or the target's disks are full: nothing is written",
     MigrationState.STOPPED: "partitions stopped and wait for an operator's answer; all others are in sync",
     MigrationState.SUPERSEDED: "another owner holds the lease; this one wrote nothing since",
     MigrationState.ENDED: "no owner runs; this is how things stood when the last one ended",
@@ -142,7 +147,8 @@ class PartitionStatus:
     `offset_class` says how they belong together. `crc_errors` counts batches that came
     damaged from the source since this owner started. `waived`: stopped, and the operator chose to leave it so.
     `held_back_records` counts the source's offsets above what can be read now, 0 if there are none; if that lasts,
-    `open_transaction` is the one that holds them. `accepted` is what an operator went on with, last.
+    `open_transaction` is the one that holds them. `accepted` is what an operator went on with, last. `loss_seconds`:
+    how long until the source deletes what is not copied yet, if it goes on like this; null if that is not in sight.
     """
 
     topic: str
@@ -162,6 +168,7 @@ class PartitionStatus:
     held_back_records: int | None = None
     open_transaction: OpenTransaction | None = None
     accepted: AcceptedStatus | None = None
+    loss_seconds: float | None = None
 
     @property
     def name(self) -> str:
@@ -196,13 +203,34 @@ class Flow:
 
 @with_config(_JSON)
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyStatus:
+    """How old batches were when the target had acknowledged them, by the newest timestamp in them.
+
+    `counts` are the batches of each bucket: at most as old as the bound of the same place in `bounds_seconds`, and
+    above the bound before; the last one holds what is older. Amounts count since this owner started.
+    """
+
+    bounds_seconds: tuple[float, ...] = LATENCY_SECONDS
+    counts: tuple[int, ...] = ()
+    sum_seconds: float = 0.0
+
+
+@with_config(_JSON)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TopicStatus:
-    """One topic: its flow, and how many of its partitions are in which state."""
+    """One topic: its flow, and how many of its partitions are in which state.
+
+    `foreign_writes` counts stops because somebody else wrote there, since this owner started; `loss_seconds` is the
+    least of its partitions. `latency` is null before anything was told of it.
+    """
 
     topic: str
     partitions: int
     flow: Flow
     states: dict[PartitionState, int]
+    foreign_writes: int = 0
+    loss_seconds: float | None = None
+    latency: LatencyStatus | None = None
 
 
 @with_config(_JSON)
@@ -213,6 +241,20 @@ class WorkerStatus:
     number: int
     pid: int | None
     alive: bool
+
+
+@with_config(_JSON)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeShare:
+    """What share of the pipelines' time went into one cause, 0 to 1, while something was to be copied."""
+
+    cause: Cause
+    share: float
+
+    @property
+    def words(self) -> str:
+        """The cause as it is told."""
+        return CAUSES[self.cause]
 
 
 @with_config(_JSON)
@@ -229,7 +271,12 @@ class LeftOut:
 class StatusDocument:
     """How a migration stands. `partitions` holds every partition, in the order of topic and number.
 
-    `held` names the target topics that are under hold: those that do not have their intended settings yet.
+    `held` names the target topics that are under hold: those that do not have their intended settings yet. Limits are
+    those in force; null: none. `target_full`: nothing is written, because the target's disks are full. `groups` counts
+    consumer groups by their outcome; null before they were looked at. `time_shares` says where the pipelines' time went
+    in the last 10 s, the largest share first; empty where nothing was to be copied.
+    `throttled_seconds` is how long limits and quotas held pipelines up since this owner started, all of them together.
+    `fences` are those that are not lifted, as the migration's folder has them when the status is asked for.
     """
 
     api_version: Literal["kmigrate/v1"] = "kmigrate/v1"
@@ -246,13 +293,21 @@ class StatusDocument:
     lease_seconds_left: float | None = None
     workers: tuple[WorkerStatus, ...] = ()
     throttle_bytes_per_second: int | None = None
+    broker_bytes_per_second: int | None = None
+    topic_bytes_per_second: Mapping[str, int] = field(default_factory=dict)
+    produce_latency_ms: int | None = None
     notices: tuple[str, ...] = ()
     state_lost: str | None = None
     totals: Flow = Flow()
+    throttled_seconds: dict[Cause, float] = field(default_factory=dict)
     topics: tuple[TopicStatus, ...] = ()
     partitions: tuple[PartitionStatus, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     held: tuple[str, ...] = ()
+    target_full: bool = False
+    groups: GroupsSummary | None = None
+    time_shares: tuple[TimeShare, ...] = ()
+    fences: tuple[FenceStatus, ...] = ()
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The document as JSON."""
@@ -285,6 +340,18 @@ class StatusDocument:
         return tuple((each, each.accepted) for each in self.partitions if each.accepted is not None)
 
     @property
+    def brief(self) -> StatusDocument:
+        """The same without what goes on by itself: of the partitions only the stopped ones, no topics."""
+        stopped = tuple(each for each in self.partitions if each.stop is not None)
+        return replace(self, topics=(), partitions=stopped, left_out=(), held=())
+
+    @property
+    def losing(self) -> tuple[TopicStatus, ...]:
+        """The topics of which the source will delete what is not copied yet, if it goes on like this; soonest first."""
+        losing = [(each.loss_seconds, each) for each in self.topics if each.loss_seconds is not None]
+        return tuple(each for _, each in sorted(losing, key=lambda pair: pair[0]))
+
+    @property
     def held_back(self) -> tuple[tuple[PartitionStatus, OpenTransaction], ...]:
         """The partitions that an open transaction holds back: first those that nothing will end, then the most held."""
         held = [(each, each.open_transaction) for each in self.partitions if each.open_transaction is not None]
@@ -309,6 +376,8 @@ def ended(document: StatusDocument, reason: str) -> StatusDocument:
         next_step="kmigrate run -f FILE " + ("starts it" if never_began else "goes on where it ended"),
         lease_seconds_left=None,
         workers=(),
+        target_full=False,
+        time_shares=(),
     )
 
 

@@ -19,6 +19,8 @@ from kmigrate.kafka_types import Offset, Partition, ProducerId, Side, TopicName,
 from kmigrate.manifest import Manifest
 from kmigrate.offsets.beginning import EARLIEST, first_wanted, time_of
 from kmigrate.plan.facts import (
+    CLEANUP_POLICY,
+    DELETE_RETENTION_MS,
     Facts,
     PartitionFacts,
     Right,
@@ -28,21 +30,25 @@ from kmigrate.plan.facts import (
     TopicFacts,
     right_to_delete_records,
     right_to_write_markers,
+    tombstones_kept_ms,
 )
+from kmigrate.plan.surroundings import Surroundings
 from kmigrate.preflight import Finding, Seen, check, guard_cluster, guard_clusters
 from kmigrate.preflight.bounds import Bounds, Unseen, by_leader, read_bounds
+from kmigrate.preflight.check import try_both
 from kmigrate.preflight.foreign import look_into
+from kmigrate.preflight.neighbours import judge_tombstones
 from kmigrate.preflight.samples import Samples, Span, take_samples
+from kmigrate.preflight.versions import oldest, release_of
+from kmigrate.runner.group_survey import look_at_groups
 from kmigrate.runner.positions import Commit
-from kmigrate.runner.start import Reach, first_metadata, read_commits
+from kmigrate.runner.remembered import commits_on_target
+from kmigrate.runner.start import Reach, first_metadata
+from kmigrate.runner.surroundings import look_at_surroundings
 from kmigrate.topics.describe import describe_topics, in_batches
 from kmigrate.topics.select import select_topics
-from kmigrate.wire import group_calls, survey_calls
+from kmigrate.wire import survey_calls
 from kmigrate.wire.calls import ClusterMetadata
-
-GROUPS_TOPIC = TopicName("__consumer_offsets")
-_CLEANUP_POLICY = "cleanup.policy"
-_DELETE_RETENTION_MS = "delete.retention.ms"
 
 Tell = Callable[[str], None]
 
@@ -52,6 +58,7 @@ class Survey(NamedTuple):
 
     facts: Facts
     findings: list[Finding]
+    surroundings: Surroundings = Surroundings()
 
 
 def survey(manifest: Manifest, tell: Tell) -> Survey:
@@ -66,21 +73,57 @@ def survey(manifest: Manifest, tell: Tell) -> Survey:
     source, target = reach[Side.SOURCE].client(), reach[Side.TARGET].client()
     with contextlib.closing(source), contextlib.closing(target):
         try:
-            return _Surveyor(manifest, reach, source, target).look(tell)
+            return Surveyor(manifest, reach, source, target).look(tell)
         except ClusterError as error:
             raise Blocked(f"the plan could not be completed: {error}", hint=error.hint) from error
 
 
+class Sight(NamedTuple):
+    """What one look at both clusters showed, who we are there, and what the target remembers of us."""
+
+    seen: Seen
+    ours: ProducerId
+    commits: Mapping[TopicPartition, Commit]
+
+    @property
+    def partitions(self) -> list[TopicPartition]:
+        """Every partition of the selected topics."""
+        return [
+            TopicPartition(name, Partition(number))
+            for name in self.seen.selected.topics
+            for number in sorted(self.seen.source.topics[name].partitions)
+        ]
+
+
 @dataclass(slots=True)
-class _Surveyor:
+class Surveyor:
+    """Looks at two clusters, each through a client of its own."""
+
     manifest: Manifest
     reach: Mapping[Side, Reach]
     source: ClusterClient
     target: ClusterClient
 
     def look(self, tell: Tell) -> Survey:
+        """Checks as `run` does, and all facts; raises what speaks against it."""
         on_source, on_target = first_metadata(self.source), first_metadata(self.target)
         self._guard(on_source.cluster_id, on_target.cluster_id)
+        sight = self.see(on_source, on_target)
+        settings = {side: each.settings for side, each in self.reach.items()}
+        tried = try_both(sight.seen, settings)
+        findings = check(self.manifest, sight.seen, self.source, self.target, settings, sight.ours, tried)
+        tell(f"looking into {len(sight.partitions):,} partitions")
+        facts = self.facts(sight)
+        releases = (release_of(each.offered) for each in tried[Side.SOURCE] if not each.failure)
+        findings += judge_tombstones(tombstones_kept_ms(facts.topics), oldest(releases))
+        around = look_at_surroundings(
+            self.source, self.target, on_source, on_target, sight.seen.selected, ours=sight.seen.adopted_topics
+        )
+        groups = look_at_groups(self.manifest, self.source, self.target, begun=bool(sight.commits))
+        return Survey(facts, findings, replace(around, groups=groups))
+
+    def see(self, on_source: ClusterMetadata, on_target: ClusterMetadata) -> Sight:
+        """Selects topics, and reads what the target remembers."""
         ours = producer_id(on_source.cluster_id, on_target.cluster_id, self.manifest.name)
         commits = self._commits(on_target)
         seen = Seen(
@@ -89,15 +132,7 @@ class _Surveyor:
             selected=select_topics(on_source.topics, self.manifest),
             adopted={tp: commit.memory for tp, commit in commits.items()},
         )
-        settings = {side: each.settings for side, each in self.reach.items()}
-        findings = check(self.manifest, seen, self.source, self.target, settings, ours)
-        partitions = [
-            TopicPartition(name, Partition(number))
-            for name in seen.selected.topics
-            for number in sorted(on_source.topics[name].partitions)
-        ]
-        tell(f"looking into {len(partitions):,} partitions")
-        return Survey(self._facts(seen, partitions, ours, commits), findings)
+        return Sight(seen, ours, commits)
 
     def _guard(self, source_id: str, target_id: str) -> None:
         for side, found, cluster in (
@@ -109,22 +144,12 @@ class _Surveyor:
 
     def _commits(self, on_target: ClusterMetadata) -> dict[TopicPartition, Commit]:
         """What this migration remembers on the target; nothing where it cannot be asked: then contents tell."""
-        if GROUPS_TOPIC not in on_target.topics:
-            return {}
-        group = f"kmigrate-{self.manifest.name}"
-        try:
-            coordinator = self.target.any(group_calls.find_coordinator(group))
-            if coordinator.error:
-                return {}
-            answer = self.target.broker(coordinator.address.node_id, group_calls.offset_fetch(group))
-        except ClusterError:
-            return {}
-        committed = {tp: (each.offset, each.metadata) for tp, each in answer.partitions.items() if not each.error}
-        return read_commits(committed)
+        return commits_on_target(self.manifest.lease_group, self.target, on_target)
 
-    def _facts(
-        self, seen: Seen, partitions: list[TopicPartition], ours: ProducerId, commits: Mapping[TopicPartition, Commit]
-    ) -> Facts:
+    def facts(self, sight: Sight) -> Facts:
+        """Looks into every partition of the selected topics, on both sides."""
+        seen, ours, commits = sight
+        partitions = sight.partitions
         bounds = self._bounds(seen.source, partitions, commits)
         wanted = {tp: self._wanted_start(each, commits.get(tp)) for tp, each in bounds.items()}
         targets = self._targets(seen, bounds, wanted, ours)
@@ -170,14 +195,8 @@ class _Surveyor:
         return first_wanted(self.manifest.start, bounds.last_stable, bounds.at_time)
 
     def _topics(self, names: Collection[TopicName]) -> dict[TopicName, TopicFacts]:
-        settings = describe_topics(self.source, list(names), (_CLEANUP_POLICY, _DELETE_RETENTION_MS))
-        return {
-            name: TopicFacts(
-                cleanup_policy=told.get(_CLEANUP_POLICY),
-                delete_retention_ms=int(told[_DELETE_RETENTION_MS]) if _DELETE_RETENTION_MS in told else None,
-            )
-            for name, told in settings.items()
-        }
+        settings = describe_topics(self.source, list(names), (CLEANUP_POLICY, DELETE_RETENTION_MS))
+        return {name: TopicFacts.of(told) for name, told in settings.items()}
 
     def _sizes(self, metadata: ClusterMetadata, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         """Bytes on the leaders' disks, as far as they tell."""

@@ -85,6 +85,36 @@ STEPS: tuple[str, ...] = (
     ALTER TABLE remembered ADD COLUMN even_ms INTEGER NOT NULL DEFAULT -1;
     ALTER TABLE remembered ADD COLUMN retention_ms INTEGER;
     """,
+    """
+    CREATE TABLE consumer_group (
+        group_id TEXT PRIMARY KEY,
+        moved_reason TEXT,
+        moved_ms INTEGER,
+        released INTEGER NOT NULL,
+        refreshed_ms INTEGER NOT NULL,
+        written TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE group_reset (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        group_id TEXT NOT NULL,
+        at_ms INTEGER NOT NULL,
+        payload TEXT NOT NULL,
+        undone_ms INTEGER
+    );
+    CREATE TABLE group_list (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        document TEXT NOT NULL
+    );
+    """,
+    """
+    CREATE TABLE verification (
+        topic TEXT NOT NULL,
+        partition INTEGER NOT NULL,
+        mode TEXT NOT NULL,
+        document TEXT NOT NULL,
+        PRIMARY KEY (topic, partition, mode)
+    ) WITHOUT ROWID;
+    """,
 )
 """What leads from each version to the next one; their number is the version this program writes."""
 

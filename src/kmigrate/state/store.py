@@ -50,7 +50,10 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectEntry:
-    """Something that is to be done to a target topic, decided but perhaps not yet done; `payload` says what."""
+    """Something that is to be done to the target, decided but perhaps not yet done; `payload` says what.
+
+    `topic` is the topic's name, or that of what else it is done to.
+    """
 
     id: int
     kind: str
@@ -275,6 +278,24 @@ class Store:
                 ],
             )
 
+    def record_followed(
+        self, kind: str, topic: TopicName, intended: Intended, payload: Mapping[str, object] | None
+    ) -> EffectEntry | None:
+        """Records what a held topic is to become now, and the effect that follows from it (if any), both or none."""
+        now_ms = self._wall_ms()
+        with self._writing() as db:
+            settings = None if intended.settings is None else _json(intended.settings)
+            db.execute("UPDATE hold SET settings = ? WHERE topic = ?", (settings, topic))
+            if payload is None:
+                return None
+            cursor = db.execute(
+                "INSERT INTO effects (kind, topic, payload, state, planned_at_ms) VALUES (?, ?, ?, 'planned', ?)",
+                (kind, topic, _json(payload), now_ms),
+            )
+        return EffectEntry(
+            id=cursor.lastrowid or 0, kind=kind, topic=topic, payload=payload, planned_at_ms=now_ms, done_at_ms=None
+        )
+
     def intended(self) -> dict[TopicName, Intended]:
         """What the topics that are held are to become."""
         with self._reading() as db:
@@ -307,6 +328,28 @@ class Store:
             planned_at_ms=planned_at_ms,
             done_at_ms=None,
         )
+
+    def plan_effects(self, kind: str, payloads: Mapping[str, Mapping[str, object]]) -> list[EffectEntry]:
+        """Journals effects that are decided together, by name, all or none."""
+        now_ms = self._wall_ms()
+        entries = []
+        with self._writing() as db:
+            for name, payload in payloads.items():
+                cursor = db.execute(
+                    "INSERT INTO effects (kind, topic, payload, state, planned_at_ms) VALUES (?, ?, ?, 'planned', ?)",
+                    (kind, name, _json(payload), now_ms),
+                )
+                entries.append(
+                    EffectEntry(
+                        id=cursor.lastrowid or 0,
+                        kind=kind,
+                        topic=TopicName(name),
+                        payload=payload,
+                        planned_at_ms=now_ms,
+                        done_at_ms=None,
+                    )
+                )
+        return entries
 
     def end_effect(self, effect: EffectEntry, *, ends_hold: bool = False) -> None:
         """Journals that an effect is done, and with it, in one step, that its topic is no longer held."""
@@ -351,6 +394,18 @@ class Store:
         """Closes the database; safe to call twice."""
         with self._lock, _translated(self.path):
             self._connection.close()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """For other modules of this room: the database, to read from."""
+        with self._reading() as db:
+            yield db
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """For other modules of this room: the database, for one step that is taken as a whole or not at all."""
+        with self._writing() as db:
+            yield db
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -7,11 +7,12 @@ counts as ours to begin with only if this very request created it: after a time-
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeAlias
 
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.kafka_types import TopicName
+from kmigrate.topics.carry import Defaults
 from kmigrate.topics.describe import in_batches
 from kmigrate.topics.hold import TimestampLimits, hold_settings
 from kmigrate.wire import calls
@@ -69,37 +70,43 @@ Answer: TypeAlias = Mapping[TopicName, TopicOutcome]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedTopic:
-    """A topic that the target should have; `source_max_bytes` is the source topic's max.message.bytes."""
+    """A topic that the target should have; `source_max_bytes` is the source topic's max.message.bytes.
+
+    `settings` are those that it gets at once, beside the hold.
+    """
 
     name: TopicName
     partitions: int
     replication_factor: int
     source_max_bytes: int | None
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetTraits:
-    """What a target broker told of itself; `limits` None: it told nothing, both spellings are tried."""
+    """What a target broker told of itself; `limits` None: it told nothing, both spellings are tried.
+
+    `defaults` are what topics inherit there; None: not told.
+    """
 
     limits: TimestampLimits | None
     max_bytes: int | None
-
-
-def decide_replication_factor(wanted: Literal["source", "fit"] | int, source_replicas: int, target_brokers: int) -> int:
-    """How many replicas a topic gets on the target."""
-    if wanted == "source":
-        return source_replicas
-    return min(source_replicas, target_brokers) if wanted == "fit" else wanted
+    defaults: Defaults | None = None
 
 
 def create_topics(
     client: ClusterClient, wanted: Sequence[WantedTopic], traits: TargetTraits
 ) -> dict[TopicName, Outcome]:
-    """Creates topics under hold."""
+    """Creates topics under hold.
+
+    Where the target refuses a setting, the topic is created with those of the hold alone: the others are set later.
+    """
     limits = traits.limits or TimestampLimits.SPLIT
     outcomes = _create_under(client, wanted, limits, traits.max_bytes)
+    bare = [replace(topic, settings={}) for topic in _refused(wanted, outcomes) if topic.settings]
+    outcomes.update(_create_under(client, bare, limits, traits.max_bytes))
     if traits.limits is None:
-        refused = [topic for topic in wanted if isinstance(outcomes[topic.name], _BadSetting)]
+        refused = [replace(topic, settings={}) for topic in _refused(wanted, outcomes)]
         outcomes.update(_create_under(client, refused, TimestampLimits.SINGLE, traits.max_bytes))
     return {
         name: Failed(outcome.reason) if isinstance(outcome, _BadSetting) else outcome
@@ -109,6 +116,10 @@ def create_topics(
 
 class _BadSetting(NamedTuple):
     reason: str
+
+
+def _refused(wanted: Sequence[WantedTopic], outcomes: Mapping[TopicName, Outcome | _BadSetting]) -> list[WantedTopic]:
+    return [topic for topic in wanted if isinstance(outcomes[topic.name], _BadSetting)]
 
 
 def _create_under(
@@ -121,7 +132,10 @@ def _create_under(
                 name=topic.name,
                 partitions=topic.partitions,
                 replication_factor=topic.replication_factor,
-                configs=hold_settings(limits, source_max_bytes=topic.source_max_bytes, broker_max_bytes=max_bytes),
+                configs={
+                    **topic.settings,
+                    **hold_settings(limits, source_max_bytes=topic.source_max_bytes, broker_max_bytes=max_bytes),
+                },
             )
             for topic in batch
         ]

@@ -1,8 +1,8 @@
 """The intended settings: what a target topic is to become when its hold ends.  (pure)
 
-A topic that is created here becomes what the source's topic is; one that was on the target before, empty and made
-by hand, becomes again what it was. Either way only what the topic has of its own is recorded: where it has nothing,
-the target's defaults count.
+A topic that is created here becomes what the source's topic is (`carry` says how); one that was on the target before,
+empty and made by hand, becomes again what it was. Either way only what the topic is to have of its own is recorded:
+where that is nothing, the target's defaults count.
 
 Rule: they are recorded before the hold is set, and never read off a topic that may already have been changed for the
 copy. What was lost is read from the source again or not known: nothing is guessed.
@@ -16,22 +16,12 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kmigrate.topics.carry import Defaults, carry_settings, own_settings
 from kmigrate.topics.hold import HELD_KEYS, wears_hold
+from kmigrate.topics.treatments import CARRIED_KEYS
 from kmigrate.wire.config_calls import Setting
 
-CLEANING_KEYS = (
-    "delete.retention.ms",
-    "min.compaction.lag.ms",
-    "max.compaction.lag.ms",
-    "min.cleanable.dirty.ratio",
-    "segment.bytes",
-    "segment.ms",
-    "segment.jitter.ms",
-    "segment.index.bytes",
-)
-"""What says how `cleanup.policy` and retention are carried out; the hold leaves them alone."""
-
-INTENDED_KEYS = (*HELD_KEYS, *CLEANING_KEYS)
+INTENDED_KEYS = CARRIED_KEYS
 """What the source's topic is asked for."""
 
 Settings = Mapping[str, Setting]
@@ -56,15 +46,26 @@ class Intended:
     settings: Mapping[str, str] | None
 
 
-def intended_by_source(recorded: Intended | None, source: Settings | None) -> Intended:
-    """For a topic that is about to be created. One that was made by hand and is created anew keeps what it had."""
+def intended_by_source(
+    recorded: Intended | None, source: Settings | None, defaults: Defaults | None = None, replicas: int | None = None
+) -> Intended:
+    """For a topic that is about to be created. One that was made by hand and is created anew keeps what it had.
+
+    `defaults` are what it would inherit on the target, `replicas` what it will have there; None: not known.
+    """
     if recorded is not None and recorded.origin is Origin.TARGET:
         return recorded
-    return Intended(origin=Origin.SOURCE, settings=None if source is None else _own(source, INTENDED_KEYS))
+    settings = None if source is None else own_settings(carry_settings(source, defaults, replicas))
+    return Intended(origin=Origin.SOURCE, settings=settings)
 
 
 def intended_for_existing(
-    recorded: Intended | None, target: Settings | None, source: Settings | None, *, untouched: bool
+    recorded: Intended | None,
+    target: Settings | None,
+    source: Settings | None,
+    *,
+    untouched: bool,
+    defaults: Defaults | None = None,
 ) -> Intended:
     """For a topic that the target has already; `untouched` if this migration never copied into it.
 
@@ -78,7 +79,7 @@ def intended_for_existing(
     if untouched and target is not None and not wears:
         return Intended(origin=Origin.TARGET, settings=_own(target, HELD_KEYS))
     if wears or (recorded is not None and recorded.origin is Origin.SOURCE):
-        return recorded if recorded is not None and is_known else intended_by_source(None, source)
+        return recorded if recorded is not None and is_known else intended_by_source(None, source, defaults)
     return recorded or Intended(origin=Origin.TARGET if untouched else Origin.LOST, settings=None)
 
 

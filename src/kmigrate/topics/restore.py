@@ -12,7 +12,8 @@ from kmigrate.cluster.client import ClusterClient
 from kmigrate.kafka_types import TopicName
 from kmigrate.topics.alter import AlterOutcome, alter_topic
 from kmigrate.topics.hold import HELD_KEYS, SINGLE_LIMIT, SPLIT_LIMITS
-from kmigrate.topics.intended import CLEANING_KEYS, INTENDED_KEYS
+from kmigrate.topics.intended import INTENDED_KEYS
+from kmigrate.topics.treatments import AT_END_KEYS, AT_ONCE_KEYS
 from kmigrate.wire.config_calls import Alteration, Setting
 
 
@@ -32,8 +33,8 @@ def restore_hold(client: ClusterClient, effect: RestoreHold) -> AlterOutcome:
 def plan_restore(found: Mapping[str, Setting], intended: Mapping[str, str]) -> tuple[Alteration, ...]:
     """What leads from the settings found on the target to the intended ones.  (pure)
 
-    The hold's settings become what is intended, or the target's defaults. One that says how the cleaner works is set
-    only where the topic has none of its own: the hold never set it, so somebody else did.
+    The hold's settings become what is intended, or the target's defaults. Any other is set only where the topic has
+    none of its own: the hold never set it, so somebody else did.
     """
     wanted = _spell_limits(intended, found.keys())
     alterations = []
@@ -41,7 +42,7 @@ def plan_restore(found: Mapping[str, Setting], intended: Mapping[str, str]) -> t
         setting, value = found.get(key), wanted.get(key)
         if setting is not None and value != (setting.value if setting.is_override else None):
             alterations.append(Alteration(key, value))
-    for key in CLEANING_KEYS:
+    for key in (*AT_END_KEYS, *AT_ONCE_KEYS):
         if key in found and key in wanted and not found[key].is_override:
             alterations.append(Alteration(key, wanted[key]))
     return tuple(alterations)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from kmigrate.kafka_types import TopicName
 from kmigrate.manifest import Manifest
+from kmigrate.topics.internal import ALWAYS_INTERNAL, reason_to_leave_out, rule_of
 from kmigrate.wire.calls import TopicMetadata
 
-INTERNAL_PREFIX = "__"
-INTERNAL = "an internal topic: the target has its own"
+INTERNAL = ALWAYS_INTERNAL
 NOT_INCLUDED = "not included by the manifest"
 EXCLUDED = "excluded by the manifest"
 
@@ -28,8 +28,9 @@ def select_topics(topics: Mapping[TopicName, TopicMetadata], manifest: Manifest)
     """Sorts the topics of a source."""
     moving: list[TopicName] = []
     left_out: dict[TopicName, str] = {}
+    named = frozenset(manifest.literal_topics())
     for name in sorted(topics):
-        reason = _reason_to_leave_out(name, topics[name].is_internal, manifest)
+        reason = _reason_to_leave_out(name, topics[name].is_internal, manifest, named)
         if reason is None:
             moving.append(name)
         else:
@@ -38,10 +39,12 @@ def select_topics(topics: Mapping[TopicName, TopicMetadata], manifest: Manifest)
     return Selected(topics=tuple(moving), left_out=left_out, missing=missing)
 
 
-def _reason_to_leave_out(name: TopicName, is_internal: bool, manifest: Manifest) -> str | None:
-    if is_internal or name.startswith(INTERNAL_PREFIX):
-        return INTERNAL
-    if manifest.topic_selected(name):
+def _reason_to_leave_out(name: TopicName, is_internal: bool, manifest: Manifest, named: Collection[str]) -> str | None:
+    rule = rule_of(name, is_internal=is_internal)
+    selected = manifest.topic_selected(name)
+    if rule is not None and (selected or is_internal or rule.what == INTERNAL):
+        return reason_to_leave_out(rule, named=name in named)
+    if selected:
         return None
     include, _exclude = manifest.topics.patterns
     return EXCLUDED if any(pattern.fullmatch(name) for pattern in include) else NOT_INCLUDED

@@ -357,8 +357,13 @@ def describe_producers(wanted: Iterable[TopicPartition]) -> Call[Mapping[TopicPa
     )
 
 
-def create_topics(topics: Sequence[NewTopic], timeout_ms: int) -> Call[Mapping[TopicName, TopicOutcome]]:
-    """Creates topics; the outcome of each stands for itself. Goes to the controller."""
+def create_topics(
+    topics: Sequence[NewTopic], timeout_ms: int, *, validate_only: bool = False
+) -> Call[Mapping[TopicName, TopicOutcome]]:
+    """Creates topics; the outcome of each stands for itself. Goes to the controller.
+
+    With `validate_only` nothing is created: the outcomes are those that it would have.
+    """
 
     def build(_version: int) -> Any:
         topic_class = CreateTopicsRequest.CreatableTopic
@@ -376,7 +381,7 @@ def create_topics(topics: Sequence[NewTopic], timeout_ms: int) -> Call[Mapping[T
                 for topic in topics
             ],
             timeout_ms=timeout_ms,
-            validate_only=False,
+            validate_only=validate_only,
         )
 
     return Call(
@@ -390,8 +395,10 @@ def create_topics(topics: Sequence[NewTopic], timeout_ms: int) -> Call[Mapping[T
     )
 
 
-def create_partitions(counts: Mapping[TopicName, int], timeout_ms: int) -> Call[Mapping[TopicName, TopicOutcome]]:
-    """Raises topics to the given partition counts. Goes to the controller."""
+def create_partitions(
+    counts: Mapping[TopicName, int], timeout_ms: int, *, validate_only: bool = False
+) -> Call[Mapping[TopicName, TopicOutcome]]:
+    """Raises topics to the given partition counts, or with `validate_only` none. Goes to the controller."""
 
     def build(_version: int) -> Any:
         return CreatePartitionsRequest(
@@ -400,7 +407,7 @@ def create_partitions(counts: Mapping[TopicName, int], timeout_ms: int) -> Call[
                 for name, count in counts.items()
             ],
             timeout_ms=timeout_ms,
-            validate_only=False,
+            validate_only=validate_only,
         )
 
     return Call(

@@ -307,8 +307,11 @@ def offset_commit(
     )
 
 
-def offset_fetch(group_id: str) -> Call[GroupOffsets]:
-    """Every commit of a group, whoever asks; topics this principal may not describe are left out silently."""
+def offset_fetch(group_id: str, *, require_stable: bool = False) -> Call[GroupOffsets]:
+    """Every commit of a group, whoever asks; topics this principal may not describe are left out silently.
+
+    With `require_stable` a partition with a pending transactional commit has the error UNSTABLE_OFFSET_COMMIT.
+    """
 
     def parse(answer: Any) -> GroupOffsets:
         found = {
@@ -326,6 +329,6 @@ def offset_fetch(group_id: str) -> Call[GroupOffsets]:
         response=OffsetFetchResponse,
         oldest=5,
         newest=7,
-        build=lambda _version: OffsetFetchRequest(group_id=group_id, topics=None, require_stable=False),
+        build=lambda _version: OffsetFetchRequest(group_id=group_id, topics=None, require_stable=require_stable),
         parse=parse,
     )

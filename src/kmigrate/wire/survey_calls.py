@@ -8,7 +8,6 @@ AclOperation.java for the codes.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -22,25 +21,23 @@ from kafka.protocol.admin.cluster import (
 from kafka.protocol.metadata.metadata import MetadataRequest, MetadataResponse
 
 from kmigrate.kafka_types import TopicName, TopicPartition
+from kmigrate.wire.acl_calls import AclOperation
 from kmigrate.wire.call import Call
 from kmigrate.wire.calls import by_topic
 
-
-class AclOperation(enum.IntEnum):
-    """What an ACL allows, by its place in a broker's answer."""
-
-    READ = 3
-    WRITE = 4
-    CREATE = 5
-    DELETE = 6
-    ALTER = 7
-    DESCRIBE = 8
-    CLUSTER_ACTION = 9
-    DESCRIBE_CONFIGS = 10
-    ALTER_CONFIGS = 11
-    IDEMPOTENT_WRITE = 12
-
-
+_TOLD = (
+    AclOperation.READ,
+    AclOperation.WRITE,
+    AclOperation.CREATE,
+    AclOperation.DELETE,
+    AclOperation.ALTER,
+    AclOperation.DESCRIBE,
+    AclOperation.CLUSTER_ACTION,
+    AclOperation.DESCRIBE_CONFIGS,
+    AclOperation.ALTER_CONFIGS,
+    AclOperation.IDEMPOTENT_WRITE,
+)
+"""What counts of a broker's answer."""
 Operations: TypeAlias = frozenset[AclOperation] | None
 """What this principal may do with a resource; None if it was not told. A broker without an authorizer names all."""
 
@@ -83,7 +80,7 @@ def topic_operations(names: Sequence[TopicName]) -> Call[Mapping[TopicName, Oper
 
 def _operations(codes: Collection[int] | None) -> Operations:
     """The library has turned the bit field into codes, and "not told" into None."""
-    return None if codes is None else frozenset(operation for operation in AclOperation if operation in codes)
+    return None if codes is None else frozenset(operation for operation in _TOLD if operation in codes)
 
 
 def describe_log_dirs(wanted: Iterable[TopicPartition]) -> Call[Mapping[TopicPartition, int]]:

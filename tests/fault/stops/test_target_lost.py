@@ -90,15 +90,12 @@ def test_what_lands_in_another_topic_of_the_name_before_that_is_known_is_listed(
 def test_records_that_an_unclean_election_took_from_the_target_are_missed(
     source_cluster: EmbeddedCluster, start_cluster: Callable[..., EmbeddedCluster], migration: Callable[..., Migration]
 ) -> None:
-    target = start_cluster(
-        TARGET_VERSION,
-        brokers=2,
-        properties={"unclean.leader.election.enable": "true", "min.insync.replicas": "1"},
-    )
+    unclean = {"unclean.leader.election.enable": "true"}
+    target = start_cluster(TARGET_VERSION, brokers=2, properties={**unclean, "min.insync.replicas": "1"})
     prefix = new_topic_name("lost")
     lost, idle = topics = [f"{prefix}-{name}" for name in ("lost", "idle")]
     for topic in topics:
-        create_topic(source_cluster.bootstrap, topic, partitions=2)
+        create_topic(source_cluster.bootstrap, topic, partitions=2, config=unclean)  # else its `false` is carried over
         fill(source_cluster, topic, "common", 10, partitions=(0, 1))
     copy = migration(source_cluster, target, topics, name=prefix, spec={"replicationFactor": 2})
     copy.start()

@@ -11,6 +11,7 @@ import pytest
 
 from kmigrate import __version__
 from kmigrate.api.app import create_app
+from kmigrate.copy.rates import RateLimits
 from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
 from kmigrate.kafka_types import Offset, Partition, TopicName, TopicPartition
 from kmigrate.offsets.classes import OffsetClass
@@ -60,7 +61,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def desk(store: Store) -> Desk:
-    return Desk(store, lambda: None, manifest_limit=9)
+    return Desk(store, lambda: None, manifest_limits=RateLimits(9))
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_pause_resume_and_throttle_reach_the_desk(http: InProcess, desk: Desk) -
     assert not desk.decisions().paused
     assert http.post("/v1/throttle", json={"bytesPerSecond": 5}).json()["bytesPerSecond"] == 5
     assert http.post("/v1/throttle", json={"bytesPerSecond": None}).json()["bytesPerSecond"] is None
-    assert desk.decisions().bytes_per_second is None
+    assert desk.decisions().limits.total is None
 
 
 def test_a_stop_is_answered(http: InProcess, desk: Desk) -> None:
@@ -186,12 +187,18 @@ def test_a_broken_store_is_an_error_and_not_a_traceback(tmp_path: Path) -> None:
 
 def test_openapi_describes_the_contract(http: InProcess) -> None:
     told = http.get("/openapi.json").json()
-    decisions = {"/v1/pause", "/v1/resume", "/v1/throttle"}
+    decisions = {"/v1/pause", "/v1/resume", "/v1/throttle", "/v1/retention", "/v1/retention/done"}
+    decisions |= {"/v1/groups/sync", "/v1/groups/reset"}
+    decisions |= {"/v1/apply/plan", "/v1/apply/begin", "/v1/apply/stop"}
     assert set(told["paths"]) - decisions == {
         "/v1/health",
         "/v1/status",
+        "/v1/groups",
+        "/v1/apply",
+        "/v1/apply/actions",
         "/v1/offsets/translation",
         "/v1/offsets/runs",
+        "/v1/verifications",
     }
     assert decisions <= set(told["paths"])
     assert {"Translation", "RunsPage"} <= set(told["components"]["schemas"])

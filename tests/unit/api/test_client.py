@@ -10,6 +10,7 @@ import pytest
 from kmigrate.api.client import Client
 from kmigrate.api.server import ApiServer
 from kmigrate.copy.orders import Remembered
+from kmigrate.copy.rates import RateLimits
 from kmigrate.copy.states import Choice
 from kmigrate.errors import KmigrateError, UsageError
 from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, Side, TopicId, TopicName, TopicPartition
@@ -51,8 +52,18 @@ def test_the_owner_answers_on_its_private_socket(folder: MigrationFolder, desk: 
     assert desk.decisions().paused
     client.resume_all()
     client.throttle(7)
-    assert desk.decisions().bytes_per_second == 7
+    assert desk.decisions().limits.total == 7
     assert stat.S_IMODE(folder.socket_path.stat().st_mode) == 0o600
+
+
+def test_only_an_owner_serves(folder: MigrationFolder, desk: Desk) -> None:
+    assert Client(folder).is_served()
+
+
+def test_neither_a_command_nor_nobody_serves(folder: MigrationFolder) -> None:
+    assert not Client(folder, start_seconds=0).is_served()
+    with folder.take_ownership():
+        assert not Client(folder, start_seconds=0).is_served()
 
 
 def test_an_error_of_the_owner_is_raised_here(folder: MigrationFolder, desk: Desk) -> None:
@@ -98,9 +109,9 @@ def test_a_migration_that_never_ran_has_not_started(folder: MigrationFolder) -> 
 
 def test_without_an_owner_the_same_application_answers(folder: MigrationFolder) -> None:
     store = Store.open(folder.path)
-    Desk(store, lambda: None, manifest_limit=9).publish(DOCUMENT)
+    Desk(store, lambda: None, manifest_limits=RateLimits(9)).publish(DOCUMENT)
     store.close()
-    client = Client(folder, manifest_limit=9)
+    client = Client(folder, manifest_limits=RateLimits(9))
     assert client.status().state is MigrationState.ENDED
     assert not client.reached_owner
     client.throttle(5)
@@ -109,10 +120,10 @@ def test_without_an_owner_the_same_application_answers(folder: MigrationFolder) 
         client.answer("orders", None, Choice.RESUME)
     with folder.take_ownership(patience_seconds=0):
         store = Store.open(folder.path)
-        decisions = Desk(store, manifest_limit=9).decisions()
+        decisions = Desk(store, manifest_limits=RateLimits(9)).decisions()
         store.close()
     assert decisions.paused
-    assert decisions.bytes_per_second == 5
+    assert decisions.limits.total == 5
 
 
 def map_orders(store: Store, runs: int) -> None:

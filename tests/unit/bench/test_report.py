@@ -136,11 +136,18 @@ def test_the_readme_names_the_machine_and_the_day() -> None:
     assert "2 cores (A Processor), 8.0 GiB; Kafka 3.9.1, 4.3.1; 2030-01-02; commit 0123abcd." in part
 
 
-def test_the_readme_shows_no_trials_and_no_mixture() -> None:
+def test_the_readme_shows_no_trials() -> None:
     with pytest.raises(ValueError, match="no results"):
         readme_part([])
     with pytest.raises(ValueError, match="short trials"):
         readme_part([COMPARED, ALONE])
-    elsewhere = replace(COMPARED, machine=MACHINE | {"Cores": "64"})
-    with pytest.raises(ValueError, match="several machines"):
-        readme_part([COMPARED, elsewhere])
+
+
+def test_each_machine_has_a_table_of_its_own_in_the_readme() -> None:
+    elsewhere = replace(COMPARED, case="elsewhere", machine=MACHINE | {"Cores": "64"})
+    part = readme_part([COMPARED, elsewhere, COMPARED])
+    first, second = part.split("2 cores (A Processor)")
+    assert first.count("throughput: CPU per record") == 2
+    assert "elsewhere: CPU per record" not in first
+    assert "elsewhere: CPU per record" in second
+    assert second.rstrip().endswith("64 cores (A Processor), 8.0 GiB; Kafka 3.9.1, 4.3.1; 2030-01-02; commit 0123abcd.")

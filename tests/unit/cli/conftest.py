@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kmigrate.cli.group import commands
+from kmigrate.copy.rates import RateLimits
 from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.kafka_types import Offset
 from kmigrate.runner.desk import Desk
@@ -62,6 +63,7 @@ class FakeOwner:
     store: Store | None = None
     desk: Desk | None = None
     report: Callable[[str], None] = print
+    check_others: Callable[[str, str], None] = lambda source_id, target_id: None
     calls: list[str] = field(default_factory=list)
     fail_start: BaseException | None = None
     act: Callable[["FakeOwner", Callable[[StatusDocument], None]], int] = lambda owner, tick: 0
@@ -80,10 +82,14 @@ class FakeOwner:
         self.desk.on_decision(lambda: self.calls.append("woken"))
         self.desk.publish(self.document)
 
-    def wait(self, until_in_sync: bool, tick: Callable[[StatusDocument], None]) -> int:
+    def wait(
+        self, until_in_sync: bool, tick: Callable[[StatusDocument], None], between_turns: Callable[[], None]
+    ) -> int:
         self.calls.append(f"wait until_in_sync={until_in_sync}")
         tick(self.document)
-        return self.act(self, tick)
+        exit_code = self.act(self, tick)
+        between_turns()
+        return exit_code
 
     def stop(self) -> None:
         self.calls.append("stop")
@@ -112,12 +118,12 @@ class World:
         """An owner ran, and ended without a word."""
         self.folder.mkdir(parents=True, exist_ok=True)
         store = Store.open(self.folder)
-        Desk(store, lambda: None, manifest_limit=900).publish(replace(document))
+        Desk(store, lambda: None, manifest_limits=RateLimits(900)).publish(replace(document))
         store.close()
 
     def desk(self) -> Desk:
         """What the next owner will find."""
-        return Desk(Store.open(self.folder), manifest_limit=900)
+        return Desk(Store.open(self.folder), manifest_limits=RateLimits(900))
 
 
 @pytest.fixture

@@ -40,7 +40,12 @@ def test_every_command_and_option_is_documented() -> None:
 
 
 def test_the_docs_name_no_option_that_is_not_there() -> None:
-    there = {option for command in tree().values() for each in command.params for option in each.opts}
+    there = {
+        option
+        for command in tree().values()
+        for each in command.params
+        for option in (*each.opts, *each.secondary_opts)
+    }
     there |= {"-h", "--help", "--version", "--unix-socket"}
     named = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", COMMAND_DOC))
     assert named <= there

@@ -131,12 +131,12 @@ def test_clusters_that_do_not_answer_end_with_4(world: World, monkeypatch: pytes
     assert "connection refused" in result.stderr
 
 
-def test_what_this_version_does_not_copy_is_refused_with_the_line(world: World) -> None:
-    mapped = "  source:\n    addressMap: {'10.0.0.7:9092': 'nat:19092'}\n"
+def test_what_cannot_be_meant_is_refused_with_the_line(world: World) -> None:
+    mapped = "  source:\n    addressMap: {'10.0.0.7': 'nat:19092'}\n"
     world.file.write_text(world.file.read_text().replace("  source:\n", mapped))
     result = world.call("plan")
     assert result.exit_code == 2
-    assert "spec.source.addressMap is not supported" in result.stderr
+    assert "addressMap: '10.0.0.7' is not host:port" in result.stderr
 
 
 # -- the screen --------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from kmigrate.copy import merging
 from kmigrate.copy.copier import IN_SYNC_PATIENCE_MS, MOST_REFUSALS, WINDOW, Copier, Phase
 from kmigrate.copy.course import IDENTITY, locate
 from kmigrate.copy.orders import PartitionOrder, Remembered
@@ -40,6 +41,12 @@ ORDER = PartitionOrder(
     fresh=True,
     revision=0,
 )
+
+
+@pytest.fixture(autouse=True)
+def _every_batch_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said here is about single batches; merging has tests of its own."""
+    monkeypatch.setattr(merging, "MERGED_BYTES", 0)
 
 
 def standing(end: int = 0, *, source_end: int = 1000, quiet: bool = False, sequence: int | None = None) -> Standing:

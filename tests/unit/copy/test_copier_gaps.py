@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from kmigrate.copy import recast
+from kmigrate.copy import merging, recast
 from kmigrate.copy.copier import MOST_REFUSALS, Copier, Filling, Phase
 from kmigrate.copy.course import Place
 from kmigrate.copy.orders import Limit, PartitionOrder, Saved
@@ -39,6 +39,12 @@ from tests.unit.copy.test_copier import (
 )
 
 TERM = 7
+
+
+@pytest.fixture(autouse=True)
+def _every_batch_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said here is about single batches; merging has tests of its own."""
+    monkeypatch.setattr(merging, "MERGED_BYTES", 0)
 
 
 def control(base: int, *, producer_id: int = 44, epoch: int = 2) -> bytes:

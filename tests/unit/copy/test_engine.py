@@ -159,3 +159,15 @@ def test_a_worker_imports_no_room_of_the_owner() -> None:
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_a_worker_that_is_added_is_started_with_the_same_grant(engine: Engine) -> None:
+    engine.grant(LeaseGrant(term=Term(9), deadline_seconds=1e9))
+    engine.add(1)  # there already
+    engine.add(2)
+    hear(engine, lambda event: isinstance(event, WorkerStarted) and event.worker == 2)
+    assert sorted(engine.pids()) == [0, 1, 2]
+    assert engine.order(2, make_orders(1, {KEY: [partition("a")]}))
+    event = hear(engine, lambda event: isinstance(event, ProgressReceived) and event.worker == 2)
+    assert isinstance(event, ProgressReceived)
+    assert event.progress.partitions[0].position == 9

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect
 from collections.abc import Sequence
 
 import pytest
 
+from kmigrate.cluster.network import Link
 from kmigrate.cluster.settings import ConnectionSettings
+from kmigrate.copy import merging
+from kmigrate.copy.copier import BRAKED
 from kmigrate.copy.links import Purpose
 from kmigrate.copy.orders import LeaseGrant, PartitionOrder, PipelineKey, PipelineOrder, WorkerSettings
 from kmigrate.copy.pipeline import LAST_BACK_OFF_SECONDS, Pipeline
 from kmigrate.copy.progress import PartitionProgress, PipelineProgress
+from kmigrate.copy.rates import UNLIMITED, Rate, Rates
+from kmigrate.copy.spending import HELD_UP, Cause
 from kmigrate.copy.states import PartitionState, StopKind
+from kmigrate.copy.tally import LATENCY_SECONDS
 from kmigrate.copy.throttle import Throttle
 from kmigrate.kafka_types import (
+    BrokerAddress,
     BrokerId,
     LeaderEpoch,
     Partition,
@@ -25,9 +33,9 @@ from kmigrate.kafka_types import (
     TopicName,
     TopicPartition,
 )
-from tests.simulation.batches import Record, make_batch
+from tests.simulation.batches import Record, decode, make_batch
 from tests.simulation.log import DAY_MS, PartitionLog
-from tests.simulation.network import Clock, Cluster, SimulatedNetwork, Weather
+from tests.simulation.network import Clock, Cluster, SimulatedLink, SimulatedNetwork, Weather
 
 OURS = ProducerId(2**62 + 3)
 KEY = PipelineKey(0, BrokerId(1), BrokerId(1), 0)
@@ -123,7 +131,8 @@ class Bench:
 
     def copied(self, place: TopicPartition) -> bool:
         source, target = self.source.logs[place], self.target.logs[place]
-        return [(b.base, b.data[61:]) for b in source.batches] == [(b.base, b.data[61:]) for b in target.batches]
+        left, right = ([r for b in log.batches for r in decode(b.data)] for log in (source, target))
+        return left == right
 
     def state(self, place: TopicPartition) -> PartitionState:
         return self.seen[place].state
@@ -262,6 +271,60 @@ def test_nothing_is_sent_after_the_lease_has_ended() -> None:
     assert bench.copied(bench.places[0])
 
 
+def test_sessions_are_renewed_while_nothing_is_in_flight_and_everything_is_copied() -> None:
+    bench = Bench(3)
+    renewed: list[float] = []
+    bench.network.session_seconds = 0.2
+    bench.network.renewed = lambda link: renewed.append(bench.clock.now)
+    for place in bench.places:
+        bench.write(place, 200)
+    bench.pass_time(10)
+    assert all(bench.copied(place) for place in bench.places)
+    assert len(renewed) > 10
+    assert bench.troubles() == []
+
+
+def test_nothing_is_sent_when_the_lease_runs_out_while_a_session_is_renewed() -> None:
+    bench = Bench()
+    bench.network.session_seconds = 2.0
+    bench.pass_time(1)
+    ends = bench.clock.now + 30.0
+    bench.grant = LeaseGrant(term=Term(1), deadline_seconds=ends)
+    bench.write(bench.places[0])
+    bench.pass_time(1.5)
+    assert bench.sends != []
+    renewed: list[float] = []
+
+    def slow(link: SimulatedLink) -> None:
+        if link.producing:
+            renewed.append(bench.clock.now)
+            bench.clock.wait(ends + 1.0, lambda: False)
+
+    bench.network.renewed = slow
+    bench.pass_time(2.0)
+    bench.write(bench.places[0])
+    bench.pass_time(60)
+    assert renewed
+    assert max(bench.sends) < ends
+
+
+def test_nothing_is_sent_when_the_lease_runs_out_while_a_link_is_opened() -> None:
+    bench = Bench()
+    ends = bench.clock.now + 30.0
+    bench.grant = LeaseGrant(term=Term(1), deadline_seconds=ends)
+    bench.pass_time(1)
+    connect = bench.network.connect
+
+    def slow(side: Side, address: BrokerAddress) -> Link:
+        bench.clock.wait(ends + 1.0, lambda: False)
+        return connect(side, address)
+
+    bench.network.connect = slow  # type: ignore[method-assign]
+    bench.write(bench.places[0])
+    bench.pass_time(60)
+    assert bench.sends == []
+
+
 def test_without_a_lease_nothing_is_ever_sent() -> None:
     bench = Bench()
     bench.grant = LeaseGrant(term=Term(-1), deadline_seconds=float("-inf"))
@@ -287,19 +350,44 @@ def test_a_paused_partition_appends_nothing_and_goes_on_where_it_was() -> None:
     assert bench.state(bench.places[0]) is PartitionState.IN_SYNC
 
 
-def test_a_rate_far_below_the_buffer_is_kept_without_taking_links_for_lost() -> None:
+def held_up(bench: Bench) -> dict[Cause, float]:
+    """Seconds by what held the pipeline up, as it told last."""
+    spent = bench.reports[-1].spent
+    return {cause: spent.of(cause) for cause in HELD_UP if spent.of(cause)}
+
+
+def test_a_rate_far_below_the_buffer_is_kept_without_taking_links_for_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next fetch answer lies unread for longer than the request time-out: nobody looked at it, it was not lost."""
+    monkeypatch.setattr(merging, "MERGED_BYTES", 0)
     bench = Bench(timeout_ms=1_000)
-    bench.throttle.set_rate(1_000)
+    bench.throttle.set_rates(Rates.together(1_000))
     bench.write(bench.places[0], 20, size=500)
     bench.pass_time(40)
     assert bench.copied(bench.places[0])
     assert bench.troubles() == []
     assert bench.clock.now - 1000.0 > 20, "the rate was kept"
+    waited = held_up(bench)
+    assert waited.keys() == {Cause.LIMIT}
+    assert 0 < waited[Cause.LIMIT] < bench.clock.now - 1000.0
 
 
-def test_nothing_is_sent_while_a_quota_of_the_target_is_exceeded() -> None:
+def test_every_batch_is_counted_once_by_its_age() -> None:
+    bench = Bench(2)
+    for place in bench.places:
+        bench.write(place, 20, age_ms=90_000)
+    bench.pass_time(5)
+    assert all(map(bench.copied, bench.places))
+    found = [latencies for report in bench.reports for _, latencies in report.latencies]
+    batches = sum(sum(each.counts) for each in found)
+    assert 0 < batches <= 40
+    assert sum(each.counts[bisect(LATENCY_SECONDS, 90)] for each in found) == batches, "all were that old"
+    assert 90_000 * batches <= sum(each.sum_ms for each in found) < 100_000 * batches
+    assert held_up(bench) == {}
+
+
+def test_nothing_is_sent_while_a_quota_of_the_target_is_exceeded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker would read it when the quota lets it: perhaps long after our end."""
+    monkeypatch.setattr(merging, "MERGED_BYTES", 0)
     bench = Bench(timeout_ms=1_000)
     bench.target.weather = Weather(throttle=1.0)
     for _ in range(10):
@@ -311,6 +399,7 @@ def test_nothing_is_sent_while_a_quota_of_the_target_is_exceeded() -> None:
     assert len(bench.sends) > 5
     assert bench.target.seen["sent into a quota"] == 0
     assert "held by a quota of the target cluster" in {each.reason for r in bench.reports for each in r.partitions}
+    assert held_up(bench)[Cause.TARGET_QUOTA] > 0
 
 
 def test_the_source_is_not_asked_while_its_quota_is_exceeded() -> None:
@@ -324,6 +413,7 @@ def test_the_source_is_not_asked_while_its_quota_is_exceeded() -> None:
     assert bench.troubles() == []
     assert bench.source.seen["quotas"] > 5
     assert bench.source.seen["sent into a quota"] == 0
+    assert held_up(bench).keys() == {Cause.SOURCE_QUOTA}
 
 
 # ── giving partitions up ──────────────────────────────────────────────────────────────────────────────────────
@@ -474,3 +564,112 @@ def test_a_damaged_answer_costs_a_link_and_nothing_else() -> None:
     bench.pass_time(3)
     assert any("Fetch answer" in words for words in bench.troubles())
     assert bench.copied(bench.places[0])
+
+
+def test_a_topic_at_its_own_limit_is_fetched_no_faster_than_that() -> None:
+    bench = Bench(timeout_ms=1_000)
+    topic = bench.places[0].topic
+    bench.throttle.set_rates(Rates(topics=((topic, Rate(1, 10_000)),)))
+    bench.write(bench.places[0], 40, size=2_500)
+    bench.pass_time(5)
+    assert bench.state(bench.places[0]) is PartitionState.THROTTLED
+    while not bench.copied(bench.places[0]):
+        bench.pass_time(0.5)
+    assert bench.copied(bench.places[0])
+    assert bench.troubles() == []
+    assert 18 < bench.clock.now - 1000.0 < 22, "the rate was kept"
+    bench.throttle.set_rates(UNLIMITED)
+    bench.write(bench.places[0], 20, size=500)
+    bench.pass_time(1)
+    assert bench.copied(bench.places[0])
+    assert bench.state(bench.places[0]) is PartitionState.IN_SYNC
+
+
+def test_while_the_targets_latency_has_a_limit_one_request_is_under_way() -> None:
+    bench = Bench()
+    bench.throttle.set_rates(Rates(latency_ms=1))
+    bench.write(bench.places[0], 100, size=20_000)
+    while not bench.copied(bench.places[0]):
+        bench.pass_time(1)
+    assert BRAKED in {each.reason for report in bench.reports for each in report.partitions}
+
+
+def test_every_second_of_a_pipeline_is_told() -> None:
+    bench = Bench()
+    began = bench.clock.now
+    bench.write(bench.places[0], 3)
+    bench.pass_time(3)
+    bench.write(bench.places[0], 3)
+    bench.pass_time(3)
+    spent = bench.reports[-1].spent
+    assert 3 < spent.seconds <= bench.clock.now - began
+    assert spent.nothing > 2 * (spent.seconds - spent.nothing), "there was little to do"
+
+
+def test_a_topic_whose_limit_is_lifted_while_it_is_not_held_is_fetched_in_full_shares_again() -> None:
+    bench = Bench()
+    topic = bench.places[0].topic
+    bench.throttle.set_rates(Rates(topics=((topic, Rate(1, 200_000)),)))
+    bench.write(bench.places[0])
+    bench.pass_time(3)
+    assert bench.pipeline._fetching._slow
+    bench.throttle.set_rates(UNLIMITED)
+    bench.pass_time(3)
+    assert not bench.pipeline._fetching._slow
+
+
+def test_a_topic_that_is_held_for_long_is_not_called_in_sync() -> None:
+    """Nothing of it is fetched: what the source has by now, nobody knows."""
+    bench = Bench()
+    bench.write(bench.places[0])
+    bench.pass_time(3)
+    bench.throttle.set_rates(Rates(topics=((bench.places[0].topic, Rate(1, 1_000)),)))
+    bench.write(bench.places[0], size=25_000)
+    bench.pass_time(3)
+    bench.write(bench.places[0], 5)
+    for _ in range(9):
+        bench.pass_time(5)
+        assert bench.state(bench.places[0]) is PartitionState.THROTTLED
+    bench.pass_time(10)
+    assert bench.copied(bench.places[0])
+    assert bench.state(bench.places[0]) is PartitionState.IN_SYNC
+
+
+def test_a_request_that_was_put_off_for_a_moment_goes_out_when_the_moment_is_over() -> None:
+    """The clock goes on between the look at it and the wait."""
+    bench = Bench()
+    bench.pass_time(3)
+    fetching = bench.pipeline._fetching
+    fetching.asked_at = None
+    fetching._calm_until = bench.clock.now + 0.001
+    fetching.send(paused=False, is_writing=False)
+    assert fetching.asked_at is None
+    assert fetching.take_wait_seconds(bench.clock.now + 0.002) == 0.0
+    assert fetching.take_wait_seconds(bench.clock.now + 0.002) == float("inf"), "it is told once"
+
+
+def test_records_without_a_time_have_no_age() -> None:
+    bench = Bench()
+    bench.write(bench.places[0], age_ms=NOW_MS + 1)
+    bench.pass_time(3)
+    assert bench.copied(bench.places[0])
+    assert [each for report in bench.reports for each in report.latencies] == []
+
+
+def test_what_is_paused_or_stopped_waits_for_nobody() -> None:
+    bench = Bench()
+    bench.throttle.set_rates(Rates.together(20_000))
+    bench.write(bench.places[0], 40, size=5_000)
+    bench.pass_time(2)
+    bench.paused = True
+    bench.pass_time(2)
+    before = bench.reports[-1].spent
+    bench.pass_time(5)
+    assert bench.pipeline._fetching.is_behind
+    bench.paused = False
+    bench.pass_time(0.5)
+    assert bench.reports[-1].spent.since(before).source < 1
+    bench.give(bench.ordered(bench.places, source_topic_id=None))
+    bench.pass_time(2)
+    assert bench.state(bench.places[0]) is PartitionState.STOPPED
+    assert not bench.pipeline._fetching.is_behind

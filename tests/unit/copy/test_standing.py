@@ -142,6 +142,14 @@ def test_filler_that_is_still_visible_is_trimmed_before_copying_begins() -> None
     assert decide(whole, began=False) == Trim(Offset(50))
 
 
+def test_filler_for_a_log_that_begins_earlier_now_needs_somebody_who_remembers() -> None:
+    """The topic may be another one than the filler was made for: nothing of it was copied that could tell."""
+    earlier = AT_50._replace(source_start=Offset(7), tail=EMPTY_TAIL._replace(filler_end=Offset(50)))
+    assert stop_of(earlier, began=False) == (StopKind.STATE_LOST, 7)
+    assert decide(earlier, memory=remembered(50), began=False) == Trim(Offset(50))
+    assert decide(earlier, began=True) == Trim(Offset(50))
+
+
 def test_an_aligned_partition_without_a_record_has_nothing_to_prove() -> None:
     aligned = AT_50._replace(source_start=Offset(50), target_start=Offset(50), last_sequence=None, tail=EMPTY_TAIL)
     assert decide(aligned, began=False) == GoOn(Offset(50), BatchSequence(0), UNKNOWN_EPOCH)

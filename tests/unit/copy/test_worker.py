@@ -20,6 +20,7 @@ from kmigrate.copy.orders import (
     WorkerSettings,
 )
 from kmigrate.copy.progress import PipelineProgress
+from kmigrate.copy.tally import LATENCY_SECONDS, Latencies
 from kmigrate.copy.worker import Worker, merge
 from kmigrate.kafka_types import (
     BrokerAddress,
@@ -56,7 +57,6 @@ def make_orders(number: int, pipelines: dict[PipelineKey, list[TopicPartition]],
     return Orders(
         number=number,
         paused=paused,
-        bytes_per_second=None,
         pipelines=tuple(
             PipelineOrder(
                 key=key,
@@ -159,3 +159,21 @@ def test_merged_reports_keep_the_last_word_and_every_release() -> None:
 
     merged = merge(report(2, {"a": 1, "b": 1}, ["c"], "gone"), report(2, {"b": 2}, ["a"], ""))
     assert merged == report(2, {"a": 1, "b": 2}, ["c", "a"], "gone")
+
+
+def test_what_merged_reports_counted_is_added_up() -> None:
+    """However long the owner reads nothing, a report has one count for each topic."""
+    once = Latencies((1, *[0] * len(LATENCY_SECONDS)), 3)
+    word = PipelineProgress(
+        key=KEY,
+        orders=1,
+        partitions=(),
+        released=(),
+        source_trouble="",
+        target_trouble="",
+        latencies=((TopicName("t"), once),),
+    )
+    merged = word
+    for _ in range(9):
+        merged = merge(merged, word)
+    assert merged.latencies == ((TopicName("t"), Latencies((10, *[0] * len(LATENCY_SECONDS)), 30)),)

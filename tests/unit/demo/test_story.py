@@ -63,9 +63,11 @@ def test_a_missing_client_is_named_with_the_line_that_installs_it(monkeypatch: p
 
 @pytest.fixture
 def listening() -> Iterator[interrupts.Before]:
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs behind it
     before = interrupts.listen()
     yield before
     interrupts.restore(before)
+    signal.signal(signal.SIGINT, ignored)
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -23,7 +23,7 @@ def test_the_schema_is_json_and_says_its_dialect() -> None:
 def test_keys_are_spelled_as_in_the_manifest_and_no_others_are_allowed() -> None:
     assert set(definition("Spec")["properties"]) == {
         "source", "target", "topics", "groups", "scheme", "start", "offsets",
-        "replicationFactor", "waves", "limits", "workers", "lanes",
+        "replicationFactor", "principals", "users", "waves", "limits", "sizes", "workers", "lanes",
     }  # fmt: skip
     assert set(definition("Offsets")["properties"]) == {
         "class", "topics", "padBudget", "padBudgetTotal", "gapBudget",
@@ -36,7 +36,8 @@ def test_keys_are_spelled_as_in_the_manifest_and_no_others_are_allowed() -> None
 
 def test_limits_and_words_are_in_the_schema() -> None:
     spec = definition("Spec")["properties"]
-    assert (spec["workers"]["minimum"], spec["workers"]["maximum"]) == (1, 64)
+    auto, number = spec["workers"]["anyOf"]
+    assert (auto["const"], number["minimum"], number["maximum"]) == ("auto", 1, 64)
     assert spec["replicationFactor"]["anyOf"][0]["enum"] == ["source", "fit"]
     assert definition("Metadata")["properties"]["name"]["pattern"] == "^[a-zA-Z0-9._-]{1,100}$"
     assert "number" in definition("SourceSection")["properties"]["properties"]["additionalProperties"]["type"]

@@ -10,7 +10,8 @@ from kmigrate.manifest import Offsets, OffsetsClass
 from kmigrate.plan.document import Action, PlanDocument, make_plan
 from kmigrate.plan.facts import PartitionFacts, TargetContent
 from kmigrate.plan.notices import NoticeKind
-from kmigrate.preflight.findings import Finding, Level
+from kmigrate.preflight.findings import Finding
+from kmigrate.preflight.registry import FindingId, Level
 from kmigrate.records.census import Census
 from tests.unit.plan.known import COMPACTED, facts, manifest, partition, seen
 
@@ -97,9 +98,9 @@ def test_blockers_are_told_once_for_each_topic_and_cause() -> None:
 
 def test_what_the_checks_found_comes_first() -> None:
     findings = (
-        Finding(level=Level.BLOCK, what="no room", hint="make some"),
-        Finding(level=Level.WARN, what="a draught"),
-        Finding(level=Level.PASS, what="a roof"),
+        Finding(id=FindingId.DISK_TOO_SMALL, level=Level.BLOCK, what="no room", hint="make some"),
+        Finding(id=FindingId.QUOTA, level=Level.WARN, what="a draught"),
+        Finding(id=FindingId.RIGHTS, level=Level.PASS, what="a roof"),
     )
     document = plan(partition("t", last_stable=3), findings=findings)
     assert [(each.what, each.hint) for each in document.blockers] == [("no room", "make some")]
@@ -113,7 +114,7 @@ def test_the_json_is_a_contract() -> None:
     assert told == plan(partition("kv", gaps=4)).to_value()
     assert list(told) == [
         *("apiVersion", "kind", "name", "sourceClusterId", "targetClusterId", "start", "assumptions", "totals"),
-        *("classes", "topics", "partitions", "blockers", "notices", "leftOut"),
+        *("classes", "topics", "partitions", "blockers", "notices", "leftOut", "actions"),
     ]
     assert (told["apiVersion"], told["kind"], told["name"]) == ("kmigrate/v1", "Plan", "m")
     assert told["start"] == "earliest"

@@ -6,15 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from kmigrate.kafka_types import Offset
+from kmigrate.kafka_types import Offset, TopicName
 from kmigrate.plan.facts import (
     Right,
     TargetContent,
     TopicFacts,
     right_to_delete_records,
     right_to_write_markers,
+    tombstones_kept_ms,
 )
-from kmigrate.wire.survey_calls import AclOperation, Operations
+from kmigrate.wire.acl_calls import AclOperation
+from kmigrate.wire.survey_calls import Operations
 from tests.unit.plan.known import partition
 
 A = AclOperation
@@ -87,3 +89,15 @@ def test_a_wanted_start_counts_as_a_log_start_that_was_moved_there() -> None:
     assert (begun.begin, begun.filler) == (60, 0)
     filling = replace(partition(target=TargetContent.FILLER, target_end=8), wanted_start=Offset(40))
     assert filling.filler == 32
+
+
+def test_only_compacted_topics_that_tell_keep_tombstones_for_a_known_time() -> None:
+    told = {
+        "compacted": {"cleanup.policy": "compact", "delete.retention.ms": "5"},
+        "both": {"cleanup.policy": "compact,delete", "delete.retention.ms": "7"},
+        "deleted": {"cleanup.policy": "delete", "delete.retention.ms": "5"},
+        "half told": {"cleanup.policy": "compact"},
+        "silent": {},
+    }
+    topics = {TopicName(name): TopicFacts.of(settings) for name, settings in told.items()}
+    assert tombstones_kept_ms(topics) == {"compacted": 5, "both": 7}

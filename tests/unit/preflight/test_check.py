@@ -24,10 +24,11 @@ from kmigrate.preflight.check import (
     judge_selection,
     judge_settings,
 )
-from kmigrate.preflight.findings import Finding, Level, name_some, refuse_blockers
+from kmigrate.preflight.findings import Finding, name_some, refuse_blockers
 from kmigrate.preflight.foreign import Content
 from kmigrate.preflight.guards import guard_cluster, guard_clusters
 from kmigrate.preflight.reach import Reach, judge_reach
+from kmigrate.preflight.registry import FindingId, Level
 from kmigrate.topics.hold import TimestampLimits, hold_settings
 from kmigrate.topics.select import select_topics
 from kmigrate.wire.calls import ClusterMetadata, PartitionMetadata, TopicMetadata
@@ -93,6 +94,16 @@ def test_a_topic_that_the_manifest_names_must_be_there_unless_it_was_copied_befo
     assert levels(judge_selection(seen(cluster({}), cluster({})))) == [Level.WARN]
 
 
+def test_a_topic_that_may_not_be_seen_is_not_called_missing() -> None:
+    wanted = manifest("t", "hidden", "gone")
+    found = judge_selection(seen(cluster({"t": 1}), cluster({}), wanted), hidden=(TopicName("hidden"),))
+    assert [each.what for each in found if each.level is Level.BLOCK] == [
+        "the source cluster has no topic gone, which the manifest names in topics.include"
+    ]
+    alone = seen(cluster({}), cluster({}), manifest("hidden"))
+    assert judge_selection(alone, (TopicName("hidden"),)) == []
+
+
 def test_more_replicas_than_brokers_block_once_for_all_topics() -> None:
     both = seen(cluster({"a": 1, "b": 1}, replicas=3), cluster({}, brokers=2))
     (finding,) = judge_replication(manifest(), both)
@@ -152,16 +163,16 @@ def test_every_broker_that_is_not_fit_is_named() -> None:
 
     findings = judge_reach(Side.TARGET, [reach(1, ""), reach(2, "connection refused"), reach(3, "", too_old=True)])
     assert levels(findings) == [Level.BLOCK, Level.BLOCK]
-    assert "b2:9092 (id 2) cannot be reached: connection refused" in findings[0].what
+    assert "b2:9092 (id 2) cannot be reached (network): connection refused" in findings[0].what
     assert "older than Kafka 2.8" in findings[1].what
     assert levels(judge_reach(Side.TARGET, [reach(1, "")])) == [Level.PASS]
 
 
 def test_all_blockers_are_told_at_once() -> None:
     findings = [
-        Finding(level=Level.BLOCK, what="one", hint="mend it"),
-        Finding(level=Level.WARN, what="two"),
-        Finding(level=Level.BLOCK, what="three"),
+        Finding(id=FindingId.DISK_TOO_SMALL, level=Level.BLOCK, what="one", hint="mend it"),
+        Finding(id=FindingId.QUOTA, level=Level.WARN, what="two"),
+        Finding(id=FindingId.TOPIC_MISSING, level=Level.BLOCK, what="three"),
     ]
     with pytest.raises(Blocked, match=r"(?s)2 things.*one\n.*mend it\n.*three"):
         refuse_blockers(findings)

@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from kmigrate.copy.orders import PipelineKey
 from kmigrate.copy.progress import PartitionProgress
+from kmigrate.copy.spending import HELD_UP, Cause, Spent
 from kmigrate.copy.states import PartitionState, Stop, StopKind
-from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, TopicName, TopicPartition
+from kmigrate.copy.tally import Tally
+from kmigrate.kafka_types import BrokerId, LeaderEpoch, Offset, Partition, TopicName, TopicPartition
 from kmigrate.runner.board import NOT_LOOKED_AT, StatusBoard, decide_state
 from kmigrate.runner.status import AcceptedStatus, EtaBasis, MigrationState, OpenTransaction, StatusDocument
 
@@ -227,6 +230,25 @@ def test_what_was_accepted_is_told_with_its_partition() -> None:
     assert board.document(0, HEAD).accepted == ()
 
 
+def test_what_was_accepted_of_a_topic_is_told_also_if_the_topic_turns_up_later() -> None:
+    accepted = AcceptedStatus(kind=StopKind.TOMBSTONES_MAY_BE_LOST, offset=4, evidence="seen", at=77)
+    board = StatusBoard()
+    board.show_accepted({place(1): accepted})
+    board.update([progress(1)], 0)
+    assert [stop for _, stop in board.document(0, HEAD).accepted] == [accepted]
+    board.drop("orders")
+    board.update([progress(1)], 0)
+    assert [stop for _, stop in board.document(0, HEAD).accepted] == [accepted]
+
+
+def test_foreign_writes_are_counted_when_they_are_noticed() -> None:
+    board = StatusBoard()
+    for stop in (None, FOREIGN, FOREIGN, None, FOREIGN):
+        board.update([progress(0, stop=stop, position=len(board.document(0, HEAD).topics))], 0)
+        board.update([progress(1, topic="pay")], 0)
+    assert [(each.topic, each.foreign_writes) for each in board.document(0, HEAD).topics] == [("orders", 2), ("pay", 0)]
+
+
 def test_what_is_held_back_is_in_sync_but_not_without_a_next_step() -> None:
     board = StatusBoard()
     board.update([progress(number, state=PartitionState.IN_SYNC) for number in range(2)], 0)
@@ -292,3 +314,55 @@ def test_the_migrations_state_follows_from_its_partitions(
 
 def test_a_migration_without_partitions_is_not_in_sync() -> None:
     assert decide_state(replace(HEAD)).state is MigrationState.WAITING
+
+
+def test_a_partition_that_falls_behind_is_told_when_it_loses_data() -> None:
+    board = StatusBoard()
+    board.update([progress(0, position=5, end=10, newest_ms=0)], 1_000)
+    board.show_retention({TopicName("orders"): 60_000})
+    assert board.document(1_000, HEAD).losing == ()
+    (topic,) = board.document(21_000, HEAD).losing
+    assert topic.loss_seconds == 39.0
+    assert board.document(21_000, HEAD).partitions[0].loss_seconds == 39.0
+    board.update([progress(0, position=10, end=10, newest_ms=20_000)], 22_000)
+    assert board.document(22_000, HEAD).losing == (), "nothing is behind any more"
+
+
+def test_a_full_target_pauses_whatever_the_partitions_say() -> None:
+    board = StatusBoard()
+    board.update([progress(0, position=5, end=10)], 1)
+    verdict = decide_state(board.document(1, HEAD), full="TARGET_FULL: broker 1 …")
+    assert (verdict.state, verdict.reason) == (MigrationState.PAUSED, "TARGET_FULL: broker 1 …")
+    assert decide_state(board.document(1, HEAD), paused=True, full="x").reason == "an operator paused it"
+
+
+def test_what_pipelines_counted_adds_up() -> None:
+    board = StatusBoard()
+    board.update([progress(0)], 0)
+    first, second = Tally(), Tally()
+    first.arrived(TopicName("orders"), 20)
+    second.arrived(TopicName("orders"), 2_000)
+    second.arrived(TopicName("gone"), 2_000)
+    head = StatusDocument(name="m", state=MigrationState.RUNNING)
+    assert board.document(1, head).throttled_seconds == dict.fromkeys(HELD_UP, 0.0)
+    for lane, (tally, seconds) in enumerate(((first, 1.5), (second, 2.0))):
+        board.count(tally.take())
+        board.spend(PipelineKey(0, BrokerId(1), BrokerId(1), lane), Spent(limit=seconds, own=9), 1)
+    document = board.document(2, head)
+    latency = document.topics[0].latency
+    assert [topic.topic for topic in document.topics] == ["orders"]
+    assert latency is not None
+    assert (sum(latency.counts), latency.sum_seconds) == (2, 2.02)
+    assert document.throttled_seconds[Cause.LIMIT] == 3.5
+    assert StatusDocument.from_json(document.to_json()) == document
+
+
+def test_counters_of_another_pipeline_begin_anew() -> None:
+    board = StatusBoard()
+    one, two = (PipelineKey(0, BrokerId(1), BrokerId(1), lane) for lane in range(2))
+    board.update([progress(0, records=100)], 1, one)
+    board.update([progress(0, records=150)], 2, one)
+    board.update([progress(0, records=500)], 3, two)
+    board.update([progress(0, records=500)._replace(state=PartitionState.WAITING)], 4)
+    head = StatusDocument(name="m", state=MigrationState.RUNNING)
+    assert board.document(5, head).totals.records_copied == 650

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from kmigrate.copy.orders import DEFAULT_BATCH_BYTES
 from kmigrate.errors import Unreachable
 from kmigrate.kafka_types import Side, TopicName
 from kmigrate.runner.cleaning import (
@@ -16,6 +17,7 @@ from kmigrate.runner.cleaning import (
     CleaningSeen,
     CleaningWatch,
     decide_cleaning,
+    decide_retention,
     look_at_cleaning,
 )
 from kmigrate.wire.error_codes import ErrorCode
@@ -41,6 +43,15 @@ def test_a_policy_that_is_switched_counts_from_when_it_was_last_seen_otherwise()
     assert decide_cleaning(switched, COMPACTED | {"delete.retention.ms": "7"}, 20) == Cleaning(7, 9)
 
 
+def test_how_large_a_batch_may_be_is_what_the_topic_says_and_a_change_is_told() -> None:
+    limited = decide_cleaning(None, DELETED | {"max.message.bytes": "5000"}, 5)
+    assert limited == Cleaning(None, 5, 5000)
+    assert decide_cleaning(limited, COMPACTED, 6) == Cleaning(100, 5, DEFAULT_BATCH_BYTES)
+    watch = CleaningWatch(SettingsCluster({}).client, CleaningSeen(1, {ORDERS: COMPACTED}))
+    assert not watch.adopt(CleaningSeen(2, {ORDERS: COMPACTED}))
+    assert watch.adopt(CleaningSeen(3, {ORDERS: COMPACTED | {"max.message.bytes": "5000"}}))
+
+
 @pytest.mark.parametrize("settings", [None, {}, {"cleanup.policy": "compact"}])
 def test_what_is_not_told_leaves_things_as_they_were(settings: Mapping[str, str] | None) -> None:
     assert decide_cleaning(None, settings, 5) is None
@@ -53,8 +64,18 @@ def test_the_source_is_asked_for_what_it_has() -> None:
     seen = look_at_cleaning(source.client, [ORDERS, PAY, TopicName("gone")])
     assert seen.asked_ms >= before_ms
     assert seen.settings == {
-        "orders": {"cleanup.policy": "compact", "delete.retention.ms": "86400000"},
-        "pay": {"cleanup.policy": "delete", "delete.retention.ms": "86400000"},
+        "orders": {
+            "cleanup.policy": "compact",
+            "delete.retention.ms": "86400000",
+            "max.message.bytes": "1048588",
+            "retention.ms": "604800000",
+        },
+        "pay": {
+            "cleanup.policy": "delete",
+            "delete.retention.ms": "86400000",
+            "max.message.bytes": "1048588",
+            "retention.ms": "604800000",
+        },
         "gone": None,
     }
 
@@ -115,3 +136,12 @@ def test_what_was_told_is_kept_while_the_source_tells_nothing() -> None:
     world.source.errors["orders"] = ErrorCode.TOPIC_AUTHORIZATION_FAILED
     assert not world.step(100.0 + LOOK_SECONDS + LATER_SECONDS, ORDERS)
     assert (world.asked, world.watch.get(ORDERS), world.watch.notices) == (2, Cleaning(100), ())
+
+
+def test_only_what_deletes_by_time_has_a_retention() -> None:
+    week = {"retention.ms": "604800000"}
+    assert decide_retention({"cleanup.policy": "delete", **week}) == 604_800_000
+    assert decide_retention({"cleanup.policy": "compact,delete", **week}) == 604_800_000
+    assert decide_retention({"cleanup.policy": "compact", **week}) is None
+    assert decide_retention({"cleanup.policy": "delete", "retention.ms": "-1"}) is None
+    assert decide_retention(None) is None

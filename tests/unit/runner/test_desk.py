@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kmigrate.copy.rates import RateLimits
 from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
 from kmigrate.errors import UsageError
 from kmigrate.kafka_types import Offset, Partition, TopicName, TopicPartition
@@ -64,13 +65,13 @@ def test_a_decision_that_cannot_be_saved_is_not_made(store: Store) -> None:
 
 
 def test_decisions_wait_for_the_next_owner(store: Store) -> None:
-    first = Desk(store, manifest_limit=9)
+    first = Desk(store, manifest_limits=RateLimits(9))
     first.publish(DOCUMENT)
     first.pause()
     first.throttle(5)
     first.answer("orders", 0, Choice.RESUME)
     first.answer("pay", None, Choice.RECREATE)
-    assert Desk(store, manifest_limit=9).decisions() == first.decisions()
+    assert Desk(store, manifest_limits=RateLimits(9)).decisions() == first.decisions()
 
 
 def test_whoever_comes_later_is_woken(store: Store) -> None:
@@ -83,23 +84,23 @@ def test_whoever_comes_later_is_woken(store: Store) -> None:
 
 
 def test_the_manifests_limit_counts_at_first(store: Store) -> None:
-    assert Desk(store, manifest_limit=9).decisions().bytes_per_second == 9
-    assert Desk(store).decisions().bytes_per_second is None
+    assert Desk(store, manifest_limits=RateLimits(9)).decisions().limits.total == 9
+    assert Desk(store).decisions().limits.total is None
 
 
 @pytest.mark.parametrize("wanted", [5, None])
 def test_a_throttle_wins_until_the_manifest_says_something_else(store: Store, wanted: int | None) -> None:
-    Desk(store, manifest_limit=9).throttle(wanted)
-    assert Desk(store, manifest_limit=9).decisions().bytes_per_second == wanted
-    assert Desk(store, manifest_limit=10).decisions().bytes_per_second == 10
-    assert Desk(store, manifest_limit=None).decisions().bytes_per_second is None
+    Desk(store, manifest_limits=RateLimits(9)).throttle(wanted)
+    assert Desk(store, manifest_limits=RateLimits(9)).decisions().limits.total == wanted
+    assert Desk(store, manifest_limits=RateLimits(10)).decisions().limits.total == 10
+    assert Desk(store, manifest_limits=RateLimits(None)).decisions().limits.total is None
 
 
 def test_a_throttle_stays_overridden_once_the_manifest_changed(store: Store) -> None:
-    Desk(store, manifest_limit=9).throttle(5)
-    changed = Desk(store, manifest_limit=10)
+    Desk(store, manifest_limits=RateLimits(9)).throttle(5)
+    changed = Desk(store, manifest_limits=RateLimits(10))
     changed.pause()
-    assert Desk(store, manifest_limit=9).decisions().bytes_per_second == 9
+    assert Desk(store, manifest_limits=RateLimits(9)).decisions().limits.total == 9
 
 
 @pytest.mark.parametrize("wanted", [0, -1])
@@ -265,3 +266,28 @@ def test_without_an_owner_the_store_says_what_is_held(store: Store) -> None:
     status = Desk(store).status()
     assert status is not None
     assert status.held == ("pay",)
+
+
+def test_limits_of_every_kind_hold_together_and_each_has_its_manifests(store: Store) -> None:
+    manifest = RateLimits(9, 8, ((TopicName("clicks"), 7),), 50)
+    desk = Desk(store, manifest_limits=manifest)
+    desk.throttle_brokers(3)
+    desk.throttle_topics(["orders", "clicks"], 2)
+    wanted = RateLimits(9, 3, ((TopicName("clicks"), 2), (TopicName("orders"), 2)), 50)
+    assert desk.decisions().limits == Desk(store, manifest_limits=manifest).decisions().limits == wanted
+    desk.throttle_topics(["clicks"], None)
+    assert desk.decisions().limits.topics == ((TopicName("orders"), 2),)
+    other = Desk(store, manifest_limits=manifest._replace(broker=5)).decisions().limits
+    assert (other.broker, other.topics) == (5, ((TopicName("orders"), 2),))
+
+
+def test_only_so_many_topics_have_a_limit_of_their_own(store: Store) -> None:
+    with pytest.raises(UsageError, match="at most 1,000 topics"):
+        Desk(store).throttle_topics([str(number) for number in range(1001)], 5)
+    desk = Desk(store)
+    desk.throttle_topics([str(number) for number in range(1000)], 5)
+    with pytest.raises(UsageError, match="at most 1,000 topics"):
+        desk.throttle_topics(["another"], 5)
+    desk.throttle_topics(["0"], None)
+    desk.throttle_topics(["another"], 5)
+    assert len(desk.decisions().limits.topics) == 1000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -38,6 +38,7 @@ from kmigrate.runner.limits import Limits
 from kmigrate.runner.observe import ClusterView, Looked, Watch
 from kmigrate.runner.positions import Positions
 from kmigrate.runner.provision import Provisioner
+from kmigrate.runner.scaling import Behind, Scale
 from kmigrate.runner.status import MigrationState, PartitionStatus, StatusDocument, StopStatus
 from kmigrate.state.store import Store
 from kmigrate.topics.intended import Intended, Origin
@@ -91,6 +92,10 @@ class Workers:
     def __init__(self) -> None:
         self.got: list[Orders] = []
         self.saved: list[SavedMaps] = []
+        self.added: list[int] = []
+
+    def add(self, worker: int) -> None:
+        self.added.append(worker)
 
     def order(self, worker: int, orders: Orders) -> bool:
         self.got.append(orders)
@@ -358,6 +363,19 @@ def test_orders_say_how_long_tombstones_are_kept_and_since_when(world: World) ->
     assert (world.order().delete_retention_ms, world.order().free_from_ms) == (100, 50)
 
 
+def test_what_holds_everything_up_pauses_it_until_it_is_over(world: World) -> None:
+    assert not world.workers.got[-1].paused
+    world.copying.hold_up("TARGET_FULL: broker 1 …")
+    world.turn()
+    assert world.workers.got[-1].paused
+    world.desk.resume_all()
+    world.turn()
+    assert world.workers.got[-1].paused, "no operator's answer makes room"
+    world.copying.hold_up("")
+    world.turn()
+    assert not world.workers.got[-1].paused
+
+
 def test_what_is_accepted_counts_from_the_answer_in_every_run(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     world = World(store, tmp_path)
@@ -414,3 +432,24 @@ def test_whose_copy_a_new_partition_is_stands_in_the_store_before_anything_is_co
     other.bounds = BOUNDS
     other.ask()
     assert other.order().remembered is None, "a topic that was there before may hold anything"
+
+
+# -- workers and lanes -------------------------------------------------------------------------------------------------
+
+
+def test_what_is_behind_may_change_hands(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.hear(PartitionState.CATCHING_UP, None, source_end=Offset(500))
+    before = world.workers.got[-1].pipelines[0].key
+    told: list[tuple[int, list[Behind]]] = []
+    scaling = world.copying._scaling
+    monkeypatch.setattr(scaling, "is_due", lambda _: not told)
+
+    def step(now: float, copied: int, behind: Iterable[Behind]) -> Scale:
+        told.append((copied, list(behind)))
+        return Scale(2, 3, {PLACE: before._replace(worker=1, lane=2)})
+
+    monkeypatch.setattr(scaling, "step", step)
+    world.turn()
+    assert told == [(10, [Behind(PLACE, before, 490)])]
+    assert world.workers.added == [0, 1]
+    assert all(orders.pipelines == () for orders in world.workers.got[-2:]), "its holder gives it up first"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kmigrate.copy.orders import Orders, PipelineKey, Remembered
 from kmigrate.copy.progress import PipelineProgress
+from kmigrate.copy.rates import RateLimits, Rates
 from kmigrate.kafka_types import (
     BrokerAddress,
     BrokerId,
@@ -58,7 +59,7 @@ class Owner:
 
     def tell(self, partitions: dict[TopicPartition, Wanted], *, paused: bool = False, rate: int | None = None) -> bool:
         return self.dispatcher.dispatch(
-            self.workers, partitions, BROKERS, BROKERS, paused=paused, bytes_per_second=rate
+            self.workers, partitions, BROKERS, BROKERS, paused=paused, limits=RateLimits(rate)
         )
 
     def release(self, key: PipelineKey, number: int, *partitions: TopicPartition) -> None:
@@ -83,7 +84,7 @@ def test_the_same_orders_are_sent_once() -> None:
 def test_a_limit_is_shared_by_the_workers() -> None:
     owner = Owner(workers=2)
     owner.tell({TP: wanted()}, rate=1001)
-    assert [orders.bytes_per_second for _, orders in owner.workers.got] == [500, 500]
+    assert [orders.rates for _, orders in owner.workers.got] == 2 * [Rates.together(1001)], "they count together"
 
 
 def test_nothing_is_decided_while_orders_are_on_their_way() -> None:
@@ -130,3 +131,31 @@ def test_a_partition_whose_leader_has_no_address_waits() -> None:
     owner = Owner()
     owner.tell({TP: wanted(source=7)})
     assert owner.workers.last(0).pipelines == ()
+
+
+def test_work_that_is_to_change_hands_is_released_first() -> None:
+    owner = Owner()
+    owner.tell({TP: wanted()})
+    before = owner.dispatcher.holder(TP)
+    assert before is not None
+    to = before._replace(lane=1)
+    owner.dispatcher.scale(1, 2, {TP: to})
+    owner.tell({TP: wanted()})
+    assert owner.workers.last(0).pipelines == (), "nobody has it until it is released"
+    owner.release(before, owner.dispatcher.number, TP)
+    owner.tell({TP: wanted()})
+    assert owner.dispatcher.holder(TP) == to
+    owner.dispatcher.scale(1, 1, {})
+    owner.tell({TP: wanted()})
+    owner.release(to, owner.dispatcher.number, TP)
+    owner.tell({TP: wanted()})
+    assert owner.dispatcher.holder(TP) == before, "that lane is no more"
+
+
+def test_a_partition_without_leaders_does_not_change_hands() -> None:
+    owner = Owner()
+    owner.dispatcher.scale(1, 2, {TP: PipelineKey(0, BrokerId(1), BrokerId(1), 1)})
+    owner.tell({TP: wanted()})
+    holder = owner.dispatcher.holder(TP)
+    assert holder is not None
+    assert holder.lane == 0

@@ -85,6 +85,24 @@ def test_progress_is_remembered_once_for_the_store_and_once_for_the_target() -> 
     assert positions.topics == {T}
 
 
+def test_what_the_target_has_never_been_told_is_new_and_goes_first() -> None:
+    later = TopicPartition(T, Partition(9))
+    positions = Positions({TP: memory(10)})
+    assert positions.is_new
+    assert positions.take_uncommitted(10, Term(1), lambda _: None).keys() == {TP}
+    assert not positions.is_new
+    positions.on_ordered(TP, A, TARGET, 1)
+    positions.on_progress(progress(20), 1)
+    assert not positions.is_new, "its copy is known"
+    positions.adopt({later: memory(0)})
+    assert positions.is_new
+    assert positions.take_uncommitted(1, Term(1), lambda _: None).keys() == {later}
+    assert not positions.is_new
+    positions.adopt({TopicPartition(T, Partition(10)): memory(0)})
+    positions.forget(T)
+    assert not positions.is_new
+
+
 def test_a_stopped_or_unknown_position_is_not_remembered() -> None:
     positions = Positions({})
     positions.on_progress(progress(10), 1)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from kmigrate.kafka_types import NO_TOPIC_ID, BrokerId, Partition, TopicName, TopicPartition
-from kmigrate.preflight import Finding, Level, Seen
+from kmigrate.preflight import FindingId, Seen
+from kmigrate.preflight.findings import found
 from kmigrate.runner.start import _read_intended, _untouched
 from kmigrate.state.store import Store
 from kmigrate.topics.hold import TimestampLimits, hold_settings
@@ -49,7 +50,11 @@ def look(
         selected=Selected(topics=tuple(map(TopicName, on_source)), left_out={}, missing=()),
         adopted=[TopicPartition(TopicName(name), Partition(0)) for name in adopted],
     )
-    findings = [Finding(level=Level.PASS, what="", forgotten=(TopicName(forgotten),))] if forgotten else []
+    findings = (
+        [found(FindingId.TARGET_CONTENT_OURS, count="1 partition", forgotten=(TopicName(forgotten),))]
+        if forgotten
+        else []
+    )
     clients = SettingsCluster(on_source).client, SettingsCluster(target).client
     return _read_intended(store, seen, *clients, _untouched(seen, findings))
 

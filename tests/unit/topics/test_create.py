@@ -20,11 +20,11 @@ from kmigrate.topics.create import (
     TargetTraits,
     WantedTopic,
     create_topics,
-    decide_replication_factor,
     delete_topics,
     enlarge_topics,
 )
 from kmigrate.topics.hold import TimestampLimits
+from kmigrate.topics.replicas import decide_replication_factor
 from kmigrate.wire.call import Call
 from kmigrate.wire.calls import TopicOutcome
 
@@ -113,3 +113,13 @@ def test_a_topic_that_was_never_there_is_gone() -> None:
 @pytest.mark.parametrize(("wanted_factor", "expected"), [("source", 3), ("fit", 2), (1, 1), (5, 5)])
 def test_replicas_follow_the_manifest(wanted_factor: Any, expected: int) -> None:
     assert decide_replication_factor(wanted_factor, 3, 2) == expected
+
+
+def test_a_setting_that_the_target_refuses_does_not_keep_the_topic_from_being_held() -> None:
+    controller, target = client(lambda _name, configs: 40 if "flush.ms" in configs else 0)
+    topics = [
+        WantedTopic(name=TopicName("a"), partitions=1, replication_factor=1, source_max_bytes=None, settings=each)
+        for each in ({"flush.ms": "7"},)
+    ]
+    assert create_topics(target, topics, KNOWN) == {"a": Created()}
+    assert controller.requests == [["a"], ["a"]]

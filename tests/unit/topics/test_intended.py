@@ -20,7 +20,9 @@ def held(limits: TimestampLimits = TimestampLimits.SPLIT) -> dict[str, Setting]:
 
 DEFAULT = {"retention.ms": Setting("604800000", False)}
 SOURCES = DEFAULT | own(cleanup_policy="compact", segment_ms="5", flush_ms="7")
-INTENDED_BY_SOURCE = Intended(origin=Origin.SOURCE, settings={"cleanup.policy": "compact", "segment.ms": "5"})
+INTENDED_BY_SOURCE = Intended(
+    origin=Origin.SOURCE, settings={"cleanup.policy": "compact", "segment.ms": "5", "flush.ms": "7"}
+)
 BY_HAND = own(retention_ms="99", segment_ms="5")
 INTENDED_BY_HAND = Intended(origin=Origin.TARGET, settings={"retention.ms": "99"})
 UNREAD_SOURCE = Intended(origin=Origin.SOURCE, settings=None)

@@ -16,6 +16,7 @@ from kmigrate.wire.config_calls import (
     Alteration,
     Setting,
     alter_topic_configs,
+    broker_setting_names,
     describe_broker_configs,
     describe_topic_configs,
 )
@@ -79,3 +80,21 @@ def test_a_setting_is_set_or_taken_away(version: int) -> None:
     )
     answer.with_header(correlation_id=5)
     assert call.decode(version, answer.encode(header=True)) == {A: TopicOutcome(0, ""), B: TopicOutcome(40, "bad")}
+
+
+def test_the_names_of_a_brokers_settings_come_with_secret_ones_and_without_values() -> None:
+    result_class = DescribeConfigsResponse.DescribeConfigsResult
+    configs = [
+        result_class.DescribeConfigsResourceResult(
+            name=name, value=value, read_only=True, config_source=4, is_sensitive=value is None, synonyms=[]
+        )
+        for name, value in (("log.dirs", "/x"), ("super.users", None))
+    ]
+    call = broker_setting_names(BrokerId(3))
+    for error, expected in ((0, {"log.dirs", "super.users"}), (31, None)):
+        result = result_class(
+            error_code=error, error_message=None, resource_type=BROKER, resource_name="3", configs=configs
+        )
+        answer = DescribeConfigsResponse(version=2, results=[result])
+        answer.with_header(correlation_id=5)
+        assert call.decode(2, answer.encode(header=True)) == expected

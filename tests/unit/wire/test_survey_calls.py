@@ -13,8 +13,8 @@ from kafka.protocol.admin.cluster import (
 from kafka.protocol.metadata.metadata import MetadataRequest, MetadataResponse
 
 from kmigrate.kafka_types import Partition, TopicName, TopicPartition
+from kmigrate.wire.acl_calls import AclOperation
 from kmigrate.wire.survey_calls import (
-    AclOperation,
     Operations,
     cluster_operations,
     describe_log_dirs,

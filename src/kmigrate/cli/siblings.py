@@ -1,0 +1,46 @@
+"""Two migrations between the same clusters must not share groups: each would take the other's commits for foreign ones.
+
+Rule: those are looked at that run now, from the same state folder; of any other the target tells, by its commits.
+"""
+
+from __future__ import annotations
+
+from kmigrate.api.client import Client
+from kmigrate.errors import KmigrateError, Refused
+from kmigrate.groups.values import OutcomeKind
+from kmigrate.manifest import Manifest
+from kmigrate.runner.folder import MigrationFolder
+from kmigrate.runner.groups_document import GroupStatus
+
+_NAMED = 5
+
+
+def refuse_shared_groups(manifest: Manifest, folder: MigrationFolder, source_id: str, target_id: str) -> None:
+    """Raises Refused if a running migration between these clusters keeps a group in step that this one selects."""
+    for path in sorted(folder.path.parent.iterdir() if folder.path.parent.is_dir() else ()):
+        if path.name == folder.path.name or not path.is_dir():
+            continue
+        other = Client(MigrationFolder(folder.path.parent, path.name), start_seconds=0.0)
+        try:
+            status = other.status()
+            if not other.reached_owner or (status.source_cluster_id, status.target_cluster_id) != (
+                source_id,
+                target_id,
+            ):
+                continue
+            shared = [
+                each.group for each in other.groups().groups if manifest.groups.selects(each.group) and _moves(each)
+            ]
+        except KmigrateError:
+            continue  # it ends or begins just now, or is none of ours
+        if shared:
+            more = f" and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
+            raise Refused(
+                f"{path.name} runs between the same clusters, and both keep {', '.join(shared[:_NAMED])}{more} in step",
+                hint="give each migration its own groups: spec.groups.include and exclude",
+            )
+
+
+def _moves(group: GroupStatus) -> bool:
+    """Whether it has committed for anything that the other migration copies."""
+    return any(each.outcome is not OutcomeKind.SKIPPED for each in group.partitions)

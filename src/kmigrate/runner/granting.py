@@ -1,0 +1,52 @@
+"""Adds rules, quotas and users to the target; the outcome is a value.
+
+Rule: nothing is repeated here, and nothing is taken away. What was asked for and not answered may have been done: the
+caller comes again, to the same end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from kmigrate.cluster.client import ClusterClient
+from kmigrate.topics.create import Failed, Later, judge_error
+from kmigrate.wire import acl_calls, quota_calls, user_calls
+from kmigrate.wire.acl_calls import Acl
+from kmigrate.wire.calls import TopicOutcome
+from kmigrate.wire.quota_calls import Entity
+from kmigrate.wire.user_calls import Salted
+
+
+class Granted(NamedTuple):
+    """The target took it."""
+
+
+GrantOutcome: TypeAlias = Granted | Later | Failed
+
+
+def create_acls(client: ClusterClient, acls: Sequence[Acl]) -> GrantOutcome:
+    """Adds rules; the outcome is that of the first that was not taken."""
+    outcomes = client.controller(acl_calls.create_acls(acls))
+    for acl, outcome in zip(acls, outcomes, strict=False):
+        if outcome.error:
+            found = judge_error(TopicOutcome(outcome.error, outcome.message))
+            return found._replace(reason=f"{acl.resource}, {acl.words}: {found.reason}")
+    return Granted() if len(outcomes) == len(acls) else Later("the target did not answer for every rule")
+
+
+def set_quota(client: ClusterClient, entity: Entity, values: Mapping[str, float]) -> GrantOutcome:
+    """Sets values of one entity."""
+    answer = client.controller(quota_calls.alter_client_quotas({entity: values})).get(entity)
+    return _judge(answer)
+
+
+def set_credential(client: ClusterClient, credential: Salted) -> GrantOutcome:
+    """Gives a user its credential."""
+    return _judge(client.controller(user_calls.set_credential(credential)))
+
+
+def _judge(answer: tuple[int, str] | None) -> GrantOutcome:
+    if answer is None or answer[0] == -1:
+        return Later("the target did not answer for it")
+    return judge_error(TopicOutcome(*answer)) if answer[0] else Granted()

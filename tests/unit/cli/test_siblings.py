@@ -1,0 +1,70 @@
+"""Two running migrations between the same clusters have no group in common."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kmigrate.api.client import Client
+from kmigrate.cli.siblings import refuse_shared_groups
+from kmigrate.errors import Refused
+from kmigrate.groups.values import OutcomeKind
+from kmigrate.manifest import ClusterSettings, Manifest
+from kmigrate.manifest.model import Selection
+from kmigrate.runner.folder import MigrationFolder
+from kmigrate.runner.groups_document import GroupPartition, GroupsDocument, GroupSide, GroupStatus
+from kmigrate.runner.status import MigrationState, StatusDocument
+
+from .conftest import World
+
+SIDE = ClusterSettings(bootstrap=(("host", 9092),))
+GROUP = GroupStatus(
+    group="billing",
+    group_type="classic",
+    source=GroupSide(state="Empty"),
+    target=GroupSide(state="Empty"),
+    outcome=OutcomeKind.SYNCED,
+    partitions=(GroupPartition(topic="pay", partition=0, outcome=OutcomeKind.SYNCED),),
+)
+ELSEWHERE = GroupPartition(topic="other", partition=0, outcome=OutcomeKind.SKIPPED)
+
+
+def look(world: World, *, include: str = ".*", ids: tuple[str, str] = ("s", "t")) -> None:
+    manifest = Manifest(name="mine", source=SIDE, target=SIDE, groups=Selection(include=(include,)))
+    refuse_shared_groups(manifest, MigrationFolder(world.root / "state", "mine"), *ids)
+
+
+@pytest.fixture
+def running(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The migration `orders` runs between s and t."""
+
+    def status(client: Client) -> StatusDocument:
+        client.reached_owner = True
+        return StatusDocument(name="orders", state=MigrationState.RUNNING, source_cluster_id="s", target_cluster_id="t")
+
+    monkeypatch.setattr(Client, "status", status)
+    monkeypatch.setattr(Client, "groups", lambda client: GroupsDocument(name="orders", groups=(GROUP,)))
+    world.folder.mkdir(parents=True)
+    return world
+
+
+def test_a_shared_group_is_refused_and_named(running: World) -> None:
+    with pytest.raises(Refused, match="orders runs between the same clusters, and both keep billing in step"):
+        look(running)
+
+
+def test_other_groups_or_other_clusters_are_no_matter(running: World) -> None:
+    look(running, include="audit")
+    look(running, ids=("s", "elsewhere"))
+
+
+def test_a_group_that_moves_nothing_there_is_no_matter(running: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    idle = replace(GROUP, partitions=(ELSEWHERE,))
+    monkeypatch.setattr(Client, "groups", lambda client: GroupsDocument(name="orders", groups=(idle,)))
+    look(running)
+
+
+def test_a_migration_that_does_not_run_is_no_matter(world: World) -> None:
+    world.left_behind()
+    look(world, ids=("", ""))
