@@ -21,6 +21,8 @@ from kmigrate.errors import KmigrateError, UsageError
 from kmigrate.kafka_types import LARGEST_OFFSET, Offset, Side, TopicName
 from kmigrate.plan.actions import Kind, PlannedAction
 from kmigrate.runner.apply_desk import ApplyStatus, ApplyWish
+from kmigrate.runner.cutover.desk import CommandKind, Order
+from kmigrate.runner.cutover.document import CutoverDocument, WaveStatus
 from kmigrate.runner.desk import Decisions, Desk
 from kmigrate.runner.group_reset import ResetMode, ResetReply, ResetWish
 from kmigrate.runner.groups_document import GroupsDocument
@@ -29,6 +31,7 @@ from kmigrate.runner.retention import Raised
 from kmigrate.runner.status import StatusDocument
 from kmigrate.runner.verification import PartitionVerification
 from kmigrate.runner.verify_partition import Mode
+from kmigrate.schemes.events import LateChoice
 
 ANOTHER_VERSION = "is this another version of kmigrate than the owner's? end the run and start it again"
 
@@ -113,6 +116,20 @@ class ApplyStop(RequestBody):
     """Begins nothing more of a plan that is carried out."""
 
     number: int
+
+
+class CutoverRequest(RequestBody):
+    """A command for one wave: `number` is the decision that its operator saw, null is whatever is now.
+
+    `approved`: the migration's name was typed for it. `late` says what becomes of late records, with `next`.
+    """
+
+    kind: CommandKind
+    wave: str | None = None
+    number: Annotated[int, Field(ge=0)] | None = None
+    approved: bool = False
+    late: LateChoice | None = None
+    by: str = ""
 
 
 class VerificationsRequest(RequestBody):
@@ -246,6 +263,23 @@ def create_app(desk: Desk, lookup: Lookup) -> FastAPI:
     @app.post("/v1/apply/stop")
     def stop_apply(request: ApplyStop) -> ApplyStatus:
         return desk.apply.stop(request.number)
+
+    @app.get("/v1/cutover", response_model=CutoverDocument)
+    def cutover(wave: str | None = None, fresh: bool = False) -> Response:
+        return Response(desk.cutover.document(wave, fresh=fresh).to_json(), media_type="application/json")
+
+    @app.post("/v1/cutover", response_model=WaveStatus)
+    def command_cutover(request: CutoverRequest) -> WaveStatus:
+        return desk.cutover.command(
+            Order(
+                kind=request.kind,
+                wave=request.wave,
+                number=request.number,
+                approved=request.approved,
+                late=request.late,
+                by=request.by,
+            )
+        )
 
     @app.get("/v1/offsets/translation", response_model=Translation)
     def translation(

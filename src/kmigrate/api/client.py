@@ -31,6 +31,7 @@ from kmigrate.state.store import Store
 if TYPE_CHECKING:
     from kmigrate.plan.actions import Kind, PlannedAction
     from kmigrate.runner.apply_desk import ApplyStatus, ApplyWish
+    from kmigrate.runner.cutover.document import CutoverDocument
     from kmigrate.runner.groups_document import GroupsDocument
     from kmigrate.runner.verification import PartitionVerification
     from kmigrate.runner.verify_partition import Mode
@@ -196,6 +197,19 @@ class Client:
                 return
             start = page.next
             asked |= {"fromTopic": start.topic, "fromPartition": start.partition, "fromRun": start.run}
+
+    def cutover(self, wave: str | None = None, *, fresh: bool = False) -> CutoverDocument:
+        """Where the waves stand, or one of them; `fresh`: after the owner has looked again."""
+        from kmigrate.runner.cutover.document import CutoverDocument
+
+        asked: dict[str, object] = {"fresh": str(fresh).lower()}
+        return CutoverDocument.from_json(
+            self._look_up("/v1/cutover", asked if wave is None else asked | {"wave": wave})
+        )
+
+    def command_cutover(self, request: Mapping[str, object]) -> dict[str, Any]:
+        """Commands a wave; see /openapi.json."""
+        return self._decide("/v1/cutover", request)
 
     def verifications(self, mode: Mode) -> list[PartitionVerification]:
         """What was verified in this mode."""

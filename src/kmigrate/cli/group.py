@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "retention": "Raise how long the source keeps records, or restore it.",
     "fence": "Keep applications from writing to topics for a while.",
     "group": "Show consumer groups on both sides, and decide about them.",
+    "cutover": "Lead the service over, step by step, and back.",
     "verify": "Compare what both clusters hold; exit 3 if it differs.",
     "offsets": "Translate offsets, or export where everything went.",
     "message": "Show records of both clusters side by side, and compare them.",

@@ -1,7 +1,8 @@
 """The states of a partition, and the one table of stops: what it means → what the operator can choose.
 
     WAITING → ALIGNING → CATCHING_UP ⇄ IN_SYNC, with PAUSED and THROTTLED as reasons for standing still, and STOPPED
-    with a `Stop`. ALIGNING is passed through only where the source's log starts above 0.
+    with a `Stop`. ALIGNING is passed through only where the source's log starts above 0. HANDED_OVER is the end: a
+    cutover ended the copy, and the topic is the applications' own.
 
 A stop is never left by itself: only by a choice of the operator. WAITING is left as soon as its reason is gone.
 """
@@ -26,6 +27,7 @@ class PartitionState(enum.Enum):
     THROTTLED = "THROTTLED"
     STOPPED = "STOPPED"
     IGNORED = "IGNORED"
+    HANDED_OVER = "HANDED_OVER"
 
 
 class StopKind(enum.Enum):

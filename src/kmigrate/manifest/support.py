@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kmigrate.manifest.model import ManifestDocument
 
-NOT_ACTED_ON = ("scheme", "waves")
+NOT_ACTED_ON = ("waves",)
 
 
 def notices_of(document: ManifestDocument) -> tuple[str, ...]:

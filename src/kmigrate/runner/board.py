@@ -41,6 +41,7 @@ _NOT_MOVING = (
     PartitionState.PAUSED,
     PartitionState.STOPPED,
     PartitionState.IGNORED,
+    PartitionState.HANDED_OVER,
 )
 
 
@@ -335,7 +336,7 @@ def decide_state(document: StatusDocument, *, paused: bool = False, full: str = 
     stopped, waived = states[PartitionState.STOPPED], states[PartitionState.IGNORED]
     answer = "answer the stops listed here" if stopped else ""
     stops = f"; {_count(stopped, 'partition')} stopped" if stopped else ""
-    moving = states.total() - stopped - waived
+    moving = states.total() - stopped - waived - states[PartitionState.HANDED_OVER]
     if states[PartitionState.ALIGNING] and not states[PartitionState.CATCHING_UP]:
         aligning = _count(states[PartitionState.ALIGNING], "partition")
         return Verdict(
@@ -345,6 +346,10 @@ def decide_state(document: StatusDocument, *, paused: bool = False, full: str = 
         held = states[PartitionState.THROTTLED] and not states[PartitionState.CATCHING_UP]
         reason = "copying, held back by the limit or by a quota" if held else f"copying{_slowest(document)}"
         return Verdict(MigrationState.RUNNING, reason + stops, answer or "wait until it is in sync")
+    if states[PartitionState.HANDED_OVER] and not moving and not stopped:
+        return Verdict(
+            MigrationState.IN_SYNC, "every topic was handed over: the copy has ended", "kmigrate cutover status -f FILE"
+        )
     if states[PartitionState.IN_SYNC] == moving:
         if stopped:
             reason = f"{_count(stopped, 'partition')} stopped; the others are in sync"

@@ -32,6 +32,7 @@ from kmigrate.kafka_types import (
 from kmigrate.manifest import Manifest, OffsetsClass
 from kmigrate.offsets.beginning import Beginning
 from kmigrate.offsets.classes import OffsetClass
+from kmigrate.offsets.offset_map import Ends
 from kmigrate.runner.beginnings import BEING_ASKED, Beginnings, Look, Undecided
 from kmigrate.runner.board import StatusBoard
 from kmigrate.runner.cleaning import CleaningWatch
@@ -84,11 +85,13 @@ class Copying:
         cleaning: CleaningWatch,
         limits: Limits,
         begun_ms: int,
+        ended: Mapping[TopicName, Mapping[TopicPartition, Ends]],
     ) -> None:
         """`first_term`: nobody ever held the lease before, so nobody else can have sent anything.
 
         `classes` and `beginnings` are those that the target remembers; `look` asks the source for more. What is not
-        remembered was not copied before `begun_ms` (-1: it may have been).
+        remembered was not copied before `begun_ms` (-1: it may have been). `ended` are topics whose copy a cutover has
+        ended, and where.
         """
         self.board = StatusBoard()
         self.positions = positions
@@ -128,6 +131,8 @@ class Copying:
         self._cleared = set(cleared)
         self._fresh: set[TopicPartition] = set()
         self._told_waiting: dict[TopicPartition, str] = {}
+        self._to_end: frozenset[TopicName] = frozenset(ended)
+        self._ended: dict[TopicName, Mapping[TopicPartition, Ends]] = dict(ended)
         self._undispatched = True
         self._unprovisioned = True
         self._next_starts = 0.0
@@ -155,13 +160,16 @@ class Copying:
     def target_replicas(self) -> dict[TopicName, int]:
         """How many replicas the topics that are copied have on the target."""
         there = self._views[Side.TARGET].topics
-        return {name: there[name].replicas for name in self._moving if name in there}
+        return {name: there[name].replicas for name in self._moving if name in there and name not in self._to_end}
 
     @property
     def all_ordered(self) -> bool:
         """Whether every partition is in a pipeline's hands, or is left alone for good."""
         return not self._undispatched and all(
-            partition in self._ignored or self.is_refused(partition) or self._dispatcher.holder(partition) is not None
+            partition in self._ignored
+            or partition.topic in self._ended
+            or self.is_refused(partition)
+            or self._dispatcher.holder(partition) is not None
             for partition in self.partitions
         )
 
@@ -182,6 +190,67 @@ class Copying:
 
     def is_waived(self, partition: TopicPartition) -> bool:
         return partition in self._ignored
+
+    # -- the end of a topic's copy; for any thread
+
+    def end_topics(self, topics: Iterable[TopicName]) -> None:
+        """Nothing more is copied into these topics, as soon as what was sent is answered: see `ends_of`."""
+        self._to_end |= frozenset(topics)
+
+    def resume_topics(self, topics: Iterable[TopicName]) -> None:
+        """These topics are copied again, from where their copy ended."""
+        self._to_end -= frozenset(topics)
+
+    def positions_of(self, topic: TopicName) -> dict[TopicPartition, Ends]:
+        """How far every partition of a topic is copied by now; those that are not known are left out."""
+        latest = self.latest.copy()
+        return {
+            tp: Ends(each.position, each.target_end)
+            for tp, each in latest.items()
+            if tp.topic == topic and min(each.position, each.target_end) >= 0
+        }
+
+    def ends_of(self, topic: TopicName) -> Mapping[TopicPartition, Ends] | None:
+        """Where the copy of a topic has ended: how far the source was copied, and where that is on the target.
+
+        None while it has not.
+        """
+        return self._ended.get(topic) if topic in self._to_end else None
+
+    def _end_topics(self, now_ms: int) -> None:
+        """Takes up which topics are to end, and which of them have."""
+        for name in self._ended.keys() - self._to_end:
+            log.info("topic %s is copied again", name)
+            for partition in self._ended.pop(name):
+                self.latest.pop(partition, None)
+            self._touch()
+        for name in self._to_end - self._ended.keys():
+            partitions = self._moving.get(name, set())
+            if not self._is_released(name):
+                self._undispatched = True
+                continue
+            words = [self.latest[each] for each in partitions if each in self.latest]
+            if words and len(words) == len(partitions) and all(each.target_end >= 0 for each in words):
+                self._ended[name] = {each.partition: Ends(each.position, each.target_end) for each in words}
+                log.info("the copy of topic %s has ended", name)
+        told = []
+        for ends in self._ended.values():
+            for partition, (source, target) in ends.items():
+                known = self.latest.get(partition)
+                if known is None or known.state is not PartitionState.HANDED_OVER:
+                    word = self._last_word(partition)._replace(
+                        state=PartitionState.HANDED_OVER,
+                        position=source,
+                        target_end=target,
+                        offset_class=self.maps.class_of(partition) or OffsetClass.IDENTICAL,
+                        reason="",
+                        stop=None,
+                    )
+                    self.latest[partition] = word
+                    told.append(word)
+        if told:
+            self.board.update(told, now_ms)
+            self.changed = True
 
     # -- what happened
 
@@ -305,6 +374,8 @@ class Copying:
         if decisions is not self._decisions:
             self._adopt_decisions(decisions, now_ms)
         self._adopt_answers()
+        if self._to_end or self._ended:
+            self._end_topics(now_ms)
         self._follow_starts(now)
         for worker, saved in self.maps.save().items():
             self._engine.tell_saved(worker, saved)
@@ -453,7 +524,7 @@ class Copying:
 
     def _wanted(self) -> Iterator[tuple[TopicPartition, Wanted]]:
         for name, partitions in self._moving.items():
-            if name in self._decisions.recreate or not self._may_copy_into(name):
+            if name in self._decisions.recreate or name in self._to_end or not self._may_copy_into(name):
                 continue
             cleaning = self._cleaning.get(name)
             for partition in partitions:
@@ -565,7 +636,7 @@ class Copying:
         """Says of partitions that nobody can copy now why that is."""
         words = []
         for partition in self.partitions:
-            if partition in wanted or partition in self._ignored:
+            if partition in wanted or partition in self._ignored or partition.topic in self._to_end:
                 continue
             reason = self._reason_to_wait(partition)
             if self._told_waiting.get(partition) != reason:
@@ -604,7 +675,7 @@ class Copying:
         provision = decide_provision(
             self._views[Side.SOURCE],
             self._views[Side.TARGET],
-            self._moving,
+            {name: partitions for name, partitions in self._moving.items() if name not in self._to_end},
             adopted=self.positions.topics,
             cleared=self._cleared | self.positions.topics,
             recreate=recreate,

@@ -20,6 +20,7 @@ from kmigrate.copy.states import Choice, StopKind
 from kmigrate.errors import UsageError
 from kmigrate.kafka_types import Partition, TopicName, TopicPartition
 from kmigrate.runner.apply_desk import ApplyDesk
+from kmigrate.runner.cutover.desk import CutoverDesk
 from kmigrate.runner.fence_notice import read_fences
 from kmigrate.runner.group_desk import GroupDesk
 from kmigrate.runner.retention import RetentionJournal
@@ -113,6 +114,8 @@ class Desk:
         self._decisions = self._load()
         self.groups = GroupDesk(store)
         """Where decisions about consumer groups are taken."""
+        self.cutover = CutoverDesk(store.path.parent.name, store)
+        """Where the waves of the service are led."""
         self.apply = ApplyDesk()
         """Where `apply` is done by a running owner."""
         self._status: StatusDocument | None = None

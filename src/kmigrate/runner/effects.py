@@ -18,6 +18,7 @@ from kmigrate.topics.alter import Altered, AlterOutcome
 from kmigrate.topics.create import Failed, Later
 from kmigrate.topics.describe import describe_intended
 from kmigrate.topics.hold import HELD_KEYS, MAX_MESSAGE_BYTES
+from kmigrate.topics.hold_again import hold_again
 from kmigrate.topics.intended import Intended, Origin
 from kmigrate.topics.limit import RaiseLimit, raise_limit
 from kmigrate.topics.restore import RestoreHold, restore_hold
@@ -26,7 +27,8 @@ log = logging.getLogger(__name__)
 
 RESTORE_HOLD = "restore-hold"
 RAISE_LIMIT = "raise-limit"
-_KINDS = (RESTORE_HOLD, RAISE_LIMIT)
+HOLD_AGAIN = "hold-again"
+_KINDS = (RESTORE_HOLD, RAISE_LIMIT, HOLD_AGAIN)
 """Those on the target; what is done to the source's retention is its command's (`runner/retention.py`)."""
 
 _WHY_UNKNOWN = {
@@ -68,6 +70,25 @@ class Effects:
         payload = {"origin": intended.origin.value, "settings": dict(intended.settings)}
         return self._carry_out(self._store.plan_effect(RESTORE_HOLD, topic, payload))
 
+    def hold_again(self, topic: TopicName) -> AlterOutcome:
+        """Puts a topic under hold again whose hold has ended; what it is to become afterwards stays as it was.
+
+        A restoration that was decided and has not ended is brought to its end first.
+        """
+        for entry in self._planned(RESTORE_HOLD, topic):
+            outcome = self._carry_out(entry)
+            if not isinstance(outcome, Altered):
+                return outcome
+        planned = self._planned(HOLD_AGAIN, topic)
+        if planned:
+            return self._carry_out(planned[0])
+        if topic in self._store.held():
+            return Altered(())
+        restored = [each for each in self._store.effects() if (each.kind, each.topic) == (RESTORE_HOLD, topic)]
+        if not restored:
+            return Failed(f"topic {topic} was never under hold")
+        return self._carry_out(self._store.plan_effect(HOLD_AGAIN, topic, restored[-1].payload))
+
     def raise_limit(self, topic: TopicName, wanted_bytes: int) -> AlterOutcome:
         """Lets a topic under hold take batches of so many bytes."""
         if self._is_over(topic):
@@ -106,6 +127,9 @@ class Effects:
         except ClusterError as error:
             return Later(str(error))
         if isinstance(outcome, Altered):
+            if entry.kind == HOLD_AGAIN:
+                intended = Intended(origin=Origin(entry.payload["origin"]), settings=entry.payload["settings"])
+                self._store.record_intended({entry.topic: intended})
             self._store.end_effect(entry, ends_hold=entry.kind == RESTORE_HOLD)
             log.info("%s of topic %s: %s", entry.kind, entry.topic, ", ".join(map(str, outcome.alterations)) or "done")
         return outcome
@@ -113,6 +137,8 @@ class Effects:
     def _act(self, entry: EffectEntry) -> AlterOutcome:
         if entry.kind == RESTORE_HOLD:
             return restore_hold(self._target, RestoreHold(topic=entry.topic, settings=entry.payload["settings"]))
+        if entry.kind == HOLD_AGAIN:
+            return hold_again(self._target, entry.topic)
         assert entry.kind == RAISE_LIMIT, f"effects of kind {entry.kind} are not known"
         return raise_limit(self._target, RaiseLimit(topic=entry.topic, bytes=entry.payload["bytes"]))
 

@@ -71,6 +71,9 @@ class Marks:
         return found
 
 
+_REACHED = (PartitionState.IN_SYNC, PartitionState.HANDED_OVER)
+
+
 class Finish:
     """Decides when a run that was asked to end in sync may end."""
 
@@ -92,7 +95,7 @@ class Finish:
             return None
         if self._reached_seconds is None:
             self._reached_seconds = now
-        in_sync = all(copying.latest[partition].state is PartitionState.IN_SYNC for partition in moving)
+        in_sync = all(copying.latest[partition].state in _REACHED for partition in moving)
         if not in_sync and now - self._reached_seconds < SETTLE_SECONDS:
             return None
         stopped = any(copying.is_stopped(tp) and not copying.is_waived(tp) for tp in copying.partitions)

@@ -24,7 +24,7 @@ from kmigrate.groups.pace import PaceMeter
 from kmigrate.groups.place import Placed, decide_place, no_map
 from kmigrate.groups.select import select_groups
 from kmigrate.groups.sync import RoundResult, Sync
-from kmigrate.groups.values import NO_RECORD, Copied, GroupRecord, Outcome, OutcomeKind
+from kmigrate.groups.values import NO_RECORD, Copied, GroupRecord, Latch, Outcome, OutcomeKind
 from kmigrate.kafka_types import Offset, Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.offsets.classes import OffsetClass
@@ -55,7 +55,15 @@ SAVE_SECONDS = 60.0
 SAVED_PARTITIONS = 10_000
 """How large a list may be to be saved while it runs."""
 
-_TOLD = frozenset({PartitionState.CATCHING_UP, PartitionState.IN_SYNC, PartitionState.THROTTLED, PartitionState.PAUSED})
+_TOLD = frozenset(
+    {
+        PartitionState.CATCHING_UP,
+        PartitionState.IN_SYNC,
+        PartitionState.THROTTLED,
+        PartitionState.PAUSED,
+        PartitionState.HANDED_OVER,
+    }
+)
 """States in which a partition's position is proven."""
 NOT_MOVING = Outcome(OutcomeKind.SKIPPED, "its topic does not take part in the migration")
 NOT_YET = Outcome(OutcomeKind.WAITING, "nothing of the partition is copied yet")
@@ -302,6 +310,33 @@ class GroupSync:
                 self._sync.release(released)
         self._poked.set()
         return released
+
+    def reads(self) -> dict[str, frozenset[TopicName]]:
+        """The groups that were found, and the topics for which each has commits on the source; for any thread."""
+        sync = self._sync
+        if sync is None:
+            return {}
+        pictures = dict(sync.pictures)
+        return {
+            group: frozenset(tp.topic for tp, each in picture.source.partitions.items() if each.offset >= 0)
+            for group, picture in pictures.items()
+            if group in sync.selected.groups and picture.source is not None
+        }
+
+    def latch(self, groups: Iterable[str], reason: str) -> None:
+        """The commits of these groups are no longer brought to the target; those that are latched already stay so."""
+        now_ms = time.time_ns() // 1_000_000
+        with self._lock:
+            known = self.book.load()
+            latched = {
+                group: replace(record, moved=Latch(reason=reason, at_ms=now_ms))
+                for group in groups
+                if (record := known.get(group, NO_RECORD)).moved is None
+            }
+            self.book.save(latched)
+            for group, record in latched.items():
+                self.adopt(group, record)
+        self._poked.set()
 
     def adopt(self, group: str, record: GroupRecord) -> None:
         """Another record of a group, which the book has already; only within `exclusively`."""

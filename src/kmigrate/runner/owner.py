@@ -13,7 +13,7 @@ import os
 import queue
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from kmigrate.cluster.clock import steady_seconds
@@ -29,6 +29,9 @@ from kmigrate.runner.beginnings import look_at, take_inventory
 from kmigrate.runner.board import decide_state
 from kmigrate.runner.cleaning import CleaningWatch
 from kmigrate.runner.copying import Copying, Observation
+from kmigrate.runner.cutover.leader import Leader
+from kmigrate.runner.cutover.planning import is_led, plan_waves
+from kmigrate.runner.cutover.setting_up import Crew, make_leader
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.effects import Effects
 from kmigrate.runner.errand import Errand
@@ -46,6 +49,7 @@ from kmigrate.runner.scaling import most_workers
 from kmigrate.runner.start import BEGUN_MS, CLUSTER_ID, NAME, TERM, Beginning, Reach, inspect_topics, look_around
 from kmigrate.runner.status import LeftOut, MigrationState, StatusDocument, WorkerStatus
 from kmigrate.runner.transaction_observer import TransactionObserver
+from kmigrate.schemes.wave import Wave
 from kmigrate.state.group_book import GroupBook
 from kmigrate.state.store import Store
 
@@ -111,6 +115,7 @@ class Owner:
         self._cleaning: CleaningWatch | None = None
         self._shown_retention: Mapping[TopicName, int | None] = {}
         self._groups: GroupSync | None = None
+        self._leader: Leader | None = None
         self._settings: SettingsWatch | None = None
         self._head: StatusDocument | None = None
         self._superseded: Superseded | None = None
@@ -162,6 +167,26 @@ class Owner:
         self._desk.groups.attach(self._groups)
         self._groups.start()
         self._desk.apply.attach(OwnersApplying(self._manifest, self._store, self._may_apply))
+        if is_led(self._manifest) or self._desk.cutover.book.waves():
+            self._leader = self._make_leader(self._copying, self._groups)
+            self._leader.start()
+
+    def _make_leader(self, copying: Copying, groups: GroupSync) -> Leader:
+        crew = Crew(
+            manifest=self._manifest,
+            folder=self._folder.folder.path,
+            store=self._store,
+            desk=self._desk,
+            copying=copying,
+            groups=groups,
+            reach={side: _quick(reach) for side, reach in self._reach.items()},
+            may_write=self._is_granted,
+        )
+
+        def plan() -> tuple[Sequence[Wave], Sequence[str]]:
+            return plan_waves(self._manifest, copying.moving_topics, groups.reads())
+
+        return make_leader(crew, self._desk.cutover, plan)
 
     def _make_groups(self, copying: Copying) -> GroupSync:
         def latest() -> Snapshot:
@@ -258,6 +283,7 @@ class Owner:
                 self._store.effects(),
             ),
             begun_ms=int(self._store.get(BEGUN_MS) or UNKNOWN_TIME_MS),
+            ended=self._desk.cutover.book.ended(),
         )
         copying.on_view_changed()
         return copying
@@ -472,6 +498,9 @@ class Owner:
     def stop(self) -> None:
         """Ends workers, saves positions and leaves the lease; safe to call at any time, and twice."""
         self._desk.apply.attach(None)
+        if self._leader is not None:
+            self._leader.stop()
+            self._leader = None
         for watch in self._watches:
             watch.stop()
         if self._groups is not None:

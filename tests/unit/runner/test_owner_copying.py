@@ -162,6 +162,7 @@ class World:
             cleaning=self.cleaning,
             limits=Limits(self.effects, ()),
             begun_ms=5,
+            ended={},
         )
         self.copying.on_view_changed()
         self.copying.on_event(WorkerStarted(0, 77), 0)

@@ -1,0 +1,142 @@
+"""Looks at the groups of waves on both clusters: their members, what they have committed, how far they are behind.
+
+Rule: as in `schemes/facts.py`: what is not known is None. A partition that a group has committed nothing for, of a
+topic that it has commits for, counts as read to its beginning only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from kmigrate.cluster.client import ClusterClient
+from kmigrate.errors import ClusterError
+from kmigrate.groups.cluster_groups import ClusterGroups
+from kmigrate.groups.decide import EMPTY_STATES
+from kmigrate.kafka_types import Offset, Side, TopicName, TopicPartition
+from kmigrate.preflight.bounds import Bounds, Unseen
+from kmigrate.schemes.facts import GroupFacts
+
+log = logging.getLogger(__name__)
+
+FALLING_SECONDS = 10.0
+"""A lag is compared with what it was so long ago."""
+Commits = Mapping[TopicPartition, Offset]
+Ends = Mapping[TopicPartition, Bounds | Unseen]
+
+
+class GroupSeen(NamedTuple):
+    """One group on one side: how many members, and its commits; None: not known."""
+
+    members: int | None = None
+    commits: Commits | None = None
+
+
+class GroupLooker:
+    """Asks the groups of one cluster; used by one thread."""
+
+    def __init__(self, client: ClusterClient) -> None:
+        self._groups = ClusterGroups(client)
+
+    def look(self, groups: Collection[str]) -> dict[str, GroupSeen]:
+        """Every group as it stands now; one that the cluster does not have has no members and no commits."""
+        found: dict[str, GroupSeen] = {}
+        for broker, chunk in self._groups.by_coordinator(groups):
+            try:
+                described = self._groups.describe(broker, chunk)
+                fetched = self._groups.fetch_offsets(broker, chunk)
+            except ClusterError as error:
+                log.info("groups on the %s: %s", self._groups.side, error)
+                continue
+            for group in chunk:
+                each, offsets = described.get(group), fetched.get(group)
+                members = None
+                if each is not None and not each.error:
+                    members = 0 if each.state in EMPTY_STATES else len(each.members)
+                commits = None
+                if offsets is not None and not offsets.error:
+                    commits = {
+                        tp: committed.offset
+                        for tp, committed in offsets.partitions.items()
+                        if not committed.error and committed.offset >= 0
+                    }
+                found[group] = GroupSeen(members, commits)
+        return found
+
+    def close(self) -> None:
+        self._groups.close()
+
+
+class LagHistory:
+    """What lags were a while ago."""
+
+    def __init__(self) -> None:
+        self._lags: dict[str, tuple[float, int, int]] = {}
+
+    def is_falling(self, group: str, lag: int | None, now: float) -> bool | None:
+        """Whether a lag is less than it was a while ago; None if that is not known."""
+        if lag is None:
+            self._lags.pop(group, None)
+            return None
+        at, before, latest = self._lags.get(group, (now, lag, lag))
+        if now - at >= FALLING_SECONDS:
+            self._lags[group] = now, latest, lag
+        else:
+            self._lags[group] = at, before, lag
+        return None if now == at else lag < before
+
+
+def lag_of(commits: Commits | None, topics: Collection[TopicName], ends: Ends) -> int | None:
+    """Records between what is committed and the readable end, over these topics; None if something is not known."""
+    if commits is None:
+        return None
+    wanted = set(topics)
+    read = {partition.topic for partition in commits if partition.topic in wanted}
+    lag = 0
+    for partition, bounds in ends.items():
+        if partition.topic not in read:
+            continue
+        if isinstance(bounds, Unseen):
+            return None
+        lag += max(0, bounds.last_stable - max(bounds.start, commits.get(partition, bounds.start)))
+    return lag
+
+
+def facts_of(
+    group: str,
+    topics: Collection[TopicName],
+    seen: Mapping[Side, GroupSeen],
+    ends: Mapping[Side, Ends],
+    *,
+    copied: Mapping[TopicPartition, Offset | None],
+    prepared: Commits | None,
+    history: LagHistory,
+    now: float,
+) -> GroupFacts:
+    """One group as facts. `copied`: source offsets below which everything is on the target; `prepared`: what was
+    committed for it there."""
+    source, target = seen[Side.SOURCE], seen[Side.TARGET]
+    inside = set(topics)
+    mine = None if source.commits is None else {tp: at for tp, at in source.commits.items() if tp.topic in inside}
+    target_lag = lag_of(target.commits, topics, ends[Side.TARGET])
+    is_prepared = None
+    if prepared is not None and target.commits is not None:
+        is_prepared = all(target.commits.get(partition, -1) >= at for partition, at in prepared.items())
+    return GroupFacts(
+        source_members=source.members,
+        target_members=target.members,
+        source_lag=lag_of(source.commits, topics, ends[Side.SOURCE]),
+        target_lag=target_lag,
+        is_target_lag_falling=history.is_falling(group, target_lag, now),
+        are_commits_copied=None if mine is None else _are_copied(mine, copied),
+        is_prepared=is_prepared,
+        do_positions_hold=is_prepared,
+    )
+
+
+def _are_copied(commits: Commits, copied: Mapping[TopicPartition, Offset | None]) -> bool | None:
+    known = [(at, copied.get(partition)) for partition, at in commits.items()]
+    if any(end is None for _, end in known):
+        return None
+    return all(end is not None and at <= end for at, end in known)

@@ -1,0 +1,319 @@
+"""The observer gathers the facts of waves from both clusters, the copy, verifications, groups and fences.
+
+Rule: facts are observations: of each partition the target is looked at first, then the copy, then the source, so that
+what the copy has not appended cannot look like an application's record. Reads only.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from kmigrate.cluster.client import ClusterClient
+from kmigrate.copy.progress import PartitionProgress
+from kmigrate.copy.states import PartitionState, StopKind
+from kmigrate.errors import ClusterError, KmigrateError
+from kmigrate.kafka_types import BrokerId, Offset, ProducerId, Side, TopicName, TopicPartition
+from kmigrate.offsets.offset_map import Ends
+from kmigrate.preflight.bounds import Bounds, Unseen, by_leader, read_bounds
+from kmigrate.runner.cutover.book import CutoverBook
+from kmigrate.runner.cutover.groups_seen import GroupLooker, GroupSeen, LagHistory, facts_of
+from kmigrate.runner.cutover.history import History, Rates
+from kmigrate.runner.fencing import Fencer
+from kmigrate.runner.verification import PartitionVerification, Verdict
+from kmigrate.schemes.cutover import Cutover
+from kmigrate.schemes.effects import EffectKind
+from kmigrate.schemes.facts import GroupFacts, PartitionFacts, Straggler, WaveFacts
+from kmigrate.security.fence import Fence
+from kmigrate.state.fence_book import FenceBook
+from kmigrate.wire import calls
+from kmigrate.wire.calls import ClusterMetadata
+from kmigrate.wire.error_codes import ErrorCode
+
+log = logging.getLogger(__name__)
+
+MOST_STRAGGLERS = 100
+"""How many partitions at most are looked up by producer."""
+Seen = Mapping[TopicPartition, Bounds | Unseen]
+
+
+class Copy(Protocol):
+    """What the copy knows; for any thread."""
+
+    @property
+    def latest(self) -> dict[TopicPartition, PartitionProgress]: ...
+
+    def ends_of(self, topic: TopicName) -> Mapping[TopicPartition, Ends] | None: ...
+
+
+class Back(NamedTuple):
+    """Of a partition: target offsets below which everything is on the source again, and was compared there."""
+
+    copied: Offset
+    verified: Offset | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where facts come from, beside the clusters. `verifications` are those of every record."""
+
+    copy: Copy
+    verifications: Callable[[], Iterable[PartitionVerification]]
+    fences: FenceBook
+    held: Callable[[], Iterable[str]]
+    is_lease_held: Callable[[], bool]
+    back: Callable[[], Mapping[TopicPartition, Back]] = dict
+
+
+class Observer:
+    """Looks at waves; used by one thread."""
+
+    def __init__(
+        self,
+        clients: Mapping[Side, Callable[[], ClusterClient]],
+        sources: Sources,
+        book: CutoverBook,
+        *,
+        wall_seconds: Callable[[], float] = time.time,
+    ) -> None:
+        self._clients = {side: open_client() for side, open_client in clients.items()}
+        self._groups = {side: GroupLooker(open_client()) for side, open_client in clients.items()}
+        self._sources = sources
+        self._book = book
+        self._now = wall_seconds
+        self._histories = {side: History() for side in Side}
+        self._rates: dict[str, Rates] = {}
+        self._lags = {side: LagHistory() for side in Side}
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+        for groups in self._groups.values():
+            groups.close()
+
+    def look(self, cutovers: Collection[Cutover]) -> dict[str, WaveFacts]:
+        """The facts of these waves, as of now; what a cluster does not tell is not known."""
+        topics = sorted({topic for each in cutovers for topic in each.wave.topics})
+        groups = sorted({group for each in cutovers for group in each.wave.groups})
+        began = self._now()
+        _, target = self._look_at(Side.TARGET, topics)
+        latest = self._sources.copy.latest.copy()
+        on_source, source = self._look_at(Side.SOURCE, topics)
+        seen = {side: looker.look(groups) if groups else {} for side, looker in self._groups.items()}
+        fenced = {side: self._fenced(side) for side in Side}
+        held = {TopicName(name) for name in self._sources.held()}
+        verified = {
+            TopicPartition(TopicName(each.topic), each.partition): each  # type: ignore[arg-type]
+            for each in self._sources.verifications()
+        }
+        back = self._sources.back()
+        prepared = self._book.prepared()
+        copied = {tp: _copied(latest.get(tp)) for tp in {*source, *target}}
+        growing = set(self._histories[Side.SOURCE].growing(began))
+        found: dict[str, WaveFacts] = {}
+        for cutover in cutovers:
+            wave = cutover.wave
+            mine = set(wave.topics)
+            places = sorted(tp for tp in {*source, *target} if tp.topic in mine)
+            partitions = {
+                tp: self._partition(
+                    tp, cutover, source.get(tp), target.get(tp), latest.get(tp), verified.get(tp), back.get(tp)
+                )
+                for tp in places
+            }
+            ends = {
+                Side.SOURCE: {tp: each for tp, each in source.items() if tp.topic in mine},
+                Side.TARGET: {tp: each for tp, each in target.items() if tp.topic in mine},
+            }
+            found[wave.name] = WaveFacts(
+                at_seconds=began,
+                partitions=partitions,
+                groups={
+                    group: self._group(group, wave.topics, seen, ends, copied, prepared, began) for group in wave.groups
+                },
+                stragglers=self._stragglers(on_source, [tp for tp in places if tp in growing]),
+                holds=frozenset(held & mine),
+                fenced_on_source=fenced[Side.SOURCE],
+                fenced_on_target=fenced[Side.TARGET],
+                is_lease_held=self._sources.is_lease_held(),
+                do_rates_agree=self._agree(wave.name, ends, began),
+            )
+        return found
+
+    def _look_at(self, side: Side, topics: list[TopicName]) -> tuple[ClusterMetadata | None, Seen]:
+        client, now = self._clients[side], self._now()
+        try:
+            metadata = client.metadata(topics)
+        except ClusterError as error:
+            log.info("log ends of the %s: %s", side, error)
+            return None, {}
+        places = [
+            TopicPartition(name, number)
+            for name in topics
+            if (topic := metadata.topics.get(name)) is not None and not topic.error
+            for number in topic.partitions
+        ]
+        seen = read_bounds(client, metadata, places)
+        ends = {tp: each.end for tp, each in seen.items() if isinstance(each, Bounds) and each.end >= 0}
+        self._histories[side].look(ends, now)
+        return metadata, seen
+
+    # -- partitions
+
+    def _partition(
+        self,
+        tp: TopicPartition,
+        cutover: Cutover,
+        on_source: Bounds | Unseen | None,
+        on_target: Bounds | Unseen | None,
+        progress: PartitionProgress | None,
+        verification: PartitionVerification | None,
+        back: Back | None,
+    ) -> PartitionFacts:
+        source = on_source if isinstance(on_source, Bounds) else None
+        target = on_target if isinstance(on_target, Bounds) else None
+        ended = (self._sources.copy.ends_of(tp.topic) or {}).get(tp)
+        source_end = None if source is None else _application_end(source.end, ended, back)
+        copied = ended.source if ended is not None else _copied(progress)
+        stop = None
+        if progress is not None:
+            stop = "" if progress.stop is None else progress.stop.kind.value
+        late = None
+        if source_end is not None and ended is not None:
+            settled = cutover.ends_of(EffectKind.APPEND_LATE) | cutover.ends_of(EffectKind.LIST_LATE)
+            late = max(0, source_end - max(ended.source, settled.get(tp, Offset(0))))
+        elif copied is not None:
+            late = 0  # the copy is still under way: nothing can be late
+        return PartitionFacts(
+            source_end=source_end,
+            target_end=None if target is None else target.end,
+            source_still_since=self._histories[Side.SOURCE].still_since(tp) if source is not None else None,
+            target_still_since=self._histories[Side.TARGET].still_since(tp) if target is not None else None,
+            is_settled=_is_settled(source),
+            is_target_settled=_is_settled(target),
+            is_in_sync=None if progress is None else progress.state is PartitionState.IN_SYNC,
+            copied=copied,
+            verified=_verified(verification),
+            stop=stop,
+            application_records=_application_records(source, target, progress, ended),
+            late_records=late,
+            copied_back=None if back is None else back.copied,
+            verified_back=None if back is None else back.verified,
+        )
+
+    def _agree(self, wave: str, ends: Mapping[Side, Seen], now: float) -> bool | None:
+        rates = self._rates.setdefault(wave, Rates())
+        sums: dict[Side, int] = {}
+        for side, seen in ends.items():
+            known = [each.end for each in seen.values() if isinstance(each, Bounds)]
+            if len(known) < len(seen) or not known:
+                return None
+            sums[side] = sum(known)
+        rates.look(sums, now)
+        return rates.agree()
+
+    def _stragglers(
+        self, metadata: ClusterMetadata | None, growing: list[TopicPartition]
+    ) -> tuple[Straggler, ...] | None:
+        """Partitions that grow on the source, with the producers that Kafka names."""
+        if metadata is None:
+            return None
+        producers = self._producers(metadata, growing[:MOST_STRAGGLERS])
+        return tuple(Straggler(partition=tp, producer_ids=producers.get(tp, ())) for tp in growing)
+
+    def _producers(
+        self, metadata: ClusterMetadata, partitions: list[TopicPartition]
+    ) -> dict[TopicPartition, tuple[ProducerId, ...]]:
+        found: dict[TopicPartition, tuple[ProducerId, ...]] = {}
+        led, _ = by_leader(metadata, partitions)
+        for leader, some in led.items():
+            try:
+                answers = self._clients[Side.SOURCE].broker(BrokerId(leader), calls.describe_producers(some))
+            except ClusterError as error:
+                log.info("producers on the source: %s", error)
+                continue
+            newest_ms = (self._now() - 60.0) * 1000
+            for tp, answer in answers.items():
+                if answer.error == ErrorCode.NONE:
+                    found[tp] = tuple(each.producer_id for each in answer.states if each.last_timestamp_ms >= newest_ms)
+        return found
+
+    # -- groups and fences
+
+    def _group(
+        self,
+        group: str,
+        topics: Collection[TopicName],
+        seen: Mapping[Side, Mapping[str, GroupSeen]],
+        ends: Mapping[Side, Seen],
+        copied: Mapping[TopicPartition, Offset | None],
+        prepared: Mapping[str, Mapping[TopicPartition, Offset]],
+        now: float,
+    ) -> GroupFacts:
+        return facts_of(
+            group,
+            topics,
+            {side: seen[side].get(group, GroupSeen()) for side in Side},
+            ends,
+            copied=copied,
+            prepared=prepared.get(group),
+            history=self._lags[Side.TARGET],
+            now=now,
+        )
+
+    def _fenced(self, side: Side) -> frozenset[TopicName] | None:
+        """Topics that a fence is around, as every broker shows it now."""
+        standing = [each for each in self._sources.fences.standing() if each.side is side and each.stood]
+        try:
+            return frozenset(topic for fence in standing if self._is_whole(fence) for topic in fence.topics)
+        except KmigrateError as error:
+            log.info("fences on the %s: %s", side, error)
+            return None
+
+    def _is_whole(self, fence: Fence) -> bool:
+        return fence.is_wanted and Fencer(self._clients[fence.side], self._sources.fences).is_whole(fence)
+
+
+def _copied(progress: PartitionProgress | None) -> Offset | None:
+    """The source offset below which everything is on the target."""
+    return None if progress is None or progress.position < 0 else progress.position
+
+
+def _is_settled(bounds: Bounds | None) -> bool | None:
+    return None if bounds is None else bounds.end == bounds.high_watermark == bounds.last_stable
+
+
+def _verified(known: PartitionVerification | None) -> Offset | None:
+    if known is None or known.end is None or known.verdict is Verdict.DIFFERENT:
+        return None
+    return Offset(known.end)
+
+
+def _application_end(end: Offset, ended: Ends | None, back: Back | None) -> Offset:
+    """A log end of the source without what the reverse copy appended behind the end of the copy.
+
+    Where both logs have the same offsets, that is up to where the copy back has come.
+    """
+    if ended is None or back is None or back.copied <= ended.target:
+        return end
+    return Offset(end - (back.copied - ended.target))
+
+
+def _application_records(
+    source: Bounds | None, target: Bounds | None, progress: PartitionProgress | None, ended: Ends | None
+) -> int | None:
+    """Records on the target that are not ours; while the copy runs only what it has stopped at, or has not appended."""
+    if target is None:
+        return None
+    if ended is not None:
+        return max(0, target.end - ended.target)
+    if progress is None or progress.target_end < 0:
+        return None
+    if progress.stop is not None:
+        return max(1, target.end - progress.stop.offset) if progress.stop.kind is StopKind.FOREIGN_WRITE else 0
+    if source is not None and progress.position >= source.end and target.end > progress.target_end:
+        return target.end - progress.target_end
+    return 0

@@ -1,0 +1,213 @@
+"""Effects on the copy and its topics: it ends and goes on, holds, where logs end, the rest copied and verified.
+
+Rule: as in `carrying.py`. What ends a topic's copy is in the book before the effect counts as done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kmigrate.cluster.client import ClusterClient
+from kmigrate.errors import KmigrateError, Refused
+from kmigrate.kafka_types import Offset, Partition, Side, TopicName, TopicPartition
+from kmigrate.manifest import Manifest
+from kmigrate.offsets.offset_map import Ends
+from kmigrate.preflight.bounds import Bounds, read_bounds
+from kmigrate.runner.cutover.book import CutoverBook
+from kmigrate.runner.cutover.carrying import Carried, Handler, Waits
+from kmigrate.runner.effects import Effects
+from kmigrate.runner.leaders import ClusterLeaders
+from kmigrate.runner.log_pieces import Pace
+from kmigrate.runner.start import Reach
+from kmigrate.runner.verify import Memory, Progress, Scope, Verifier
+from kmigrate.runner.verify_partition import Mode, Outcome, Sides, Task, verify_partition
+from kmigrate.runner.verify_rows import Wish
+from kmigrate.runner.verify_worker import Told
+from kmigrate.schemes.cutover import Cutover
+from kmigrate.schemes.effects import Effect, EffectKind, End
+from kmigrate.topics.alter import AlterOutcome
+from kmigrate.topics.create import Failed, Later
+
+
+class Copy(Protocol):
+    """What is done with the copy; for any thread."""
+
+    def end_topics(self, topics: Iterable[TopicName]) -> None: ...
+    def resume_topics(self, topics: Iterable[TopicName]) -> None: ...
+    def ends_of(self, topic: TopicName) -> Mapping[TopicPartition, Ends] | None: ...
+    def positions_of(self, topic: TopicName) -> Mapping[TopicPartition, Ends]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyEffects:
+    """The handlers; `clients` opens a client of a cluster, each handler closes its own."""
+
+    manifest: Manifest
+    book: CutoverBook
+    copy: Copy
+    effects: Effects
+    clients: Mapping[Side, Callable[[], ClusterClient]]
+    memory: Memory
+    reach: Mapping[Side, Reach]
+
+    def handlers(self) -> dict[EffectKind, Handler]:
+        kind = EffectKind
+        return {
+            kind.END_COPY: self.end_copy,
+            kind.RESUME_COPY: self.resume_copy,
+            kind.LIFT_HOLDS: self.lift_holds,
+            kind.SET_HOLDS: self.set_holds,
+            kind.PROMOTE: _nothing,
+            kind.DEMOTE: _nothing,
+            kind.FREEZE: lambda cutover, effect: self.find_ends(Side.SOURCE, cutover, effect),
+            kind.UNFREEZE: _nothing,
+            kind.FREEZE_TARGET: lambda cutover, effect: self.find_ends(Side.TARGET, cutover, effect),
+            kind.UNFREEZE_TARGET: _nothing,
+            kind.COPY_TAIL: self.copy_tail,
+            kind.VERIFY_TAIL: self.verify_tail,
+            kind.LIST_LATE: lambda cutover, effect: self.find_ends(Side.SOURCE, cutover, effect, settled=False),
+        }
+
+    # -- the copy
+
+    def end_copy(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
+        topics = cutover.topics_of(effect.scope)
+        known = self.book.ended()
+        self.copy.end_topics(topics)
+        found: dict[TopicName, Mapping[TopicPartition, Ends]] = {}
+        for topic in topics:
+            ends = self.copy.ends_of(topic)
+            if ends is None:
+                return Waits(f"what was sent for topic {topic} is answered first")
+            found[topic] = ends
+        if any(known.get(topic) != dict(ends) for topic, ends in found.items()):
+            self.book.record_ended(found)
+        return Carried(_ends({tp: each.target for ends in found.values() for tp, each in ends.items()}))
+
+    def resume_copy(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
+        topics = cutover.topics_of(effect.scope)
+        if self.book.ended().keys() & set(topics):
+            self.book.forget_ended(topics)
+        self.copy.resume_topics(topics)
+        return Carried()
+
+    # -- holds
+
+    def lift_holds(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
+        return _altered(self.effects.restore_hold(topic) for topic in cutover.topics_of(effect.scope))
+
+    def set_holds(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
+        return _altered(self.effects.hold_again(topic) for topic in cutover.topics_of(effect.scope))
+
+    # -- where logs end
+
+    def find_ends(self, side: Side, cutover: Cutover, effect: Effect, *, settled: bool = True) -> Carried | Waits:
+        """The true log ends of a side; `settled`: only where nothing is open, and every replica is in sync."""
+        topics = cutover.topics_of(effect.scope)
+        if side is Side.TARGET:
+            topics = tuple(topic for topic in topics if topic in cutover.promoted_topics)
+        client = self.clients[side]()
+        try:
+            metadata = client.metadata(list(topics))
+            places = [TopicPartition(name, number) for name in topics for number in metadata.topics[name].partitions]
+            seen = read_bounds(client, metadata, places)
+        finally:
+            client.close()
+        ends: dict[TopicPartition, Offset] = {}
+        for tp in places:
+            bounds = seen[tp]
+            if not isinstance(bounds, Bounds):
+                return Waits(f"{tp} on the {side}: {bounds.reason}")
+            if settled and not bounds.end == bounds.high_watermark == bounds.last_stable:
+                return Waits(
+                    f"{tp} on the {side} ends at {bounds.end}, and only {bounds.last_stable} is decided and replicated"
+                )
+            ends[tp] = bounds.end
+        return Carried(_ends(ends))
+
+    # -- the rest
+
+    def copy_tail(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
+        missing = self._missing(cutover, effect)
+        if missing:
+            return Waits(missing)
+        return Carried()
+
+    def _missing(self, cutover: Cutover, effect: Effect) -> str:
+        """What of the frozen topics is not copied yet; empty if everything is."""
+        frozen = cutover.ends_of(EffectKind.FREEZE)
+        for topic in cutover.topics_of(effect.scope):
+            copied = self.copy.positions_of(topic)
+            for tp in sorted(each for each in frozen if each.topic == topic):
+                position = copied.get(tp)
+                if position is None or position.source < frozen[tp]:
+                    told = "nothing" if position is None else f"{position.source:,}"
+                    return f"{tp}: {told} of {frozen[tp]:,} is copied"
+        return ""
+
+    def verify_tail(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
+        frozen = cutover.ends_of(EffectKind.FREEZE)
+        for topic in cutover.topics_of(effect.scope):
+            wanted = {tp.partition: end for tp, end in frozen.items() if tp.topic == topic}
+            if self._is_verified(topic, wanted):
+                continue
+            document = Verifier(
+                manifest=self.manifest,
+                memory=self.memory,
+                report=_tell_nobody,
+                work=self._work,
+            ).run(Scope(topic), Wish(mode=Mode.RECORDS))
+            if document.different:
+                first = document.different[0]
+                raise Refused(
+                    f"{first.name} differs: `kmigrate verify -f FILE -t {topic} --stored` names the offset",
+                    hint="the writers are free again on the source; find out why before you go on",
+                )
+            if document.unknown:
+                first = document.unknown[0]
+                raise KmigrateError(f"{first.name} could not be compared: {first.reason}", hint=first.hint)
+            if not self._is_verified(topic, wanted):
+                return Waits(f"topic {topic} is verified, but not up to where it was frozen yet")
+        return Carried()
+
+    def _is_verified(self, topic: TopicName, ends: Mapping[Partition, Offset]) -> bool:
+        reached = {
+            Partition(each.partition): each.end
+            for each in self.memory.verifications(Mode.RECORDS)
+            if each.topic == topic
+        }
+        return all((reached.get(number) or 0) >= end for number, end in ends.items())
+
+    def _work(self, tasks: Sequence[Task]) -> Iterator[Told | Outcome]:
+        """In this process: writers wait, and what is left is little."""
+        leaders = ClusterLeaders(self.reach[Side.SOURCE]), ClusterLeaders(self.reach[Side.TARGET])
+        try:
+            for task in tasks:
+                yield verify_partition(task, Sides(*leaders), Pace(), lambda _to, _amounts: None)
+        finally:
+            for each in leaders:
+                each.close()
+
+
+def _nothing(_cutover: Cutover, _effect: Effect) -> Carried | Waits:
+    """The decision itself is all there is to it."""
+    return Carried()
+
+
+def _ends(ends: Mapping[TopicPartition, Offset]) -> tuple[End, ...]:
+    return tuple(End(tp.topic, tp.partition, end) for tp, end in sorted(ends.items()))
+
+
+def _altered(outcomes: Iterator[AlterOutcome] | Iterable[AlterOutcome]) -> Carried | Waits:
+    for outcome in outcomes:
+        if isinstance(outcome, Later):
+            return Waits(outcome.reason)
+        if isinstance(outcome, Failed):
+            raise Refused(outcome.reason)
+    return Carried()
+
+
+def _tell_nobody(_progress: Progress) -> None:
+    return

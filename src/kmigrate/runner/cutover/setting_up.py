@@ -1,0 +1,116 @@
+"""Puts the parts together that lead the waves of one running migration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmigrate.cluster.client import ClusterClient
+from kmigrate.kafka_types import Offset, Side, TopicPartition
+from kmigrate.manifest import Manifest
+from kmigrate.runner.copying import Copying
+from kmigrate.runner.cutover.carrying import Carrier
+from kmigrate.runner.cutover.desk import CutoverDesk
+from kmigrate.runner.cutover.leader import Leader, Plan
+from kmigrate.runner.cutover.observing import Observer, Sources
+from kmigrate.runner.cutover.of_copy import CopyEffects
+from kmigrate.runner.cutover.of_fences import FenceEffects
+from kmigrate.runner.cutover.of_groups import GroupEffects
+from kmigrate.runner.desk import Desk
+from kmigrate.runner.effects import Effects
+from kmigrate.runner.group_sync import GroupSync
+from kmigrate.runner.lookup import Lookup, Mark, PartitionRuns
+from kmigrate.runner.start import Reach
+from kmigrate.runner.status import MigrationState, StatusDocument
+from kmigrate.runner.verification import PartitionVerification
+from kmigrate.runner.verify_partition import Mode
+from kmigrate.state.fence_book import FenceBook
+from kmigrate.state.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """What a running owner lends to its leader."""
+
+    manifest: Manifest
+    folder: Path
+    store: Store
+    desk: Desk
+    copying: Copying
+    groups: GroupSync
+    reach: Mapping[Side, Reach]
+    may_write: Callable[[], bool]
+
+
+class OwnMemory:
+    """What the migration remembers, for a verification in the owner's own process."""
+
+    def __init__(self, desk: Desk, lookup: Lookup, name: str) -> None:
+        self._desk = desk
+        self._lookup = lookup
+        self._name = name
+
+    def status(self) -> StatusDocument:
+        known = self._desk.status()
+        return known or StatusDocument(name=self._name, state=MigrationState.WAITING)
+
+    def runs(self, topic: str | None) -> Iterator[PartitionRuns]:
+        start: Mark | None = None
+        while True:
+            page = self._lookup.runs(topic, start)
+            yield from page.partitions
+            if page.next is None:
+                return
+            start = page.next
+
+    def verifications(self, mode: Mode) -> list[PartitionVerification]:
+        return self._desk.verifications.load(mode)
+
+    def save_verifications(self, rows: Sequence[PartitionVerification]) -> None:
+        self._desk.verifications.keep(rows)
+
+
+def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
+    """The leader of a migration, not started yet."""
+    clients: dict[Side, Callable[[], ClusterClient]] = {side: reach.client for side, reach in crew.reach.items()}
+    book = cutovers.book
+    fences = FenceBook(crew.folder)
+    lookup = Lookup(crew.store, crew.desk.status)
+    memory = OwnMemory(crew.desk, lookup, crew.manifest.name)
+
+    def to_source(partition: TopicPartition, offset: Offset) -> Offset | str:
+        found = lookup.translate(partition.topic, partition.partition, offset, Side.TARGET)
+        return found.reason if found.source_offset is None else Offset(found.source_offset)
+
+    of_copy = CopyEffects(
+        manifest=crew.manifest,
+        book=book,
+        copy=crew.copying,
+        effects=Effects(crew.store, crew.reach[Side.SOURCE].client(), crew.reach[Side.TARGET].client(), crew.may_write),
+        clients=clients,
+        memory=memory,
+        reach=crew.reach,
+    )
+    of_groups = GroupEffects(
+        book=book,
+        groups=crew.groups,
+        clients=clients,
+        ends_of=crew.copying.ends_of,
+        to_source=to_source,
+        may_write=crew.groups.may_write,
+    )
+    of_fences = FenceEffects(manifest=crew.manifest, folder=crew.folder, fences=fences, clients=clients)
+    observer = Observer(
+        clients,
+        Sources(
+            copy=crew.copying,
+            verifications=lambda: crew.desk.verifications.load(Mode.RECORDS),
+            fences=fences,
+            held=crew.store.held,
+            is_lease_held=crew.may_write,
+        ),
+        book,
+    )
+    carrier = Carrier({**of_copy.handlers(), **of_groups.handlers(), **of_fences.handlers()})
+    return Leader(cutovers, observer, carrier, plan, of_fences.confirm)

@@ -1,0 +1,169 @@
+"""Leads a migration through its scheme as an operator does, by the command line; and applications that are told what
+to do by hand."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, Producer
+
+from kmigrate.api.client import Client
+from kmigrate.demo.embedded import EmbeddedCluster
+from kmigrate.errors import KmigrateError
+from kmigrate.runner.folder import MigrationFolder
+from tests.fault.harness import LIVENESS_SECONDS, Migration, wait_until
+
+WAITS = ("waiting", "over")
+
+
+class Lead:
+    """The cutover of one wave of a running migration."""
+
+    def __init__(self, migration: Migration, wave: str = "all") -> None:
+        self.migration = migration
+        self.wave = wave
+
+    def status(self) -> Mapping[str, Any]:
+        """Where the wave stands."""
+        client = Client(MigrationFolder(self.migration.state_root, self.migration.name), start_seconds=10.0)
+        return client.cutover(self.wave, fresh=True).to_value()["waves"][0]
+
+    def next(self, *arguments: str, command: str = "next") -> int:
+        """Leaves the step; returns the exit code."""
+        self.said = self.migration.command(
+            f"cutover {command}", "--wave", self.wave, "--approve", self.migration.name, *arguments
+        )
+        return self.said.returncode
+
+    def leave(self, step: str, *arguments: str, command: str = "next", seconds: float = LIVENESS_SECONDS) -> None:
+        """Leaves this step as soon as its gates are open, and waits until what follows is done."""
+
+        def is_left() -> bool:
+            wave = self.status()
+            assert wave["step"]["name"] == step, f"{wave['sentence']}, not at {step}"
+            if any(not each["open"] and each["gate"] != "approved" for each in wave["evidence"]):
+                return False
+            code = self.next(*arguments, command=command)
+            assert code in (0, 5), self.said.stderr
+            return code == 0
+
+        wait_until(f"step {step} can be left", is_left, seconds=seconds, evidence=self.evidence)
+        self.settle()
+
+    def settle(self) -> Mapping[str, Any]:
+        """Waits until nothing is being done; what it is at then."""
+        return wait_until(
+            "what is being done is done",
+            lambda: wave if (wave := self.status())["phase"] in WAITS else None,
+            evidence=self.evidence,
+        )
+
+    def reach(self, step: str, seconds: float = LIVENESS_SECONDS) -> Mapping[str, Any]:
+        """Waits until the wave waits at this step."""
+
+        def look() -> Mapping[str, Any] | None:
+            wave = self.status()
+            return wave if wave["step"]["name"] == step and wave["phase"] == "waiting" else None
+
+        return wait_until(f"the wave is at {step}", look, seconds=seconds, evidence=self.evidence)
+
+    def evidence(self) -> str:
+        """What a failure should show."""
+        try:
+            shown = json.dumps(self.status(), indent=1)
+        except KmigrateError as error:
+            shown = str(error)
+        return f"{shown}\n{self.migration.evidence()}"
+
+
+class Writer:
+    """An application that writes numbers to a topic, on one side at a time."""
+
+    def __init__(self, topic: str, partitions: int, *, pause_seconds: float = 0.002) -> None:
+        self._topic, self._partitions, self._pause = topic, partitions, pause_seconds
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.acknowledged: list[int] = []
+        self.failed: list[str] = []
+        self._next = 0
+
+    def start(self, cluster: EmbeddedCluster) -> None:
+        """Begins to write there."""
+        self._ending.clear()
+        self._thread = threading.Thread(target=self._run, args=(cluster.bootstrap,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends, with everything acknowledged."""
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join(LIVENESS_SECONDS)
+            self._thread = None
+
+    def _run(self, bootstrap: str) -> None:
+        producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5})
+
+        def on_delivery(number: int) -> Callable[[Any, Any], None]:
+            def note(error: Any, _message: Any) -> None:
+                if error is None:
+                    self.acknowledged.append(number)
+                else:
+                    self.failed.append(str(error))
+
+            return note
+
+        while not self._ending.is_set():
+            number, self._next = self._next, self._next + 1
+            producer.produce(
+                self._topic, b"%d" % number, partition=number % self._partitions, on_delivery=on_delivery(number)
+            )
+            producer.poll(0)
+            time.sleep(self._pause)
+        producer.flush(LIVENESS_SECONDS)
+
+
+class Reader:
+    """An application that reads a topic as a group and commits what it has read, on one side at a time."""
+
+    def __init__(self, group: str, topic: str) -> None:
+        self._group, self._topic = group, topic
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.read: list[tuple[int, int, int]] = []
+        """(partition, offset, number), in the order in which they were read."""
+
+    def start(self, cluster: EmbeddedCluster) -> None:
+        """Joins the group there."""
+        self._ending.clear()
+        self._thread = threading.Thread(target=self._run, args=(cluster.bootstrap,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Commits and leaves."""
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join(LIVENESS_SECONDS)
+            self._thread = None
+
+    def _run(self, bootstrap: str) -> None:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": self._group,
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+            }
+        )
+        consumer.subscribe([self._topic])
+        while not self._ending.is_set():
+            messages = consumer.consume(100, 0.2)
+            for each in messages:
+                if each.error() is None:
+                    self.read.append((each.partition(), each.offset(), int(each.value())))
+            if messages:
+                consumer.commit(asynchronous=False)
+        consumer.close()
