@@ -36,6 +36,8 @@ def plan_hold(found: Mapping[str, Setting]) -> tuple[Alteration, ...]:
         if setting is None or (setting.is_override and setting.value == value):
             continue
         if key == MAX_MESSAGE_BYTES and int(setting.value) >= int(value):
-            continue
+            if setting.is_override:
+                continue
+            value = setting.value
         alterations.append(Alteration(key, value))
     return tuple(alterations)

@@ -82,12 +82,16 @@ class ListedGroups(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A member of a group, and where it runs; `instance_id` is that of a static member."""
+    """A member of a group, and where it runs; `instance_id` is that of a static member.
+
+    `assigned` are the partitions that it has now; None: it tells them in a way that only its kind of client knows.
+    """
 
     member_id: str
     client_id: str
     host: str
     instance_id: str | None
+    assigned: tuple[TopicPartition, ...] | None = None
 
 
 class DescribedGroup(NamedTuple):
@@ -404,7 +408,15 @@ def describe_classic_groups(groups: Sequence[str]) -> Call[Mapping[str, Describe
                 group.group_state,
                 group.protocol_type,
                 tuple(
-                    Member(m.member_id, m.client_id, m.client_host.lstrip("/"), getattr(m, "group_instance_id", None))
+                    Member(
+                        m.member_id,
+                        m.client_id,
+                        m.client_host.lstrip("/"),
+                        getattr(m, "group_instance_id", None),
+                        read_assignment(bytes(m.member_assignment or b""))
+                        if group.protocol_type == "consumer"
+                        else None,
+                    )
                     for m in group.members
                 ),
             )
@@ -420,6 +432,30 @@ def describe_classic_groups(groups: Sequence[str]) -> Call[Mapping[str, Describe
         build=lambda _version: DescribeGroupsRequest(groups=list(groups), include_authorized_operations=False),
         parse=parse,
     )
+
+
+def read_assignment(data: bytes) -> tuple[TopicPartition, ...] | None:
+    """The partitions in a consumer's assignment (ConsumerProtocolAssignment v0 to v3); None if it is not one.
+
+    A member that has none yet has no bytes at all.
+    """
+    if not data:
+        return ()
+    found: list[TopicPartition] = []
+    try:
+        (topics,) = struct.unpack_from(">i", data, 2)
+        at = 6
+        for _ in range(topics):
+            (length,) = struct.unpack_from(">h", data, at)
+            name = TopicName(data[at + 2 : at + 2 + length].decode())
+            at += 2 + length
+            (count,) = struct.unpack_from(">i", data, at)
+            numbers = struct.unpack_from(f">{count}i", data, at + 4)
+            found += (TopicPartition(name, Partition(number)) for number in numbers)
+            at += 4 + 4 * count
+    except (struct.error, UnicodeDecodeError):
+        return None
+    return tuple(found)
 
 
 class _ConsumerGroupDescribe:
@@ -479,18 +515,23 @@ def _read_members(view: memoryview, at: int) -> tuple[tuple[Member, ...], int]:
         for _ in range(topics - 1):
             _topic, at = _read_text(view, at)
         _regex, at = _read_text(view, at)
-        at = skip_tags(view, _skip_assignment(view, _skip_assignment(view, at)))
-        members.append(Member(member_id, client_id, host.lstrip("/"), instance_id or None))
+        assigned, at = _read_assignment(view, at)
+        _target, at = _read_assignment(view, at)
+        at = skip_tags(view, at)
+        members.append(Member(member_id, client_id, host.lstrip("/"), instance_id or None, assigned))
     return tuple(members), at
 
 
-def _skip_assignment(view: memoryview, at: int) -> int:
+def _read_assignment(view: memoryview, at: int) -> tuple[tuple[TopicPartition, ...], int]:
+    found: list[TopicPartition] = []
     topics, at = read_uvarint(view, at)
     for _ in range(topics - 1):
-        _name, at = _read_text(view, at + 16)
+        name, at = _read_text(view, at + 16)
         count, at = read_uvarint(view, at)
+        numbers = struct.unpack_from(f">{count - 1}i", view, at)
+        found += (TopicPartition(TopicName(name), Partition(number)) for number in numbers)
         at = skip_tags(view, at + 4 * (count - 1))
-    return skip_tags(view, at)
+    return tuple(found), skip_tags(view, at)
 
 
 def delete_offsets(

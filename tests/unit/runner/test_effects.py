@@ -11,7 +11,7 @@ import pytest
 from kmigrate.copy.copier import WAITING_FOR_LEASE
 from kmigrate.errors import ConnectionLost
 from kmigrate.kafka_types import Side, TopicName
-from kmigrate.runner.effects import RAISE_LIMIT, RESTORE_HOLD, Effects, restored_topics
+from kmigrate.runner.effects import HOLD_AGAIN, RAISE_LIMIT, RESTORE_HOLD, Effects, restored_topics
 from kmigrate.state.store import Store
 from kmigrate.topics.alter import Altered
 from kmigrate.topics.create import Failed, Later
@@ -298,3 +298,46 @@ def test_the_limit_of_a_topic_that_nothing_is_recorded_of_is_not_raised(world: W
     assert "not under hold" in outcome.reason
     assert world.target.topics[T] == HOLD
     assert world.store.effects() == []
+
+
+def test_a_topic_goes_back_under_hold_and_can_be_restored_again(world: World) -> None:
+    world.store.record_intended({T: FROM_SOURCE})
+    world.effects().restore_hold(T)
+    assert isinstance(world.effects().hold_again(T), Altered)
+    assert world.target.topics[T].items() >= HOLD.items()
+    assert world.store.held() == (T,)
+    assert world.store.intended()[T] == FROM_SOURCE
+    assert isinstance(world.effects().hold_again(T), Altered), "it is under hold already"
+    assert isinstance(world.effects().restore_hold(T), Altered)
+    assert world.target.topics[T] == COMPACTED
+    assert world.done() == [RESTORE_HOLD, HOLD_AGAIN, RESTORE_HOLD]
+
+
+@pytest.mark.parametrize("step", range(len(STEPS)))
+def test_a_hold_that_is_set_again_is_resumed_to_its_end_wherever_it_crashed(world: World, step: int) -> None:
+    world.store.record_intended({T: FROM_SOURCE})
+    world.effects().restore_hold(T)
+    with pytest.raises(Crash):
+        world.begin_process(Steps(last=step)).hold_again(T)
+
+    world.begin_process().resume()
+    assert isinstance(world.begin_process().hold_again(T), Altered)
+    assert (world.planned(), world.store.held()) == ([], (T,))
+    assert world.store.intended()[T] == FROM_SOURCE
+    assert world.target.topics[T].items() >= HOLD.items()
+
+
+def test_a_restoration_that_was_decided_comes_before_the_hold(world: World) -> None:
+    world.store.record_intended({T: FROM_SOURCE})
+    world.may_write = False
+    assert isinstance(world.effects().restore_hold(T), Later)
+    assert isinstance(world.effects().hold_again(T), Later)
+    world.may_write = True
+    assert isinstance(world.effects().hold_again(T), Altered)
+    assert (world.planned(), world.store.held()) == ([], (T,))
+    assert world.target.topics[T].items() >= HOLD.items()
+
+
+def test_a_topic_that_was_never_under_hold_is_not_put_under_one(world: World) -> None:
+    assert isinstance(world.effects().hold_again(T), Failed)
+    assert world.target.alterations == []

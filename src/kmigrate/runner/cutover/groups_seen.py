@@ -17,6 +17,7 @@ from kmigrate.groups.decide import EMPTY_STATES
 from kmigrate.kafka_types import Offset, Side, TopicName, TopicPartition
 from kmigrate.preflight.bounds import Bounds, Unseen
 from kmigrate.schemes.facts import GroupFacts
+from kmigrate.wire.offset_calls import DescribedGroup
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +28,11 @@ Ends = Mapping[TopicPartition, Bounds | Unseen]
 
 
 class GroupSeen(NamedTuple):
-    """One group on one side: how many members, and its commits; None: not known."""
+    """One group on one side: how many members, its commits, and which partitions members have; None: not known."""
 
     members: int | None = None
     commits: Commits | None = None
+    owned: frozenset[TopicPartition] | None = None
 
 
 class GroupLooker:
@@ -51,9 +53,10 @@ class GroupLooker:
                 continue
             for group in chunk:
                 each, offsets = described.get(group), fetched.get(group)
-                members = None
+                members, owned = None, None
                 if each is not None and not each.error:
                     members = 0 if each.state in EMPTY_STATES else len(each.members)
+                    owned = _owned(each)
                 commits = None
                 if offsets is not None and not offsets.error:
                     commits = {
@@ -61,7 +64,7 @@ class GroupLooker:
                         for tp, committed in offsets.partitions.items()
                         if not committed.error and committed.offset >= 0
                     }
-                found[group] = GroupSeen(members, commits)
+                found[group] = GroupSeen(members, commits, owned)
         return found
 
     def close(self) -> None:
@@ -129,10 +132,25 @@ def facts_of(
         source_lag=lag_of(source.commits, topics, ends[Side.SOURCE]),
         target_lag=target_lag,
         is_target_lag_falling=history.is_falling(group, target_lag, now),
+        unowned_on_target=_unowned(target.owned, mine, ends[Side.TARGET]),
         are_commits_copied=None if mine is None else _are_copied(mine, copied),
         is_prepared=is_prepared,
         do_positions_hold=is_prepared,
     )
+
+
+def _owned(group: DescribedGroup) -> frozenset[TopicPartition] | None:
+    if any(member.assigned is None for member in group.members):
+        return None
+    return frozenset(tp for member in group.members for tp in member.assigned or ())
+
+
+def _unowned(owned: frozenset[TopicPartition] | None, commits: Commits | None, ends: Ends) -> int | None:
+    """How many partitions of the topics that a group reads no member has."""
+    if owned is None or commits is None:
+        return None
+    topics = {partition.topic for partition in commits}
+    return sum(partition.topic in topics and partition not in owned for partition in ends)
 
 
 def _are_copied(commits: Commits, copied: Mapping[TopicPartition, Offset | None]) -> bool | None:
