@@ -10,92 +10,79 @@ import pytest
 
 from kmigrate.demo.embedded import EmbeddedCluster
 from tests.fault.harness import Migration, closing_all, wait_until
-from tests.kafka_tools import create_topic, new_topic_name
-from tests.scenario.leading import Lead, Reader, Writer
+from tests.kafka_tools import new_topic_name
+from tests.scenario.leading import Lead, Operator, Service
 
 pytestmark = pytest.mark.broker
 
-Start = Callable[..., Migration]
-PARTITIONS = 3
-
-
-@pytest.fixture
-def start(tmp_path: Path, source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster) -> Iterator[Start]:
-    """Starts a migration that is led by a scheme, in the background."""
-    made: list[Migration] = []
-
-    def begin(scheme: str, topic: str, group: str, **spec: Any) -> Migration:
-        wanted = {"scheme": scheme, "groups": {"include": [group]}} | spec
-        made.append(
-            Migration(tmp_path, source_cluster, target_cluster, [topic], name=new_topic_name("led"), spec=wanted)
-        )
-        made[-1].start()
-        return made[-1]
-
-    with closing_all(made):
-        yield begin
-
-
-class Service:
-    """One writer and one reader, and what became of every record."""
-
-    def __init__(self, source: EmbeddedCluster, target: EmbeddedCluster) -> None:
-        self.source, self.target = source, target
-        self.topic = create_topic(source.bootstrap, partitions=PARTITIONS)
-        self.group = new_topic_name("group")
-        self.writer = Writer(self.topic, PARTITIONS)
-        self.reader = Reader(self.group, self.topic)
-        self.writer.start(source)
-        self.reader.start(source)
-        wait_until("the service runs", lambda: len(self.reader.read) > 100)
-
-    def judge(self) -> None:
-        """Everything acknowledged was read once, in order."""
-        self.writer.stop()
-        wanted = sorted(self.writer.acknowledged)
-        wait_until("everything is read", lambda: len(self.reader.read) >= len(wanted))
-        self.reader.stop()
-        assert not self.writer.failed
-        assert sorted(number for _, _, number in self.reader.read) == wanted
-        for partition in range(PARTITIONS):
-            mine = [(offset, number) for at, offset, number in self.reader.read if at == partition]
-            assert mine == sorted(mine), f"partition {partition} was read out of order"
+Start = Callable[..., Lead]
 
 
 @pytest.fixture
 def service(source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster) -> Iterator[Service]:
     made = Service(source_cluster, target_cluster)
+    made.start()
     try:
         yield made
     finally:
-        made.writer.stop()
-        made.reader.stop()
+        made.close()
 
 
-def verify(migration: Migration) -> None:
-    done = migration.command("verify")
-    assert done.returncode == 0, done.stderr
+@pytest.fixture
+def start(tmp_path: Path, service: Service) -> Iterator[Start]:
+    """Starts a migration of the service that is led by a scheme, in the background; it is in sync."""
+    made: list[Migration] = []
+
+    def begin(scheme: str, *, environment: dict[str, str] | None = None, **spec: Any) -> Lead:
+        wanted = {"scheme": scheme, "groups": {"include": [service.group]}} | spec
+        name = new_topic_name("led")
+        migration = Migration(
+            tmp_path, service.source, service.target, [service.topic], name=name, spec=wanted, environment=environment
+        )
+        made.append(migration)
+        migration.start()
+        migration.wait_for_state("IN_SYNC")
+        return Lead(migration)
+
+    with closing_all(made):
+        yield begin
 
 
 def test_consumers_first_moves_a_service_without_a_trace(start: Start, service: Service) -> None:
-    migration = start("consumers-first", service.topic, service.group)
-    migration.wait_for_state("IN_SYNC")
-    lead = Lead(migration)
-    verify(migration)
-    lead.leave("replicate")
+    lead = start("consumers-first")
+    operator = Operator(lead, service)
+    operator.go_on(until="stop-readers")
     assert lead.next() == 5, "nobody has stopped the readers yet"
-    service.reader.stop()
-    lead.leave("stop-readers")
-    service.reader.start(service.target)
-    lead.leave("start-readers")
-    verify(migration)
-    lead.leave("stop-writers")
-    service.writer.stop()
-    lead.reach("start-writers")
-    service.writer.start(service.target)
-    lead.leave("start-writers")
-    wait_until("the target takes records", lambda: len(service.writer.acknowledged) > 100)
-    lead.leave("watch", command="finish")
+    assert "readers-stopped" in lead.said.stderr
+    operator.go_on(until="watch")
+    before = len(service.writer.acknowledged)
+    wait_until("the target takes records", lambda: len(service.writer.acknowledged) > before + 100)
+    operator.go_on()
+    assert lead.status()["outcome"] == "finished"
+    assert operator.steps == ["replicate", "stop-readers", "start-readers", "stop-writers", "start-writers", "watch"]
+    service.judge()
+    assert lead.migration.status()["held"] == []
+
+
+def test_producers_first_keeps_the_order_of_everything(start: Start, service: Service) -> None:
+    lead = start("producers-first")
+    operator = Operator(lead, service)
+    operator.go_on()
     assert lead.status()["outcome"] == "finished"
     service.judge()
-    assert migration.status()["held"] == []
+
+
+def test_an_abort_leaves_everything_as_it_was(start: Start, service: Service) -> None:
+    lead = start("consumers-first")
+    operator = Operator(lead, service)
+    operator.go_on(until="start-writers")
+    assert lead.migration.status()["held"] == []
+    service.reader.stop()
+    assert lead.next(command="abort") == 0, lead.said.stderr
+    lead.settle()
+    assert lead.status()["outcome"] == "aborted"
+    assert lead.migration.status()["held"] == [service.topic]
+    service.reader.start(service.source)
+    service.writer.start(service.source)
+    lead.migration.wait_for_growth()
+    service.judge()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from kmigrate.demo.embedded import EmbeddedCluster
 from kmigrate.errors import KmigrateError
 from kmigrate.runner.folder import MigrationFolder
 from tests.fault.harness import LIVENESS_SECONDS, Migration, wait_until
+from tests.kafka_tools import create_topic, new_topic_name
 
 WAITS = ("waiting", "over")
 
@@ -34,9 +36,8 @@ class Lead:
 
     def next(self, *arguments: str, command: str = "next") -> int:
         """Leaves the step; returns the exit code."""
-        self.said = self.migration.command(
-            f"cutover {command}", "--wave", self.wave, "--approve", self.migration.name, *arguments
-        )
+        approve = [] if command == "abort" else ["--approve", self.migration.name]
+        self.said = self.migration.command(f"cutover {command}", "--wave", self.wave, *approve, *arguments)
         return self.said.returncode
 
     def leave(self, step: str, *arguments: str, command: str = "next", seconds: float = LIVENESS_SECONDS) -> None:
@@ -78,6 +79,111 @@ class Lead:
         except KmigrateError as error:
             shown = str(error)
         return f"{shown}\n{self.migration.evidence()}"
+
+
+class Service:
+    """One writer and one reader, and what became of every record."""
+
+    def __init__(self, source: EmbeddedCluster, target: EmbeddedCluster, *, partitions: int = 3) -> None:
+        self.source, self.target = source, target
+        self.partitions = partitions
+        self.topic = create_topic(source.bootstrap, partitions=partitions)
+        self.group = new_topic_name("group")
+        self.writer = Writer(self.topic, partitions)
+        self.reader = Reader(self.group, self.topic)
+        self.newer = Reader(self.group, self.topic)
+        """Of the same group, on the target, where both are read for a while."""
+
+    def start(self) -> None:
+        """Runs on the source."""
+        self.writer.start(self.source)
+        self.reader.start(self.source)
+        wait_until("the service runs", lambda: len(self.reader.read) > 100)
+
+    def close(self) -> None:
+        for each in (self.writer, self.reader, self.newer):
+            each.stop()
+
+    def judge(self, *, in_order: bool = True) -> None:
+        """Everything acknowledged was read once; in order."""
+        self.writer.stop()
+        wanted = sorted(self.writer.acknowledged)
+        wait_until("everything is read", lambda: len(self.reader.read) + len(self.newer.read) >= len(wanted))
+        self.reader.stop()
+        self.newer.stop()
+        assert not self.writer.failed
+        read = [*self.reader.read, *self.newer.read]
+        numbers = sorted(number for _, _, number in read)
+        assert numbers == wanted, f"lost: {_less(wanted, numbers)}; repeated: {_less(numbers, wanted)}"
+        for partition in range(self.partitions if in_order else 0):
+            mine = [number for at, _, number in read if at == partition]
+            assert mine == sorted(mine), f"partition {partition} was read out of order"
+
+
+def _less(these: list[int], those: list[int]) -> list[int]:
+    return sorted((Counter(these) - Counter(those)).elements())[:20]
+
+
+class Operator:
+    """Leads a service through its scheme: does at each step what its words ask for."""
+
+    def __init__(self, lead: Lead, service: Service) -> None:
+        self.lead, self.service = lead, service
+        self.steps: list[str] = []
+        """The steps that were left, in order."""
+        self._done: set[tuple[str, str]] = set()
+
+    def go_on(self, *, seconds: float = 240.0, until: str = "") -> None:
+        """To the end of the wave, or until it waits at a step."""
+        deadline = time.monotonic() + seconds
+        while True:
+            assert time.monotonic() < deadline, f"not at its end within {seconds:.0f} s\n{self.lead.evidence()}"
+            wave = self.lead.settle()
+            if wave["outcome"] is not None or wave["step"]["name"] == until:
+                return
+            self._act(wave["step"])
+            self._leave(wave)
+
+    def _act(self, step: Mapping[str, Any]) -> None:
+        """What the operator does at a step, once."""
+        key = step["name"], step["move"]
+        if key in self._done:
+            return
+        self._done.add(key)
+        service = self.service
+        match step["name"]:
+            case "stop-readers":
+                service.reader.stop()
+            case "start-readers":
+                service.reader.start(service.target)
+            case "move-readers":
+                service.reader.stop()
+                service.reader.start(service.target)
+            case "stop-writers":
+                service.writer.stop()
+            case "start-writers":
+                service.writer.start(service.target)
+            case "move-writers":
+                service.writer.stop()
+                service.writer.start(service.target)
+            case "join-readers":
+                service.newer.start(service.target)
+            case "stop-old-readers":
+                service.reader.stop()
+
+    def _leave(self, wave: Mapping[str, Any]) -> None:
+        closed = {each["gate"] for each in wave["evidence"] if not each["open"]} - {"approved"}
+        if "verified" in closed:
+            done = self.lead.migration.command("verify")
+            assert done.returncode == 0, done.stderr
+        if closed or wave["step"]["name"] in ("freeze", "promote"):  # it goes on by itself
+            time.sleep(0.3)
+            return
+        command = "finish" if wave["step"]["name"] == "watch" else "next"
+        code = self.lead.next(command=command)
+        assert code in (0, 5, 6), self.lead.said.stderr
+        if code == 0:
+            self.steps.append(wave["step"]["name"])
 
 
 class Writer:

@@ -241,6 +241,7 @@ class Copying:
                     word = self._last_word(partition)._replace(
                         state=PartitionState.HANDED_OVER,
                         position=source,
+                        source_end=source,
                         target_end=target,
                         offset_class=self.maps.class_of(partition) or OffsetClass.IDENTICAL,
                         reason="",

@@ -8,6 +8,8 @@ handler that is under way when its effect is no longer wanted comes to its end b
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from kmigrate.schemes.events import EffectDone, EffectFailed
 
 log = logging.getLogger(__name__)
 
+DEATH_VARIABLE = "KMIGRATE_TEST_DEATH"
+"""`before freeze` or `after freeze` kills this process there, once: for tests of what follows."""
 AGAIN_SECONDS = 0.2
 """How long until what waits is tried again …"""
 FAILED_SECONDS = 2.0
@@ -80,6 +84,7 @@ class Carrier:
         if handler is None:
             reason = "this version of kmigrate cannot do that yet"
             return EffectFailed(effect=effect, reason=reason, is_final=True)
+        _die(f"before {effect.kind.value}")
         self._under_way = _UnderWay(effect, wave, Errand(lambda: handler(cutover, effect), str(effect)))
         return None
 
@@ -108,6 +113,7 @@ class Carrier:
                 self._rest(wave, AGAIN_SECONDS)
             else:
                 self.waits.pop(wave, None)
+                _die(f"after {effect.kind.value}")
                 outcome = EffectDone(effect=effect, ends=result.ends)
         if effect != wanted:
             log.info("%s of wave %s is no longer wanted: %s", effect, wave, outcome)
@@ -116,6 +122,11 @@ class Carrier:
 
     def _rest(self, wave: str, seconds: float) -> None:
         self._not_before[wave] = self._now() + seconds
+
+
+def _die(moment: str) -> None:
+    if os.environ.get(DEATH_VARIABLE) == moment:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _told(error: KmigrateError) -> str:

@@ -7,7 +7,7 @@ topic that it has commits for, counts as read to its beginning only.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from kmigrate.cluster.client import ClusterClient
@@ -104,6 +104,19 @@ def lag_of(commits: Commits | None, topics: Collection[TopicName], ends: Ends) -
             return None
         lag += max(0, bounds.last_stable - max(bounds.start, commits.get(partition, bounds.start)))
     return lag
+
+
+def read_by_all(groups: Mapping[str, GroupSeen]) -> Callable[[TopicPartition], Offset]:
+    """Up to where every group that reads a topic has read its partitions; 0 where that is not known, or nobody does."""
+    if any(seen.commits is None for seen in groups.values()):
+        return lambda partition: Offset(0)
+    readers: dict[TopicName, list[Commits]] = {}
+    for seen in groups.values():
+        for topic in {partition.topic for partition in seen.commits or {}}:
+            readers.setdefault(topic, []).append(seen.commits or {})
+    return lambda partition: min(
+        (commits.get(partition, Offset(0)) for commits in readers.get(partition.topic, ())), default=Offset(0)
+    )
 
 
 def facts_of(

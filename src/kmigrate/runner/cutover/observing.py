@@ -20,7 +20,7 @@ from kmigrate.kafka_types import BrokerId, Offset, ProducerId, Side, TopicName, 
 from kmigrate.offsets.offset_map import Ends
 from kmigrate.preflight.bounds import Bounds, Unseen, by_leader, read_bounds
 from kmigrate.runner.cutover.book import CutoverBook
-from kmigrate.runner.cutover.groups_seen import GroupLooker, GroupSeen, LagHistory, facts_of
+from kmigrate.runner.cutover.groups_seen import GroupLooker, GroupSeen, LagHistory, facts_of, read_by_all
 from kmigrate.runner.cutover.history import History, Rates
 from kmigrate.runner.fencing import Fencer
 from kmigrate.runner.verification import PartitionVerification, Verdict
@@ -117,10 +117,11 @@ class Observer:
         for cutover in cutovers:
             wave = cutover.wave
             mine = set(wave.topics)
+            read = read_by_all({group: seen[Side.SOURCE].get(group, GroupSeen()) for group in wave.groups})
             places = sorted(tp for tp in {*source, *target} if tp.topic in mine)
             partitions = {
                 tp: self._partition(
-                    tp, cutover, source.get(tp), target.get(tp), latest.get(tp), verified.get(tp), back.get(tp)
+                    tp, cutover, source.get(tp), target.get(tp), latest.get(tp), verified.get(tp), back.get(tp), read
                 )
                 for tp in places
             }
@@ -172,6 +173,7 @@ class Observer:
         progress: PartitionProgress | None,
         verification: PartitionVerification | None,
         back: Back | None,
+        read: Callable[[TopicPartition], Offset],
     ) -> PartitionFacts:
         source = on_source if isinstance(on_source, Bounds) else None
         target = on_target if isinstance(on_target, Bounds) else None
@@ -184,7 +186,7 @@ class Observer:
         late = None
         if source_end is not None and ended is not None:
             settled = cutover.ends_of(EffectKind.APPEND_LATE) | cutover.ends_of(EffectKind.LIST_LATE)
-            late = max(0, source_end - max(ended.source, settled.get(tp, Offset(0))))
+            late = max(0, source_end - max(ended.source, settled.get(tp, Offset(0)), read(tp)))
         elif copied is not None:
             late = 0  # the copy is still under way: nothing can be late
         return PartitionFacts(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kmigrate.kafka_types import Offset, Partition, Side, TopicName, TopicPartition
 from kmigrate.preflight.bounds import Bounds, Unseen
-from kmigrate.runner.cutover.groups_seen import FALLING_SECONDS, GroupSeen, LagHistory, facts_of, lag_of
+from kmigrate.runner.cutover.groups_seen import FALLING_SECONDS, GroupSeen, LagHistory, facts_of, lag_of, read_by_all
 from kmigrate.schemes.facts import GroupFacts
 
 ORDERS, PAY = TopicName("orders"), TopicName("pay")
@@ -89,3 +89,11 @@ def test_partitions_that_no_member_has_are_counted() -> None:
     assert look(mine, GroupSeen(1, {}, frozenset([A]))).unowned_on_target == 1
     assert look(mine, GroupSeen(1, {}, frozenset([A, B]))).unowned_on_target == 0
     assert look(mine, GroupSeen(1, {}, None)).unowned_on_target is None
+
+
+def test_what_every_reader_of_a_topic_has_read_is_not_late() -> None:
+    one, two = GroupSeen(0, offsets(a=100, b=50)), GroupSeen(0, offsets(a=90))
+    read = read_by_all({"one": one, "two": two})
+    assert (read(A), read(B), read(P)) == (90, 0, 0)
+    assert read_by_all({"one": one})(B) == 50
+    assert read_by_all({"one": one, "two": GroupSeen()})(A) == 0, "one that is not known may have read nothing"
