@@ -61,7 +61,7 @@ def test_consumers_first_moves_a_service_without_a_trace(start: Start, service: 
     assert lead.status()["outcome"] == "finished"
     assert operator.steps == ["replicate", "stop-readers", "start-readers", "stop-writers", "start-writers", "watch"]
     service.judge()
-    assert lead.migration.status()["held"] == []
+    wait_until("the hold is lifted", lambda: lead.migration.status()["held"] == [])
 
 
 def test_producers_first_keeps_the_order_of_everything(start: Start, service: Service) -> None:
@@ -76,12 +76,12 @@ def test_an_abort_leaves_everything_as_it_was(start: Start, service: Service) ->
     lead = start("consumers-first")
     operator = Operator(lead, service)
     operator.go_on(until="start-writers")
-    assert lead.migration.status()["held"] == []
+    wait_until("the hold is lifted", lambda: lead.migration.status()["held"] == [])
     service.reader.stop()
     assert lead.next(command="abort") == 0, lead.said.stderr
     lead.settle()
     assert lead.status()["outcome"] == "aborted"
-    assert lead.migration.status()["held"] == [service.topic]
+    wait_until("the hold is back", lambda: lead.migration.status()["held"] == [service.topic])
     service.reader.start(service.source)
     service.writer.start(service.source)
     lead.migration.wait_for_growth()

@@ -295,6 +295,12 @@ class Migration:
         self.wait_for_growth()
         return time.monotonic() - begun
 
+    def revive(self) -> None:
+        """Start the owner again, without what made it die."""
+        self._environment.pop("KMIGRATE_TEST_DEATH", None)
+        self.start()
+        wait_until("the owner answers", self.status, evidence=self.evidence)
+
     def messages(self) -> str:
         """All that the owner said on stderr, in every one of its lives."""
         return self.stderr.read_text(errors="replace") if self.stderr.exists() else ""

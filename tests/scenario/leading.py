@@ -3,6 +3,7 @@ to do by hand."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -31,6 +32,7 @@ class Lead:
 
     def status(self) -> Mapping[str, Any]:
         """Where the wave stands."""
+        assert self.migration.exit_code is None, f"the owner ended\n{self.migration.evidence()}"
         client = Client(MigrationFolder(self.migration.state_root, self.migration.name), start_seconds=10.0)
         return client.cutover(self.wave, fresh=True).to_value()["waves"][0]
 
@@ -76,7 +78,7 @@ class Lead:
         """What a failure should show."""
         try:
             shown = json.dumps(self.status(), indent=1)
-        except KmigrateError as error:
+        except (KmigrateError, AssertionError) as error:
             shown = str(error)
         return f"{shown}\n{self.migration.evidence()}"
 
@@ -143,6 +145,17 @@ class Operator:
                 return
             self._act(wave["step"])
             self._leave(wave)
+
+    def go_on_through_a_death(self, exit_code: int) -> None:
+        """To the end of the wave; the owner is started again once, when it has died."""
+        migration = self.lead.migration
+        with contextlib.suppress(KmigrateError, AssertionError):
+            self.go_on()
+        if migration.exit_code is None:
+            raise AssertionError(f"nobody died\n{self.lead.evidence()}")
+        assert migration.wait_for_exit() == exit_code, migration.evidence()
+        migration.revive()
+        self.go_on()
 
     def _act(self, step: Mapping[str, Any]) -> None:
         """What the operator does at a step, once."""
