@@ -16,6 +16,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -250,15 +251,15 @@ class Store:
     def journal(self, limit: int = 100) -> list[JournalEntry]:
         """The latest decisions, newest first."""
         with self._reading() as db:
-            rows = db.execute(f"{_JOURNAL} ORDER BY number DESC LIMIT ?", (limit,)).fetchall()
-        return [JournalRow(*row).entry for row in rows]
+            rows = _journal_rows(db, f"number DESC LIMIT {limit:d}")
+        return [row.entry for row in rows]
 
     def told(self) -> tuple[list[JournalRow], list[EffectRow], Head | None]:
         """Journal and effects as the database has them, in their order, and the journal's head, as of one moment."""
         with self._reading() as db:
             db.execute("BEGIN")
             try:
-                return _read_journal(db), _read_effects(db), _head(db)
+                return _journal_rows(db, "number"), _effect_rows(db), _head(db)
             finally:
                 db.execute("COMMIT")
 
@@ -269,10 +270,11 @@ class Store:
 
     def _begin_chain(self) -> None:
         """Chains what was written before entries were chained, once."""
-        if self.get(JOURNAL_HEAD) != NOT_CHAINED:
-            return
+        with self._reading() as db:
+            if _head_text(db) != NOT_CHAINED:
+                return
         with self._writing() as db:
-            rows, effects, last = _read_journal(db), _read_effects(db), NOTHING
+            rows, effects, last = _journal_rows(db, "number"), _effect_rows(db), NOTHING
             for row in rows:
                 detail = canonical(read_object(row.detail))
                 last = Head(row.number, link(last.hash, row.number, row.at_ms, row.kind, detail))
@@ -350,18 +352,8 @@ class Store:
     def effects(self) -> list[EffectEntry]:
         """Every effect, in the order of the decisions."""
         with self._reading() as db:
-            rows = _read_effects(db)
-        return [
-            EffectEntry(
-                id=row.id,
-                kind=row.kind,
-                topic=TopicName(row.topic),
-                payload=json.loads(row.payload),
-                planned_at_ms=row.planned_at_ms,
-                done_at_ms=row.done_at_ms,
-            )
-            for row in rows
-        ]
+            rows = _effect_rows(db)
+        return [replace(row.entry, payload=json.loads(row.payload)) for row in rows]
 
     def save_status(self, document: str) -> None:
         """Keeps the status document's JSON in place of the one before."""
@@ -408,21 +400,42 @@ class Store:
             self._connection.execute("COMMIT")
 
 
-_JOURNAL = "SELECT number, at_ms, kind, detail, hash FROM journal"
+def _journal_rows(db: sqlite3.Connection, order: str) -> list[JournalRow]:
+    rows = db.execute(
+        "SELECT number, CASE typeof(at_ms) WHEN 'integer' THEN at_ms END,"
+        f" CAST(kind AS BLOB), CAST(detail AS BLOB), CAST(hash AS BLOB) FROM journal ORDER BY {order}"
+    )
+    return [
+        JournalRow(number, at_ms, _text(kind), _text(detail), _text(found))
+        for number, at_ms, kind, detail, found in rows
+    ]
 
 
-def _read_journal(db: sqlite3.Connection) -> list[JournalRow]:
-    return [JournalRow(*row) for row in db.execute(f"{_JOURNAL} ORDER BY number")]
+def _effect_rows(db: sqlite3.Connection) -> list[EffectRow]:
+    rows = db.execute(
+        "SELECT id, CAST(kind AS BLOB), CAST(topic AS BLOB), CAST(payload AS BLOB),"
+        " CASE typeof(planned_at_ms) WHEN 'integer' THEN planned_at_ms END,"
+        " CASE typeof(done_at_ms) WHEN 'integer' THEN done_at_ms WHEN 'null' THEN NULL ELSE -1 END"
+        " FROM effects ORDER BY id"
+    )
+    return [
+        EffectRow(number, _text(kind), _text(topic), _text(payload), planned, done)
+        for number, kind, topic, payload, planned, done in rows
+    ]
 
 
-def _read_effects(db: sqlite3.Connection) -> list[EffectRow]:
-    rows = db.execute("SELECT id, kind, topic, payload, planned_at_ms, done_at_ms FROM effects ORDER BY id")
-    return [EffectRow(*row) for row in rows]
+def _head_text(db: sqlite3.Connection) -> str | None:
+    row = db.execute("SELECT CAST(value AS BLOB) FROM fact WHERE key = ?", (JOURNAL_HEAD,)).fetchone()
+    return None if row is None else _text(row[0])
 
 
 def _head(db: sqlite3.Connection) -> Head | None:
-    row = db.execute("SELECT value FROM fact WHERE key = ?", (JOURNAL_HEAD,)).fetchone()
-    return None if row is None else Head.parse(row[0])
+    return Head.parse(_head_text(db))
+
+
+def _text(value: bytes | None) -> str:
+    """A text whatever somebody made of its bytes: one that is none must not keep the others from being read."""
+    return (value or b"").decode("utf-8", "backslashreplace")
 
 
 def _append(db: sqlite3.Connection, at_ms: int, kind: str, detail: Mapping[str, object]) -> int:

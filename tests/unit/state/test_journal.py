@@ -94,6 +94,8 @@ def test_the_hashes_are_those_that_the_docs_tell_how_to_compute(store: Store) ->
         ("DELETE FROM fact WHERE key = 'journal.head'", 8, "the head of the chain is gone"),
         ("UPDATE fact SET value = '7 beef' WHERE key = 'journal.head'", 7, "not the one that was written last"),
         ("UPDATE fact SET value = 'nonsense' WHERE key = 'journal.head'", 8, "the head of the chain is gone"),
+        ("UPDATE fact SET value = CAST(x'ff' AS TEXT) WHERE key = 'journal.head'", 8, "the head of the chain is gone"),
+        ("UPDATE effects SET payload = CAST(x'7bff7d' AS TEXT) WHERE id = 2", 2, "effects 1 to 2 are not"),
         ("UPDATE effects SET payload = '{}' WHERE id = 2", 2, "effects 1 to 2 are not what was planned"),
         ("UPDATE effects SET topic = 'other' WHERE id = 1", 2, "effects 1 to 2 are not what was planned"),
         ("DELETE FROM effects WHERE id = 1", 2, "effects 1 to 2 are not what was planned, or are gone"),
@@ -107,6 +109,12 @@ def test_what_was_altered_is_named(store: Store, statement: str, broken_at: int,
     found = store.verify_journal()
     assert (found.holds, found.broken_at) == (False, broken_at)
     assert reason in found.reason
+    store.close()
+    again = Store.open(store.path.parent)
+    assert again.verify_journal() == found, "opened again it is as broken as before"
+    rows, effects, _ = again.told()
+    json.dumps([row.entry.detail for row in rows] + [row.entry.payload for row in effects], ensure_ascii=False).encode()
+    again.close()
 
 
 def test_entries_that_changed_places_are_named(store: Store) -> None:
