@@ -20,7 +20,7 @@ from kmigrate.copy.states import Choice
 from kmigrate.errors import KmigrateError, UsageError
 from kmigrate.kafka_types import LARGEST_OFFSET, Offset, Side, TopicName
 from kmigrate.plan.actions import Kind, PlannedAction
-from kmigrate.report.account import Account
+from kmigrate.report.account import ReportDocument
 from kmigrate.report.accounting import make_account
 from kmigrate.runner.apply_desk import ApplyStatus, ApplyWish
 from kmigrate.runner.desk import Decisions, Desk
@@ -277,7 +277,7 @@ def create_app(desk: Desk, lookup: Lookup) -> FastAPI:
     def keep_verifications(request: VerificationsRequest) -> VerificationsReply:
         return VerificationsReply(kept=desk.verifications.keep(request.partitions))
 
-    @app.get("/v1/report", response_model=Account)
+    @app.get("/v1/report", response_model=ReportDocument)
     def report() -> Response:
         made = make_account(
             status=desk.status(),

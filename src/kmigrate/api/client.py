@@ -30,7 +30,7 @@ from kmigrate.state.store import Store
 
 if TYPE_CHECKING:
     from kmigrate.plan.actions import Kind, PlannedAction
-    from kmigrate.report.account import Account
+    from kmigrate.report.account import ReportDocument
     from kmigrate.runner.apply_desk import ApplyStatus, ApplyWish
     from kmigrate.runner.groups_document import GroupsDocument
     from kmigrate.runner.verification import PartitionVerification
@@ -210,11 +210,11 @@ class Client:
                 "/v1/verifications", {"partitions": _verifications().dump_python(some, mode="json", by_alias=True)}
             )
 
-    def report(self) -> Account:
+    def report(self) -> ReportDocument:
         """The account of everything that was done."""
-        from kmigrate.report.account import Account
+        from kmigrate.report.account import ReportDocument
 
-        return Account.from_json(self._look_up("/v1/report", {}))
+        return ReportDocument.from_json(self._look_up("/v1/report", {}))
 
     def _look_up(self, path: str, asked: Mapping[str, object]) -> str:
         reply = self._request("GET", f"{path}?{urlencode(asked)}")

@@ -10,7 +10,7 @@ import click
 
 from kmigrate.cli.options import Named, message_options, migration_options
 from kmigrate.errors import KmigrateError, Refused
-from kmigrate.report.account import Account
+from kmigrate.report.account import ReportDocument
 
 EXAMPLES = """\b
 Examples:
@@ -39,7 +39,7 @@ Examples:
 @message_options
 @click.pass_context
 def report(ctx: click.Context, file: Path, state: Path | None, form: str, output: Path | None, no_color: bool) -> None:
-    """Account for everything that was done: every topic, partition, group and setting, with the evidence.
+    """ReportDocument for everything that was done: every topic, partition, group and setting, with the evidence.
 
     What was copied, verified, stopped, answered and put on hold, when, and what is not known. It reads what the
     migration keeps, asks no cluster, and works while it runs and after it ended. It ends with 6 if the journal is not
@@ -56,7 +56,7 @@ def report(ctx: click.Context, file: Path, state: Path | None, form: str, output
         )
 
 
-def _render(account: Account, form: str) -> str:
+def _render(account: ReportDocument, form: str) -> str:
     from kmigrate.report.as_html import to_html
     from kmigrate.report.as_markdown import to_markdown
     from kmigrate.report.page import make_page

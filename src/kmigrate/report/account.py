@@ -214,7 +214,7 @@ class NotKnown:
 
 @with_config(_JSON)
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
+class ReportTotals:
     """Counts of the whole. Verified is a partition whose last verification in mode `records` found it equal."""
 
     topics: int = 0
@@ -229,7 +229,7 @@ class Totals:
 
 @with_config(_JSON)
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class ReportDocument:
     """All of it. `state` and `reason` are the last status document's, `updated_at` is when that was true."""
 
     api_version: Literal["kmigrate/v1"] = "kmigrate/v1"
@@ -244,7 +244,7 @@ class Account:
     term: int | None = None
     updated_at: int | None = None
     clusters: tuple[ClusterAccount, ...] = ()
-    totals: Totals = Totals()
+    totals: ReportTotals = ReportTotals()
     topics: tuple[TopicAccount, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     hold: Mapping[str, str] = field(default_factory=lambda: dict(ALWAYS))
@@ -265,7 +265,7 @@ class Account:
         return _adapter().dump_json(self, by_alias=True, indent=indent).decode()
 
     @classmethod
-    def from_json(cls, text: str) -> Account:
+    def from_json(cls, text: str) -> ReportDocument:
         """The document that `to_json` wrote; raises KmigrateError if it is not one."""
         try:
             return _adapter().validate_json(text)
@@ -277,5 +277,5 @@ class Account:
 
 
 @cache
-def _adapter() -> TypeAdapter[Account]:
-    return TypeAdapter(Account)
+def _adapter() -> TypeAdapter[ReportDocument]:
+    return TypeAdapter(ReportDocument)

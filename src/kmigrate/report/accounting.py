@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 from kmigrate.kafka_types import Partition, Side, TopicName, TopicPartition
 from kmigrate.report.account import (
-    Account,
     ChainAccount,
     ClusterAccount,
     DifferenceAccount,
@@ -20,10 +19,11 @@ from kmigrate.report.account import (
     FenceAccount,
     FenceEvent,
     PartitionAccount,
+    ReportDocument,
+    ReportTotals,
     ResetAccount,
     SettingsAccount,
     TopicAccount,
-    Totals,
     VerificationAccount,
 )
 from kmigrate.report.unknown import list_unknown
@@ -84,13 +84,13 @@ def make_account(
     ledger: Ledger,
     cutovers: Sequence[Mapping[str, Any]] = (),
     unavailable: Sequence[Mapping[str, Any]] = (),
-) -> Account:
+) -> ReportDocument:
     """The account of a migration, from its last status, its groups, what was verified, and what else is kept.
 
     `cutovers` and `unavailable` (times in which applications could not write) are told as they are, each with its keys.
     """
     topics = tuple(_topics(status, list(verified), ledger))
-    return Account(
+    return ReportDocument(
         name=ledger.name,
         made_at=ledger.read_at_ms,
         state=None if status is None else status.state,
@@ -254,13 +254,13 @@ def _chain(chain: ChainState) -> ChainAccount:
     )
 
 
-def _count(topics: Sequence[TopicAccount], groups: GroupsDocument | None) -> Totals:
+def _count(topics: Sequence[TopicAccount], groups: GroupsDocument | None) -> ReportTotals:
     partitions = [each for topic in topics for each in topic.partitions]
     states: dict[str, int] = {}
     for each in partitions:
         if each.state is not None:
             states[each.state.value] = states.get(each.state.value, 0) + 1
-    return Totals(
+    return ReportTotals(
         topics=len(topics),
         partitions=len(partitions),
         states=states,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from kmigrate.report.account import Account
+from kmigrate.report.account import ReportDocument
 from kmigrate.report.blocks import Block, Heading, Items, Sentence, table
 from kmigrate.report.page_deeds import cutover_blocks, deed_blocks, fence_blocks, unavailable_blocks
 from kmigrate.report.page_groups import group_blocks
@@ -21,7 +21,7 @@ MOST_WHERE = 5
 """How many of the places of which something is not known are named."""
 
 
-def make_page(account: Account) -> list[Block]:
+def make_page(account: ReportDocument) -> list[Block]:
     """Everything, in the order in which it is read."""
     return list(
         chain(
@@ -42,7 +42,7 @@ def make_page(account: Account) -> list[Block]:
     )
 
 
-def _head(account: Account) -> Iterator[Block]:
+def _head(account: ReportDocument) -> Iterator[Block]:
     totals, chain_ = account.totals, account.chain
     state = UNKNOWN if account.state is None else account.state.value
     yield Heading(f"Report of the migration {account.name}", 1)
@@ -73,7 +73,7 @@ def _head(account: Account) -> Iterator[Block]:
     )
 
 
-def _clusters(account: Account) -> Iterator[Block]:
+def _clusters(account: ReportDocument) -> Iterator[Block]:
     yield Heading("Clusters and versions")
     yield table(
         ("Cluster", "Cluster id", "Kafka"),
@@ -92,7 +92,7 @@ def _clusters(account: Account) -> Iterator[Block]:
     )
 
 
-def _not_known(account: Account) -> Iterator[Block]:
+def _not_known(account: ReportDocument) -> Iterator[Block]:
     yield Heading("What is not known")
     if not account.not_known:
         yield Sentence("Nothing.")
@@ -105,7 +105,7 @@ def _not_known(account: Account) -> Iterator[Block]:
     yield table(("What", "Why", "Where"), rows)
 
 
-def _chain(account: Account) -> Iterator[Block]:
+def _chain(account: ReportDocument) -> Iterator[Block]:
     found = account.chain
     yield Heading("The journal's chain")
     yield Sentence(

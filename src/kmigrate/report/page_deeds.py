@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kmigrate.report.account import Account, EffectAccount, EntryAccount
+from kmigrate.report.account import EffectAccount, EntryAccount, ReportDocument
 from kmigrate.report.blocks import Block, Heading, Sentence, Table, table
 from kmigrate.report.words import UNKNOWN, fold_alike, show_names, show_time, show_times
 from kmigrate.security.fence import FencePhase
@@ -17,7 +17,7 @@ MOST_ROWS = 2_000
 _HASH_SIGNS = 16
 
 
-def fence_blocks(account: Account) -> Iterator[Block]:
+def fence_blocks(account: ReportDocument) -> Iterator[Block]:
     """Fences, put and lifted."""
     yield Heading("Fences")
     if not account.fences:
@@ -46,13 +46,13 @@ def fence_blocks(account: Account) -> Iterator[Block]:
         yield table(("Fence", "When", "What"), events)
 
 
-def cutover_blocks(account: Account) -> Iterator[Block]:
+def cutover_blocks(account: ReportDocument) -> Iterator[Block]:
     """Cutovers, as they are told."""
     yield Heading("Cutovers")
     yield _of_mappings(account.cutovers) if account.cutovers else Sentence("None is recorded.")
 
 
-def unavailable_blocks(account: Account) -> Iterator[Block]:
+def unavailable_blocks(account: ReportDocument) -> Iterator[Block]:
     """When applications could not write or read because of a cutover."""
     yield Heading("Times of unavailability")
     yield (
@@ -62,7 +62,7 @@ def unavailable_blocks(account: Account) -> Iterator[Block]:
     )
 
 
-def deed_blocks(account: Account) -> Iterator[Block]:
+def deed_blocks(account: ReportDocument) -> Iterator[Block]:
     """Effects and the journal, each in its order; neighbours that are alike are one row."""
     yield Heading("What was done to the clusters")
     if account.effects:

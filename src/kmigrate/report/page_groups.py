@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from kmigrate.groups.values import OutcomeKind
-from kmigrate.report.account import Account
+from kmigrate.report.account import ReportDocument
 from kmigrate.report.blocks import Block, Everything, Heading, Sentence, table
 from kmigrate.report.words import UNKNOWN, show_names, show_number, show_offset, show_time, show_times
 from kmigrate.runner.groups_document import GroupPartition, GroupStatus
@@ -15,7 +15,7 @@ from kmigrate.state.journal import canonical
 MOST_DETAIL = 300
 
 
-def group_blocks(account: Account) -> Iterator[Block]:
+def group_blocks(account: ReportDocument) -> Iterator[Block]:
     """Groups with their commits on both sides, what was latched, and what an operator reset."""
     yield Heading("Consumer groups")
     if account.groups_updated_at is None and not account.groups:
@@ -62,7 +62,7 @@ def group_blocks(account: Account) -> Iterator[Block]:
         )
 
 
-def _folded(account: Account) -> Block:
+def _folded(account: ReportDocument) -> Block:
     alike: dict[tuple[str, ...], list[GroupStatus]] = defaultdict(list)
     for group in account.groups:
         alike[group.outcome.value, group.reason, group.source.state, group.target.state].append(group)

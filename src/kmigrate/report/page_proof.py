@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kmigrate.report.account import Account, VerificationAccount
+from kmigrate.report.account import ReportDocument, VerificationAccount
 from kmigrate.report.blocks import Block, Heading, Sentence, table
 from kmigrate.report.words import (
     UNKNOWN,
@@ -20,7 +20,7 @@ from kmigrate.report.words import (
 )
 
 
-def verification_blocks(account: Account) -> Iterator[Block]:
+def verification_blocks(account: ReportDocument) -> Iterator[Block]:
     """What was compared, in which mode, when, and what was found."""
     yield Heading("Verification")
     found: dict[tuple[str, str], list[VerificationAccount]] = defaultdict(list)
@@ -89,7 +89,7 @@ def _show_target(offset: int | None) -> str:
     return "none" if offset is None else str(offset)
 
 
-def stop_blocks(account: Account) -> Iterator[Block]:
+def stop_blocks(account: ReportDocument) -> Iterator[Block]:
     """Stops as they stand, what an operator went on with, and every answer."""
     yield Heading("Stops, answers and waivers")
     every = [(f"{topic.topic}-{each.partition}", each) for topic in account.topics for each in topic.partitions]

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from kmigrate.report.account import Account, PartitionAccount, TopicAccount, VerificationAccount
+from kmigrate.report.account import PartitionAccount, ReportDocument, TopicAccount, VerificationAccount
 from kmigrate.report.blocks import Block, Everything, Heading, Sentence, table
 from kmigrate.report.words import (
     UNKNOWN,
@@ -54,7 +54,7 @@ def _fold_topic(topic: TopicAccount) -> dict[_Alike, list[PartitionAccount]]:
     return found
 
 
-def topic_blocks(account: Account) -> Iterator[Block]:
+def topic_blocks(account: ReportDocument) -> Iterator[Block]:
     """Topics and partitions: class, state, beginnings, ends and positions, and the topics that were left out."""
     yield Heading("Topics and partitions")
     if not account.topics:
@@ -151,17 +151,23 @@ def _partition_row(topic: str, each: PartitionAccount) -> tuple[str, ...]:
         show_offset(each.position),
         show_offset(each.target_end),
         show_number(each.filler),
-        "none needed" if each.map_runs is None else show_number(each.map_runs),
+        _show_runs(each),
         "; ".join(map(_verification, each.verifications)) or "not verified",
         each.reason,
     )
+
+
+def _show_runs(each: PartitionAccount) -> str:
+    if each.offset_class is None:
+        return UNKNOWN
+    return "none needed" if each.map_runs is None else show_number(each.map_runs)
 
 
 def _verification(found: VerificationAccount) -> str:
     return f"{found.mode} {found.verdict}, {show_range(found.start, found.end)}, {show_time(found.at)}"
 
 
-def settings_blocks(account: Account) -> Iterator[Block]:
+def settings_blocks(account: ReportDocument) -> Iterator[Block]:
     """Settings, held and intended."""
     yield Heading("Settings")
     held = [each for each in account.topics if each.settings.held]

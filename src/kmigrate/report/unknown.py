@@ -53,7 +53,8 @@ def list_unknown(
     yield from _of_verifications(topics)
     if ledger.fences and ledger.fences[0].number > 1:
         yield NotKnown(
-            what=f"fences 1 to {ledger.fences[0].number - 1}", why="they were lifted; the last 100 lifted ones are kept"
+            what=f"fences below number {ledger.fences[0].number}",
+            why="they were lifted; the last 100 lifted ones are kept",
         )
     if any(each.kind == CHAINED for each in ledger.journal):
         yield NotKnown(
