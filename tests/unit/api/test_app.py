@@ -213,6 +213,7 @@ def test_openapi_describes_the_contract(http: InProcess) -> None:
         "/v1/offsets/translation",
         "/v1/offsets/runs",
         "/v1/verifications",
+        "/v1/report",
     }
     assert decisions <= set(told["paths"])
     assert {"Translation", "RunsPage"} <= set(told["components"]["schemas"])
