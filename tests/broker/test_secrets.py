@@ -50,7 +50,7 @@ def test_no_secret_is_left_anywhere(pair: Pair, tmp_path: Path) -> None:
             told += look_at_processes(migration)
             migration.kill_worker()
             migration.wait_in_sync()
-            for words in ("status", "plan"):
+            for words in ("status", "plan", "report"):
                 for arguments in (("-o", "json"), ("--debug",)):
                     told += said(migration.command(words, *arguments))
 

@@ -20,6 +20,8 @@ from kmigrate.copy.states import Choice
 from kmigrate.errors import KmigrateError, UsageError
 from kmigrate.kafka_types import LARGEST_OFFSET, Offset, Side, TopicName
 from kmigrate.plan.actions import Kind, PlannedAction
+from kmigrate.report.account import ReportDocument
+from kmigrate.report.accounting import make_account
 from kmigrate.runner.apply_desk import ApplyStatus, ApplyWish
 from kmigrate.runner.cutover.desk import CommandKind, Order
 from kmigrate.runner.cutover.document import CutoverDocument, WaveStatus
@@ -308,6 +310,16 @@ def create_app(desk: Desk, lookup: Lookup) -> FastAPI:
     @app.post("/v1/verifications")
     def keep_verifications(request: VerificationsRequest) -> VerificationsReply:
         return VerificationsReply(kept=desk.verifications.keep(request.partitions))
+
+    @app.get("/v1/report", response_model=ReportDocument)
+    def report() -> Response:
+        made = make_account(
+            status=desk.status(),
+            groups=desk.groups.document(details=False),
+            verified=desk.verifications.load(),
+            ledger=desk.ledger(),
+        )
+        return Response(made.to_json(), media_type="application/json")
 
     return app
 

@@ -30,6 +30,7 @@ from kmigrate.state.store import Store
 
 if TYPE_CHECKING:
     from kmigrate.plan.actions import Kind, PlannedAction
+    from kmigrate.report.account import ReportDocument
     from kmigrate.runner.apply_desk import ApplyStatus, ApplyWish
     from kmigrate.runner.cutover.document import CutoverDocument
     from kmigrate.runner.groups_document import GroupsDocument
@@ -222,6 +223,12 @@ class Client:
             self._decide(
                 "/v1/verifications", {"partitions": _verifications().dump_python(some, mode="json", by_alias=True)}
             )
+
+    def report(self) -> ReportDocument:
+        """The account of everything that was done."""
+        from kmigrate.report.account import ReportDocument
+
+        return ReportDocument.from_json(self._look_up("/v1/report", {}))
 
     def _look_up(self, path: str, asked: Mapping[str, object]) -> str:
         reply = self._request("GET", f"{path}?{urlencode(asked)}")

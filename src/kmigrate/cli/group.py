@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "group": "Show consumer groups on both sides, and decide about them.",
     "cutover": "Lead the service over, step by step, and back.",
     "verify": "Compare what both clusters hold; exit 3 if it differs.",
+    "report": "Account for everything that was done, with the evidence.",
     "offsets": "Translate offsets, or export where everything went.",
     "message": "Show records of both clusters side by side, and compare them.",
     "demo": "Watch a whole migration between two embedded clusters.",
@@ -55,6 +56,7 @@ A first migration:
   kmigrate run -f orders.yaml      copy; Ctrl-C ends, a second run resumes
   kmigrate status -f orders.yaml   state, next step and stops
   kmigrate verify -f orders.yaml   both clusters are read again and compared
+  kmigrate report -f orders.yaml   the evidence, as Markdown, HTML or JSON
   kmigrate serve                   the same as a service, for many of them
 
 What this version does: it creates the selected topics on the target, holds them (nothing expires there) and

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kmigrate.copy.rates import NO_LIMITS, RateLimits
 from kmigrate.copy.states import Choice, StopKind
@@ -34,6 +34,9 @@ from kmigrate.runner.status import (
 )
 from kmigrate.runner.verifications import Verifications
 from kmigrate.state.store import Store
+
+if TYPE_CHECKING:
+    from kmigrate.runner.ledger import Ledger
 
 FACT = "decisions"
 MOST_TOPICS = 1000
@@ -204,6 +207,7 @@ class Desk:
                 "topic": topic,
                 "partitions": [key.partition for key in partitions],
                 "choice": choice.value,
+                "stops": [[each.partition, each.stop.kind.value, each.stop.offset] for each in stopped if each.stop],
             }
             accepted = dict(self._decisions.accepted)
             if choice is Choice.ACCEPT:
@@ -268,6 +272,12 @@ class Desk:
                 left = replace(StatusDocument.from_json(saved), held=self._store.held())
                 self._status = left_by_owner(left) if self._wake is None else before_first_look(left)
             return replace(self._status, fences=read_fences(self._store.path.parent))
+
+    def ledger(self) -> Ledger:
+        """What is kept of everything that was done, for a report."""
+        from kmigrate.runner.ledger_reader import read_ledger  # needs much that no other request does
+
+        return read_ledger(self._store, self._wall_ms())
 
     def _stopped(self, topic: str, partition: int | None) -> list[PartitionStatus]:
         status = self.status()

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from kmigrate import __version__
 from kmigrate.cluster.clock import steady_seconds
 from kmigrate.cluster.connection import Connection
 from kmigrate.copy.copier import WAITING_FOR_LEASE
@@ -134,7 +135,7 @@ class Owner:
             self._report(f"note: {notice}")
         self._store.decide(
             "run",
-            {"source": beginning.source.cluster_id, "target": beginning.target.cluster_id},
+            {"source": beginning.source.cluster_id, "target": beginning.target.cluster_id, "version": __version__},
             facts={
                 NAME: self._manifest.name,
                 CLUSTER_ID[Side.SOURCE]: beginning.source.cluster_id,

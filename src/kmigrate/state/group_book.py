@@ -28,6 +28,7 @@ class ResetEntry:
     group: str
     at_ms: int
     payload: Mapping[str, Any]
+    undone_ms: int | None = None
 
 
 class GroupBook:
@@ -80,6 +81,15 @@ class GroupBook:
                 (group,),
             ).fetchone()
         return None if row is None else ResetEntry(number=row[0], group=group, at_ms=row[1], payload=json.loads(row[2]))
+
+    def resets(self) -> list[ResetEntry]:
+        """Every reset, in their order."""
+        with self._store.reading() as db:
+            rows = db.execute("SELECT number, group_id, at_ms, payload, undone_ms FROM group_reset ORDER BY number")
+            return [
+                ResetEntry(number=number, group=group, at_ms=at_ms, payload=json.loads(payload), undone_ms=undone_ms)
+                for number, group, at_ms, payload, undone_ms in rows
+            ]
 
     def end_reset(self, entry: ResetEntry, record: GroupRecord, at_ms: int) -> None:
         """A reset was undone; the group has this record from then on."""

@@ -13,6 +13,11 @@ from kmigrate.errors import KmigrateError
 APPLICATION_ID = 0x6B6D6967
 """Written into the file's head, so that another program's database is not taken for ours."""
 
+JOURNAL_HEAD = "journal.head"
+"""The fact that keeps number and hash of the journal's last entry."""
+NOT_CHAINED = "not chained"
+"""Its value from the step that gave entries a hash until the store chains them, once."""
+
 STEPS: tuple[str, ...] = (
     """
     CREATE TABLE fact (
@@ -114,6 +119,10 @@ STEPS: tuple[str, ...] = (
         document TEXT NOT NULL,
         PRIMARY KEY (topic, partition, mode)
     ) WITHOUT ROWID;
+    """,
+    f"""
+    ALTER TABLE journal ADD COLUMN hash TEXT NOT NULL DEFAULT '';
+    INSERT OR REPLACE INTO fact VALUES ('{JOURNAL_HEAD}', '{NOT_CHAINED}');
     """,
 )
 """What leads from each version to the next one; their number is the version this program writes."""

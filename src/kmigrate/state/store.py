@@ -1,6 +1,7 @@
 """The store keeps a migration's memory in SQLite: facts, positions, holds, effects, the journal, the last status.
 
-Rule: what is returned from is on the disk (WAL, synchronous=FULL), so a decision can be acted on afterwards.
+Rule: what is returned from is on the disk (WAL, synchronous=FULL), so a decision can be acted on afterwards. Every
+entry of the journal is chained to the one before (`state/journal.py`), in the step that writes it.
 Several threads of the one process that owns the folder may use a store; a lock makes them take turns.
 """
 
@@ -15,9 +16,9 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from kmigrate.copy.orders import Remembered
 from kmigrate.errors import KmigrateError
@@ -25,7 +26,26 @@ from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, Side, TopicId, 
 from kmigrate.offsets.beginning import Beginning
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.offsets.offset_map import RUN_BYTES, OffsetMap
-from kmigrate.state.schema import damaged, prepare
+from kmigrate.state.journal import (
+    CHAINED,
+    EFFECT_DONE,
+    EFFECTS_PLANNED,
+    NOTHING,
+    ChainState,
+    EffectRow,
+    Head,
+    JournalRow,
+    canonical,
+    chained_detail,
+    check_chain,
+    done_detail,
+    link,
+    planned_detail,
+    read_object,
+)
+from kmigrate.state.journal import EffectEntry as EffectEntry
+from kmigrate.state.journal import JournalEntry as JournalEntry
+from kmigrate.state.schema import JOURNAL_HEAD, NOT_CHAINED, damaged, prepare
 from kmigrate.topics.intended import Intended, Origin
 
 FILE_NAME = "state.db"
@@ -36,35 +56,6 @@ _BUSY_SECONDS = 5.0
 
 def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JournalEntry:
-    """One decision: when it was made, of which kind, and what was decided."""
-
-    number: int
-    at_ms: int
-    kind: str
-    detail: Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EffectEntry:
-    """Something that is to be done to the target, decided but perhaps not yet done; `payload` says what.
-
-    `topic` is the topic's name, or that of what else it is done to.
-    """
-
-    id: int
-    kind: str
-    topic: TopicName
-    payload: Mapping[str, Any]
-    planned_at_ms: int
-    done_at_ms: int | None
-
-    @property
-    def is_done(self) -> bool:
-        return self.done_at_ms is not None
 
 
 class RunsFrom(NamedTuple):
@@ -106,7 +97,9 @@ class Store:
                 if connection is not None:
                     connection.close()
                 raise
-        return cls(connection, path, is_new=is_new, wall_ms=wall_ms)
+        store = cls(connection, path, is_new=is_new, wall_ms=wall_ms)
+        store._begin_chain()
+        return store
 
     @staticmethod
     def exists(folder: Path) -> bool:
@@ -216,6 +209,12 @@ class Store:
                 found.extend(kept)
         return found
 
+    def count_runs(self) -> dict[TopicPartition, int]:
+        """How many runs the offset map of each partition has that has one."""
+        with self._reading() as db:
+            rows = db.execute("SELECT topic, partition, sum(length(runs)) FROM offset_runs GROUP BY topic, partition")
+            return {_place(topic, partition): size // RUN_BYTES for topic, partition, size in rows}
+
     def offset_runs_near(self, partition: TopicPartition, offset: Offset, side: Side) -> OffsetMap:
         """Of an offset map the piece that holds this offset of the source or the target, and the run after it.
 
@@ -245,23 +244,44 @@ class Store:
     def decide(self, kind: str, detail: Mapping[str, object], *, facts: Mapping[str, str] | None = None) -> int:
         """Appends to the journal and sets the facts that changed, both or none; returns the number."""
         with self._writing() as db:
-            cursor = db.execute(
-                "INSERT INTO journal (at_ms, kind, detail) VALUES (?, ?, ?)",
-                (self._wall_ms(), kind, _json(detail)),
-            )
+            number = _append(db, self._wall_ms(), kind, detail)
             _put(db, facts or {})
-        return cursor.lastrowid or 0
+        return number
 
     def journal(self, limit: int = 100) -> list[JournalEntry]:
         """The latest decisions, newest first."""
         with self._reading() as db:
-            rows = db.execute(
-                "SELECT number, at_ms, kind, detail FROM journal ORDER BY number DESC LIMIT ?", (limit,)
-            ).fetchall()
-        return [
-            JournalEntry(number=number, at_ms=at_ms, kind=kind, detail=json.loads(detail))
-            for number, at_ms, kind, detail in rows
-        ]
+            rows = _journal_rows(db, f"number DESC LIMIT {limit:d}")
+        return [row.entry for row in rows]
+
+    def told(self) -> tuple[list[JournalRow], list[EffectRow], Head | None]:
+        """Journal and effects as the database has them, in their order, and the journal's head, as of one moment."""
+        with self._reading() as db:
+            db.execute("BEGIN")
+            try:
+                return _journal_rows(db, "number"), _effect_rows(db), _head(db)
+            finally:
+                db.execute("COMMIT")
+
+    def verify_journal(self) -> ChainState:
+        """Whether journal and effects are as they were written; where not, the first number that does not follow."""
+        rows, effects, head = self.told()
+        return check_chain(rows, head, effects)
+
+    def _begin_chain(self) -> None:
+        """Chains what was written before entries were chained, once."""
+        with self._reading() as db:
+            if _head_text(db) != NOT_CHAINED:
+                return
+        with self._writing() as db:
+            rows, effects, last = _journal_rows(db, "number"), _effect_rows(db), NOTHING
+            for row in rows:
+                detail = canonical(read_object(row.detail))
+                last = Head(row.number, link(last.hash, row.number, row.at_ms, row.kind, detail))
+                db.execute("UPDATE journal SET detail = ?, hash = ? WHERE number = ?", (detail, last.hash, row.number))
+            _put(db, {JOURNAL_HEAD: last.text})
+            if rows or effects:
+                _append(db, self._wall_ms(), CHAINED, chained_detail(len(rows), effects))
 
     def record_intended(self, intended: Mapping[TopicName, Intended]) -> None:
         """Records what these topics are to become when their hold ends, all or none; from now on they are held."""
@@ -288,13 +308,7 @@ class Store:
             db.execute("UPDATE hold SET settings = ? WHERE topic = ?", (settings, topic))
             if payload is None:
                 return None
-            cursor = db.execute(
-                "INSERT INTO effects (kind, topic, payload, state, planned_at_ms) VALUES (?, ?, ?, 'planned', ?)",
-                (kind, topic, _json(payload), now_ms),
-            )
-        return EffectEntry(
-            id=cursor.lastrowid or 0, kind=kind, topic=topic, payload=payload, planned_at_ms=now_ms, done_at_ms=None
-        )
+            return _plan_effects(db, kind, {topic: payload}, now_ms)[0]
 
     def intended(self) -> dict[TopicName, Intended]:
         """What the topics that are held are to become."""
@@ -314,70 +328,32 @@ class Store:
 
     def plan_effect(self, kind: str, topic: TopicName, payload: Mapping[str, object]) -> EffectEntry:
         """Journals an effect that is decided."""
-        planned_at_ms = self._wall_ms()
-        with self._writing() as db:
-            cursor = db.execute(
-                "INSERT INTO effects (kind, topic, payload, state, planned_at_ms) VALUES (?, ?, ?, 'planned', ?)",
-                (kind, topic, _json(payload), planned_at_ms),
-            )
-        return EffectEntry(
-            id=cursor.lastrowid or 0,
-            kind=kind,
-            topic=topic,
-            payload=payload,
-            planned_at_ms=planned_at_ms,
-            done_at_ms=None,
-        )
+        return self.plan_effects(kind, {topic: payload})[0]
 
     def plan_effects(self, kind: str, payloads: Mapping[str, Mapping[str, object]]) -> list[EffectEntry]:
         """Journals effects that are decided together, by name, all or none."""
         now_ms = self._wall_ms()
-        entries = []
         with self._writing() as db:
-            for name, payload in payloads.items():
-                cursor = db.execute(
-                    "INSERT INTO effects (kind, topic, payload, state, planned_at_ms) VALUES (?, ?, ?, 'planned', ?)",
-                    (kind, name, _json(payload), now_ms),
-                )
-                entries.append(
-                    EffectEntry(
-                        id=cursor.lastrowid or 0,
-                        kind=kind,
-                        topic=TopicName(name),
-                        payload=payload,
-                        planned_at_ms=now_ms,
-                        done_at_ms=None,
-                    )
-                )
-        return entries
+            return _plan_effects(db, kind, payloads, now_ms)
 
     def end_effect(self, effect: EffectEntry, *, ends_hold: bool = False) -> None:
         """Journals that an effect is done, and with it, in one step, that its topic is no longer held."""
         with self._writing() as db:
-            db.execute(
+            now_ms = self._wall_ms()
+            ended = db.execute(
                 "UPDATE effects SET state = 'done', done_at_ms = ? WHERE id = ? AND state = 'planned'",
-                (self._wall_ms(), effect.id),
+                (now_ms, effect.id),
             )
+            if ended.rowcount:
+                _append(db, now_ms, EFFECT_DONE, done_detail(effect.id, effect.kind, effect.topic))
             if ends_hold:
                 db.execute("DELETE FROM hold WHERE topic = ?", (effect.topic,))
 
     def effects(self) -> list[EffectEntry]:
         """Every effect, in the order of the decisions."""
         with self._reading() as db:
-            rows = db.execute(
-                "SELECT id, kind, topic, payload, planned_at_ms, done_at_ms FROM effects ORDER BY id"
-            ).fetchall()
-        return [
-            EffectEntry(
-                id=number,
-                kind=kind,
-                topic=TopicName(topic),
-                payload=json.loads(payload),
-                planned_at_ms=planned_at_ms,
-                done_at_ms=done_at_ms,
-            )
-            for number, kind, topic, payload, planned_at_ms, done_at_ms in rows
-        ]
+            rows = _effect_rows(db)
+        return [replace(row.entry, payload=json.loads(row.payload)) for row in rows]
 
     def save_status(self, document: str) -> None:
         """Keeps the status document's JSON in place of the one before."""
@@ -422,6 +398,82 @@ class Store:
                 self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
+
+
+def _journal_rows(db: sqlite3.Connection, order: str) -> list[JournalRow]:
+    rows = db.execute(
+        "SELECT number, CASE typeof(at_ms) WHEN 'integer' THEN at_ms END,"
+        f" CAST(kind AS BLOB), CAST(detail AS BLOB), CAST(hash AS BLOB) FROM journal ORDER BY {order}"
+    )
+    return [
+        JournalRow(number, at_ms, _text(kind), _text(detail), _text(found))
+        for number, at_ms, kind, detail, found in rows
+    ]
+
+
+def _effect_rows(db: sqlite3.Connection) -> list[EffectRow]:
+    rows = db.execute(
+        "SELECT id, CAST(kind AS BLOB), CAST(topic AS BLOB), CAST(payload AS BLOB),"
+        " CASE typeof(planned_at_ms) WHEN 'integer' THEN planned_at_ms END,"
+        " CASE typeof(done_at_ms) WHEN 'integer' THEN done_at_ms WHEN 'null' THEN NULL ELSE -1 END"
+        " FROM effects ORDER BY id"
+    )
+    return [
+        EffectRow(number, _text(kind), _text(topic), _text(payload), planned, done)
+        for number, kind, topic, payload, planned, done in rows
+    ]
+
+
+def _head_text(db: sqlite3.Connection) -> str | None:
+    row = db.execute("SELECT CAST(value AS BLOB) FROM fact WHERE key = ?", (JOURNAL_HEAD,)).fetchone()
+    return None if row is None else _text(row[0])
+
+
+def _head(db: sqlite3.Connection) -> Head | None:
+    return Head.parse(_head_text(db))
+
+
+def _text(value: bytes | None) -> str:
+    """A text whatever somebody made of its bytes: one that is none must not keep the others from being read."""
+    return (value or b"").decode("utf-8", "backslashreplace")
+
+
+def _append(db: sqlite3.Connection, at_ms: int, kind: str, detail: Mapping[str, object]) -> int:
+    """Appends an entry and moves the head. Where the head is gone it follows nothing, and that shows for good."""
+    head, text = _head(db), canonical(detail)
+    cursor = db.execute("INSERT INTO journal (at_ms, kind, detail) VALUES (?, ?, ?)", (at_ms, kind, text))
+    number = cursor.lastrowid or 0
+    new = Head(number, link("" if head is None else head.hash, number, at_ms, kind, text))
+    db.execute("UPDATE journal SET hash = ? WHERE number = ?", (new.hash, number))
+    _put(db, {JOURNAL_HEAD: new.text})
+    return number
+
+
+def _plan_effects(
+    db: sqlite3.Connection, kind: str, payloads: Mapping[str, Mapping[str, object]], now_ms: int
+) -> list[EffectEntry]:
+    """Writes effects and the entry that tells of them."""
+    rows: list[EffectRow] = []
+    for name, payload in payloads.items():
+        text = _json(payload)
+        cursor = db.execute(
+            "INSERT INTO effects (kind, topic, payload, state, planned_at_ms) VALUES (?, ?, ?, 'planned', ?)",
+            (kind, name, text, now_ms),
+        )
+        rows.append(EffectRow(cursor.lastrowid or 0, kind, name, text, now_ms, None))
+    if rows:
+        _append(db, now_ms, EFFECTS_PLANNED, planned_detail(kind, rows))
+    return [
+        EffectEntry(
+            id=row.id,
+            kind=kind,
+            topic=TopicName(name),
+            payload=payload,
+            planned_at_ms=now_ms,
+            done_at_ms=None,
+        )
+        for row, (name, payload) in zip(rows, payloads.items(), strict=True)
+    ]
 
 
 def _place(topic: str, partition: int) -> TopicPartition:

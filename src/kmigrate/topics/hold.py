@@ -25,19 +25,20 @@ BROKER_AFTER_MAX_MS = "log.message.timestamp.after.max.ms"
 BROKER_KEYS = (BROKER_MAX_MESSAGE_BYTES, BROKER_AFTER_MAX_MS)
 """What a target broker is asked, to know which settings its topics have."""
 
-_ALWAYS = {
+ALWAYS = {
     "cleanup.policy": "delete",
     "retention.ms": "-1",
     "retention.bytes": "-1",
     "compression.type": "producer",
     "message.timestamp.type": "CreateTime",
 }
+"""What the hold sets of every topic; the limits of sizes and timestamps come from the clusters."""
 SINGLE_LIMIT = "message.timestamp.difference.max.ms"
 SPLIT_LIMITS = ("message.timestamp.before.max.ms", "message.timestamp.after.max.ms")
 
 SOURCE_KEYS = (MAX_MESSAGE_BYTES, "retention.ms", "retention.bytes")
 """What the source's topic is asked for."""
-HELD_KEYS = (*_ALWAYS, MAX_MESSAGE_BYTES, SINGLE_LIMIT, *SPLIT_LIMITS)
+HELD_KEYS = (*ALWAYS, MAX_MESSAGE_BYTES, SINGLE_LIMIT, *SPLIT_LIMITS)
 """What the hold sets, in both spellings: an existing target topic is compared by it."""
 
 
@@ -63,7 +64,7 @@ def hold_settings(
     """The settings of a target topic under hold; None for a limit that could not be read."""
     keys = SPLIT_LIMITS if limits is TimestampLimits.SPLIT else (SINGLE_LIMIT,)
     largest = max(KAFKA_MAX_MESSAGE_BYTES, source_max_bytes or 0, broker_max_bytes or 0)
-    return _ALWAYS | dict.fromkeys(keys, str(LONG_MAX)) | {MAX_MESSAGE_BYTES: str(largest)}
+    return ALWAYS | dict.fromkeys(keys, str(LONG_MAX)) | {MAX_MESSAGE_BYTES: str(largest)}
 
 
 def wears_hold(found: Mapping[str, Setting]) -> bool:
@@ -72,7 +73,7 @@ def wears_hold(found: Mapping[str, Setting]) -> bool:
     limits = (SINGLE_LIMIT,), SPLIT_LIMITS
     return (
         MAX_MESSAGE_BYTES in own
-        and all(own.get(key) == value for key, value in _ALWAYS.items())
+        and all(own.get(key) == value for key, value in ALWAYS.items())
         and any(all(own.get(key) == str(LONG_MAX) for key in keys) for keys in limits)
     )
 
@@ -102,7 +103,7 @@ def differences(
         elif key.startswith("retention."):
             harmful = _deletes_sooner(have, source.get(key))
         else:
-            harmful = key in _ALWAYS
+            harmful = key in ALWAYS
         result.append(Difference(key, have, value, harmful))
     return tuple(result)
 

@@ -185,6 +185,20 @@ def test_a_broken_store_is_an_error_and_not_a_traceback(tmp_path: Path) -> None:
     assert reply.json()["exitCode"] == 1
 
 
+def test_the_report_is_made_of_what_the_store_and_the_desk_have(http: InProcess, desk: Desk, store: Store) -> None:
+    assert http.get("/v1/report").json()["notKnown"][0]["why"] == "no owner ever saved a status"
+    desk.publish(DOCUMENT)
+    desk.answer("orders", 2, Choice.RESUME)
+    store.end_effect(store.plan_effect("raise-limit", TopicName("orders"), {"bytes": 5}))
+    told = http.get("/v1/report").json()
+    assert (told["kind"], told["name"], told["totals"]["partitions"]) == ("Report", store.path.parent.name, 2)
+    assert [each["kind"] for each in told["journal"]] == ["answer", "effects-planned", "effect-done"]
+    assert told["journal"][0]["detail"]["stops"] == [[2, "UNAUTHORIZED", 4]]
+    assert told["effects"][0]["payload"] == {"bytes": 5}
+    assert told["chain"]["holds"]
+    assert told["chain"]["headHash"] == told["journal"][-1]["hash"]
+
+
 def test_openapi_describes_the_contract(http: InProcess) -> None:
     told = http.get("/openapi.json").json()
     decisions = {"/v1/pause", "/v1/resume", "/v1/throttle", "/v1/retention", "/v1/retention/done"}
@@ -199,6 +213,7 @@ def test_openapi_describes_the_contract(http: InProcess) -> None:
         "/v1/offsets/translation",
         "/v1/offsets/runs",
         "/v1/verifications",
+        "/v1/report",
     }
     assert decisions <= set(told["paths"])
     assert {"Translation", "RunsPage"} <= set(told["components"]["schemas"])

@@ -35,6 +35,7 @@ from kmigrate.security.fence import FenceKind, FencePhase
 from kmigrate.serve.document import MigrationsDocument, MigrationSummary, OwnerStatus, Served
 from kmigrate.serve.exits import Exit
 from kmigrate.serve.machine import Phase, Wanted
+from tests.unit.report.accounts import whole_account
 
 from .schema_check import check
 
@@ -145,6 +146,7 @@ DOCUMENTS: dict[str, list[str]] = {
         ).to_json(),
         Translation(topic="orders", partition=1, offset_class=None, from_side=Side.TARGET).to_json(),
     ],
+    "ReportDocument": [whole_account().to_json()],
     "RunsPage": [
         RunsPage(
             partitions=(
