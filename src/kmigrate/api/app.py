@@ -23,6 +23,7 @@ from kmigrate.plan.actions import Kind, PlannedAction
 from kmigrate.report.account import ReportDocument
 from kmigrate.report.accounting import make_account
 from kmigrate.runner.apply_desk import ApplyStatus, ApplyWish
+from kmigrate.runner.cutover.account import cutovers_of, unavailable_of
 from kmigrate.runner.cutover.desk import CommandKind, Order
 from kmigrate.runner.cutover.document import CutoverDocument, WaveStatus
 from kmigrate.runner.desk import Decisions, Desk
@@ -313,11 +314,14 @@ def create_app(desk: Desk, lookup: Lookup) -> FastAPI:
 
     @app.get("/v1/report", response_model=ReportDocument)
     def report() -> Response:
+        ledger = desk.ledger()
         made = make_account(
             status=desk.status(),
             groups=desk.groups.document(details=False),
             verified=desk.verifications.load(),
-            ledger=desk.ledger(),
+            ledger=ledger,
+            cutovers=cutovers_of(ledger.journal),
+            unavailable=unavailable_of(ledger.journal),
         )
         return Response(made.to_json(), media_type="application/json")
 

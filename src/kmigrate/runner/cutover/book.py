@@ -55,6 +55,7 @@ class CutoverBook:
                 "way": cutover.way.value,
                 "step": cutover.at.step.name,
                 "phase": cutover.phase.value,
+                "frozen": cutover.is_frozen,
                 "effect": None if effect is None else str(effect),
                 "outcome": None if cutover.outcome is None else cutover.outcome.value,
             },

@@ -1,0 +1,57 @@
+"""The journal's word on cutovers: how far each wave came, and how long writers waited."""
+
+from __future__ import annotations
+
+from kmigrate.runner.cutover.account import cutovers_of, unavailable_of
+from kmigrate.state.journal import JournalEntry
+
+
+def entry(at_seconds: int, wave: str, number: int, *, frozen: bool = False, phase: str = "waiting") -> JournalEntry:
+    detail = {
+        "wave": wave,
+        "number": number,
+        "entry": f"decision {number}",
+        "way": "forward",
+        "step": f"step-{number}",
+        "phase": phase,
+        "frozen": frozen,
+        "outcome": "finished",
+    }
+    return JournalEntry(number=number, at_ms=at_seconds * 1000, kind="cutover", detail=detail)
+
+
+JOURNAL = [
+    entry(10, "one", 1),
+    JournalEntry(number=99, at_ms=11_000, kind="pause", detail={}),
+    entry(20, "one", 2, frozen=True),
+    entry(21, "two", 1, frozen=True),
+    entry(22, "one", 3, frozen=True),
+    entry(25, "one", 4),
+    entry(30, "one", 5, phase="over"),
+]
+
+
+def test_every_wave_is_told_with_its_end() -> None:
+    one, two = cutovers_of(JOURNAL)
+    assert one == {
+        "wave": "one",
+        "begun": 10_000,
+        "decisions": 5,
+        "way": "forward",
+        "step": "step-5",
+        "last": 30_000,
+        "outcome": "finished",
+    }
+    assert (two["wave"], two["outcome"]) == ("two", None)
+
+
+def test_times_in_which_writers_waited_have_a_length_or_last() -> None:
+    assert unavailable_of(JOURNAL) == [
+        {"wave": "one", "since": 20_000, "seconds": 5.0, "ended": "decision 4"},
+        {"wave": "two", "since": 21_000, "seconds": None, "ended": None},
+    ]
+
+
+def test_nothing_begun_is_nothing_told() -> None:
+    assert cutovers_of([]) == []
+    assert unavailable_of(JOURNAL[:2]) == []
