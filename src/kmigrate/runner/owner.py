@@ -452,6 +452,8 @@ class Owner:
             ),
         )
         state, reason, next_step = decide_state(document, paused=decisions.paused, full=copying.held_up)
+        if state is MigrationState.IN_SYNC and self._leader is not None:
+            next_step = "kmigrate cutover status -f FILE"
         if state is MigrationState.WAITING and left <= 0 and self._lease.trouble:
             reason = f"{WAITING_FOR_LEASE}: {self._lease.trouble}"
         document = replace(document, state=state, reason=reason, next_step=next_step)
