@@ -5,26 +5,22 @@ Rule: as in `carrying.py`. What ends a topic's copy is in the book before the ef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from kmigrate.cluster.client import ClusterClient
-from kmigrate.errors import KmigrateError, Refused
-from kmigrate.kafka_types import Offset, Partition, Side, TopicName, TopicPartition
+from kmigrate.errors import Refused
+from kmigrate.kafka_types import Offset, Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.offsets.offset_map import Ends
 from kmigrate.preflight.bounds import Bounds, read_bounds
 from kmigrate.runner.cutover.book import CutoverBook
 from kmigrate.runner.cutover.carrying import Carried, Handler, Waits
+from kmigrate.runner.cutover.verifying import verify_here
 from kmigrate.runner.effects import Effects
-from kmigrate.runner.leaders import ClusterLeaders
-from kmigrate.runner.log_pieces import Pace
 from kmigrate.runner.start import Reach
-from kmigrate.runner.verify import Memory, Progress, Scope, Verifier
-from kmigrate.runner.verify_partition import Mode, Outcome, Sides, Task, verify_partition
-from kmigrate.runner.verify_rows import Wish
-from kmigrate.runner.verify_worker import Told
+from kmigrate.runner.verify import Memory
 from kmigrate.schemes.cutover import Cutover
 from kmigrate.schemes.effects import Effect, EffectKind, End
 from kmigrate.topics.alter import AlterOutcome
@@ -150,45 +146,11 @@ class CopyEffects:
     def verify_tail(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
         frozen = cutover.ends_of(EffectKind.FREEZE)
         for topic in cutover.topics_of(effect.scope):
-            wanted = {tp.partition: end for tp, end in frozen.items() if tp.topic == topic}
-            if self._is_verified(topic, wanted):
-                continue
-            document = Verifier(
-                manifest=self.manifest,
-                memory=self.memory,
-                report=_tell_nobody,
-                work=self._work,
-            ).run(Scope(topic), Wish(mode=Mode.RECORDS))
-            if document.different:
-                first = document.different[0]
-                raise Refused(
-                    f"{first.name} differs: `kmigrate verify -f FILE -t {topic} --stored` names the offset",
-                    hint="the writers are free again on the source; find out why before you go on",
-                )
-            if document.unknown:
-                first = document.unknown[0]
-                raise KmigrateError(f"{first.name} could not be compared: {first.reason}", hint=first.hint)
-            if not self._is_verified(topic, wanted):
-                return Waits(f"topic {topic} is verified, but not up to where it was frozen yet")
+            ends = {tp.partition: end for tp, end in frozen.items() if tp.topic == topic}
+            missing = verify_here(self.manifest, self.memory, self.reach, topic, ends)
+            if missing:
+                return Waits(missing)
         return Carried()
-
-    def _is_verified(self, topic: TopicName, ends: Mapping[Partition, Offset]) -> bool:
-        reached = {
-            Partition(each.partition): each.end
-            for each in self.memory.verifications(Mode.RECORDS)
-            if each.topic == topic
-        }
-        return all((reached.get(number) or 0) >= end for number, end in ends.items())
-
-    def _work(self, tasks: Sequence[Task]) -> Iterator[Told | Outcome]:
-        """In this process: writers wait, and what is left is little."""
-        leaders = ClusterLeaders(self.reach[Side.SOURCE]), ClusterLeaders(self.reach[Side.TARGET])
-        try:
-            for task in tasks:
-                yield verify_partition(task, Sides(*leaders), Pace(), lambda _to, _amounts: None)
-        finally:
-            for each in leaders:
-                each.close()
 
 
 def _nothing(_cutover: Cutover, _effect: Effect) -> Carried | Waits:
@@ -207,7 +169,3 @@ def _altered(outcomes: Iterator[AlterOutcome] | Iterable[AlterOutcome]) -> Carri
         if isinstance(outcome, Failed):
             raise Refused(outcome.reason)
     return Carried()
-
-
-def _tell_nobody(_progress: Progress) -> None:
-    return
