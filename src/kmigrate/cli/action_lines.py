@@ -17,7 +17,12 @@ SHOWN = 20
 """Lines of one kind, where not everything is asked for."""
 _QUIET = frozenset({Verb.NOTHING, Verb.LEAVE_OUT})
 _STYLES = {Verb.BLOCKED: "red", Verb.UNKNOWN: "yellow", Verb.BY_HAND: "yellow", Verb.KEEP: "yellow"}
-_WHEN = {When.COPYING: " while copying", When.END_OF_HOLD: " at the end of the hold", When.PROMOTION: " at promotion"}
+_WHEN = {
+    When.COPYING: " while copying",
+    When.END_OF_HOLD: " at the end of the hold",
+    When.PROMOTION: " at promotion",
+    When.CUTOVER: " at the cutover",
+}
 
 
 def action_lines(actions: Iterable[PlannedAction], *, each: bool) -> Iterator[Text]:

@@ -13,10 +13,8 @@ from dataclasses import dataclass, field
 
 from kmigrate.kafka_types import TopicName
 from kmigrate.manifest.model import Scheme
-from kmigrate.schemes.wave import History, Move, MoveKind, Wave
-
-PRODUCERS = "producers"
-"""The move of the topics that no declared application writes."""
+from kmigrate.manifest.waves import PRODUCERS as PRODUCERS
+from kmigrate.schemes.wave import WHOLE_WAVE, History, Move, MoveKind, Wave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +63,11 @@ def moves_of(
     rest = [topic for topic in topics if topic not in written]
     if rest:
         units.append(_Unit(names=[PRODUCERS], writes=set(rest)))
+    taken = {name for unit in units for name in unit.names} | {WHOLE_WAVE}
     for group, reads in groups.items():
         if group not in named:
-            units.append(_Unit(names=[group], groups={group}, reads=inside & set(reads) or set(inside)))
+            name = f"group {group}" if group in taken else group  # steps find their move by its name
+            units.append(_Unit(names=[name], groups={group}, reads=inside & set(reads) or set(inside)))
     units = [unit for unit in _joined(units) if unit.writes or unit.groups or unit.is_attested]
     ordered = _upstream_first(units)
     if scheme is Scheme.CONSUMERS_FIRST:

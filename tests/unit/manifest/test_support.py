@@ -6,6 +6,8 @@ import pytest
 
 from tests.unit.manifest.conftest import HEAD, Load
 
+NOTICE = "`plan` shows the cutover, no command of this version leads it"
+
 
 @pytest.mark.parametrize("start", ["earliest", "latest", "2024-05-01T00:00:00Z"])
 def test_every_start_is_copied_from(load: Load, start: str) -> None:
@@ -18,11 +20,16 @@ def test_every_start_is_copied_from(load: Load, start: str) -> None:
     [
         ("", ()),
         ("  offsets: {class: identical, padBudget: 1, padBudgetTotal: 2, gapBudget: 3}\n", ()),
-        ("  scheme: consumers-first\n", ("scheme: accepted, not acted on by this version",)),
+        ("  scheme: consumers-first\n", (f"scheme: {NOTICE}",)),
         (
             "  waves: [{name: w, topics: [a], groups: [b], scheme: producers-first}]\n"
             "  scheme: producers-first\n  groups: {include: ['.*']}\n",
-            ("scheme, waves: accepted, not acted on by this version",),
+            (f"scheme, waves: {NOTICE}",),
+        ),
+        (
+            "  scheme: producers-first\n  history: none\n  wayBack: false\n  fence: none\n  cutover: {tailOffsets: 1}\n"
+            "  applications: []\n",
+            (f"scheme, history, fence, wayBack, applications, cutover: {NOTICE}",),
         ),
     ],
 )
