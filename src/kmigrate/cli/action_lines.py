@@ -48,7 +48,12 @@ def action_line(action: PlannedAction) -> Text:
 
 
 def _is_quiet(action: PlannedAction) -> bool:
-    """Settings that wait for the end of the hold are what the source has: they are counted only."""
+    """Settings that wait for the end of the hold are what the source has: they are counted only.
+
+    What a wave leaves behind is no small thing.
+    """
+    if action.kind is Kind.WAVES:
+        return False
     return action.action in _QUIET or (action.kind is Kind.CONFIGS and action.when is When.END_OF_HOLD)
 
 

@@ -263,9 +263,10 @@ def _application(
     section: ApplicationSection, topics: Collection[TopicName], groups: Mapping[str, Collection[TopicName]]
 ) -> Application:
     """What is declared; what it reads also as far as commits of its groups tell."""
+    inside = set(topics)
     own = tuple(group for group in groups if matches(section.groups, group))
     reads = {topic for topic in topics if matches(section.reads, topic)}
-    reads |= {topic for group in own for topic in groups[group] if topic in set(topics)}
+    reads |= {topic for group in own for topic in groups[group] if topic in inside}
     return Application(
         name=section.name,
         groups=own,
