@@ -346,7 +346,7 @@ class Mover:
         for group in groups:
             if group.on:
                 raise NotNow(f"{group.name} has members")
-            # It relies on the gate: what is not copied has no place on the target yet, and the end is the best there is.
+            # It relies on the gate: what is not copied has no place on the target, and the end is the best there is.
             committed = {tp: group.committed[SOURCE].get(tp, 0) for tp in group.reads}
             self.synced.discard(group.name)
             self.prepared[group.name] = {tp: min(at, self.copied[tp]) for tp, at in committed.items()}

@@ -47,7 +47,7 @@ Log = list[Entry]
 
 
 class Retry(NamedTuple):
-    """A record on its way to the source, whatever has become of its writer: it arrives at a time, or is refused then."""
+    """A record on its way to the source, whatever has become of its writer: it arrives then, or is refused."""
 
     at: float
     record: Record
