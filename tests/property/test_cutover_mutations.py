@@ -1,8 +1,8 @@
 """The simulated service catches a machine that is wrong: each mutation breaks a law within a few dozen seeds.
 
 A gate that could be left out without anybody noticing would not be tested by whole cutovers at all. The same worlds
-keep every law where nothing is mutated: they are among those of `test_cutovers`. Not every gate is here: many guard what
-another gate or an effect guards as well, or are looked at by unit tests alone.
+keep every law where nothing is mutated: they are among those of `test_cutovers`. Not every gate is here: many guard
+what another gate or an effect guards as well, or are looked at by unit tests alone.
 """
 
 from __future__ import annotations
