@@ -111,6 +111,8 @@ class CutoverWorld:
         self.wants_append = chance.random() < 0.7
         self.turn = 0
         self.seen_facts = self.mover.facts()
+        self.undoable: list[tuple[EffectKind, str]] = []
+        """What was done and not taken back, the last one last."""
         self.stopped: tuple[dict[str, Side | None], dict[str, set[Side]]] | None = None
 
     def _make_clients(self, groups: dict[str, tuple[TopicName, ...]]) -> None:
@@ -152,7 +154,7 @@ class CutoverWorld:
         if self.chance.random() < 0.7:
             self.service.writers_write()
         self.service.readers_read()
-        if self.chance.random() < 0.8:
+        if self.chance.random() < self.mover.copy_pace:
             self.mover.copy()
         if self.troubles and self.cutover.outcome is None:  # what comes later than `finish` nobody waits for
             self._misbehave()
@@ -186,6 +188,7 @@ class CutoverWorld:
         if self._dies("before an effect"):
             return
         self.seen["effects"] += 1
+        self._keep_order(effect)
         if self.chance.random() < 0.03:
             self.post(EffectFailed(effect=effect, reason="no answer in time"), facts)
             return
@@ -203,6 +206,18 @@ class CutoverWorld:
             return
         if not self._dies("after an effect"):
             self.post(EffectDone(effect=effect, ends=ends), facts)
+
+    def _keep_order(self, effect: Effect) -> None:
+        """What was done last is taken back first. What was begun counts as done: nobody knows how far it came."""
+        if effect.undoes is None:
+            if effect.undo is not None and (effect.kind, effect.scope) not in self.undoable:
+                self.undoable.append((effect.kind, effect.scope))
+            return
+        place = (effect.undoes, effect.scope)
+        if place in self.undoable:
+            later = self.undoable[self.undoable.index(place) + 1 :]
+            assert not later, f"{effect} before {later[-1]} is taken back"
+            self.undoable.remove(place)
 
     def _dies(self, when: str) -> bool:
         if self.chance.random() < 0.02:
@@ -563,6 +578,9 @@ class CutoverWorld:
         is_held = self.cutover.outcome is Outcome.ABORTED
         assert self.mover.held == (set(self.wave.topics) if is_held else set()), "holds"
         assert not self.mover.is_reversing
+        if self.cutover.outcome is Outcome.ABORTED:
+            assert self.mover.copying == (set(self.wave.topics) if self.mover.copies else set()), "the copy goes on"
+            assert self.mover.frozen == {}, "no end is final any more"
         for writer in self.service.writers:
             writer.side = side
         self.service.writers_write()

@@ -13,10 +13,11 @@ from kmigrate.kafka_types import Offset, TopicName, TopicPartition
 from kmigrate.manifest.model import Scheme
 from kmigrate.schemes.effects import Effect, EffectKind, End
 from kmigrate.schemes.facts import GroupFacts, PartitionFacts, Straggler, WaveFacts
-from kmigrate.schemes.wave import Wave
+from kmigrate.schemes.wave import Ending, History, Wave
 from tests.simulation.service import SOURCE, TARGET, Entry, Group, Origin, Service
 
 K = EffectKind
+STOPPED = History.STOPPED
 
 
 class NotNow(Exception):
@@ -47,6 +48,13 @@ class Mover:
         self.promoted: set[TopicName] = set()
         self.overlap: set[TopicName] = set()
         self.is_reversing = False
+        self.copies = copies
+        self.frozen: dict[TopicPartition, int] = {}
+        """Ends on the source that count as final."""
+        is_clean = wave.ending is Ending.CLEAN and (wave.scheme is Scheme.CONSUMERS_FIRST or wave.history is STOPPED)
+        self.behind = chance.choice((0, 2, 3)) if is_clean else 0
+        """Records that the copy in the background leaves for later, and is in sync: only an effect promises the end."""
+        self.copy_pace = chance.choice((0.8, 0.8, 0.3, 0.1))
 
     def snapshot(self) -> object:
         """Everything that an effect may change, to be compared."""
@@ -69,14 +77,14 @@ class Mover:
     def copy(self, most: int = 6) -> None:
         for tp in self.service.partitions:
             if tp.topic in self.copying:
-                self._copy(tp, most)
+                self._copy(tp, most, behind=self.behind)
         self._sync_groups()
         if self.is_reversing:
             self._copy_back(most)
 
-    def _copy(self, tp: TopicPartition, most: int) -> None:
+    def _copy(self, tp: TopicPartition, most: int, *, behind: int = 0) -> None:
         source, target = self.service.logs[SOURCE][tp], self.service.logs[TARGET][tp]
-        end = min(len(source), self.copied[tp] + most)
+        end = min(len(source) - behind, self.copied[tp] + most)
         while self.copied[tp] < end and not self.stops[tp]:
             entry = source[self.copied[tp]]
             if entry.origin is not Origin.REVERSE and self.copied[tp] not in self.on_target[tp]:
@@ -235,7 +243,8 @@ class Mover:
             case K.END_COPY:
                 self.copying -= topics
                 return self._ends(topics, TARGET)
-            case K.RESUME_COPY:
+            case K.RESUME_COPY if self.copies:
+                assert not topics & self.promoted, f"{effect}: applications may write there"
                 self.copying |= topics
             case K.LIFT_HOLDS:
                 self.held -= topics
@@ -252,12 +261,15 @@ class Mover:
             case K.PUT_UP_FENCE:
                 fenced[SOURCE] |= topics
             case K.LIFT_FENCE:
+                final = topics & self.copying & {tp.topic for tp in self.frozen}
+                assert not final, f"{effect}: the ends of {sorted(final)} count as final, and writers come back"
                 fenced[SOURCE] -= topics
             case K.PUT_UP_TARGET_FENCE:
                 fenced[TARGET] |= topics
             case K.LIFT_TARGET_FENCE:
                 fenced[TARGET] -= topics
             case K.FREEZE:
+                self.frozen |= {tp: self.source_end(tp) for tp in self.service.partitions if tp.topic in topics}
                 return self._ends(topics, SOURCE)
             case K.FREEZE_TARGET:
                 return self._ends(topics & (self.promoted | self.overlap), TARGET)
@@ -283,7 +295,9 @@ class Mover:
                 self._all_back()
             case K.COMMIT_BACK:
                 self._commit_back(groups)
-            case K.VERIFY_BACK | K.UNFREEZE | K.UNFREEZE_TARGET | K.HAND_BACK | K.TAKE_AGAIN:
+            case K.UNFREEZE:
+                self.frozen = {tp: end for tp, end in self.frozen.items() if tp.topic not in topics}
+            case K.VERIFY_BACK | K.RESUME_COPY | K.UNFREEZE_TARGET | K.HAND_BACK | K.TAKE_AGAIN:
                 pass
         return ()
 
@@ -302,6 +316,8 @@ class Mover:
     def _verify_tail(self, topics: set[TopicName]) -> None:
         for tp in self.service.partitions:
             if tp.topic in topics:
+                end = self.frozen[tp]
+                assert self.copied[tp] >= end, f"{tp} is compared up to {end}, and copied up to {self.copied[tp]}"
                 self.verified[tp] = self.copied[tp]
 
     def _prepare(self, groups: list[Group]) -> None:
@@ -330,11 +346,10 @@ class Mover:
         for group in groups:
             if group.on:
                 raise NotNow(f"{group.name} has members")
-            places = {tp: self._translate(tp, group.committed[SOURCE].get(tp, 0)) for tp in group.reads}
-            if None in places.values():
-                raise NotNow(f"{group.name} has committed what is not copied")
+            # It relies on the gate: what is not copied has no place on the target, and the end is the best there is.
+            committed = {tp: group.committed[SOURCE].get(tp, 0) for tp in group.reads}
             self.synced.discard(group.name)
-            self.prepared[group.name] = {tp: at for tp, at in places.items() if at is not None}
+            self.prepared[group.name] = {tp: min(at, self.copied[tp]) for tp, at in committed.items()}
             group.committed[TARGET] = dict(self.prepared[group.name])
 
     def _translate_back(self, groups: list[Group]) -> None:

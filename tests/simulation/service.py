@@ -15,6 +15,8 @@ from typing import NamedTuple
 from kmigrate.kafka_types import Partition, Side, TopicName, TopicPartition
 
 SOURCE, TARGET = Side.SOURCE, Side.TARGET
+LONGEST_RETRY_SECONDS = 250.0
+"""How much later than the record before it a record may arrive that a client goes on trying to write."""
 
 
 class Record(NamedTuple):
@@ -42,6 +44,14 @@ class Entry(NamedTuple):
 
 
 Log = list[Entry]
+
+
+class Retry(NamedTuple):
+    """A record on its way to the source, whatever has become of its writer: it arrives then, or is refused."""
+
+    at: float
+    record: Record
+    partition: TopicPartition
 
 
 @dataclass
@@ -96,6 +106,9 @@ class Service:
         self.handed_over: frozenset[TopicName] = frozenset()
         """The topics that applications may write to on the target, and what they have written to others there."""
         self.foreign: set[tuple[TopicPartition, Record]] = set()
+        self.retries: list[Retry] = []
+        """A client that was slow once may write a little later, even though a newer instance has begun elsewhere."""
+        self.retries_share = chance.choice((0.0, 0.05, 0.2))
         self.readers_pace = chance.choice((0.02, 0.2, 0.7))
         self.now = 1_000_000.0
 
@@ -105,6 +118,10 @@ class Service:
             return False
         record = Record(name, self.written_by[name, partition])
         self.written_by[name, partition] += 1
+        self._append(record, partition, side)
+        return True
+
+    def _append(self, record: Record, partition: TopicPartition, side: Side) -> None:
         self.logs[side][partition].append(Entry(record, Origin.APPLICATION))
         self.acknowledged[partition].append(record)
         if side is TARGET and partition.topic not in self.handed_over:
@@ -112,16 +129,35 @@ class Service:
         self.grown_at[side][partition] = self.now
         self.application_end[side][partition] = len(self.logs[side][partition])
         self.application_records[side][partition] += 1
-        return True
 
     def writers_write(self) -> None:
-        """Some writers write a few records, each on its side."""
+        """Some writers write a few records, each on its side, and what was tried before arrives."""
+        self._retry()
         for writer in self.writers:
             if writer.side is None or self.chance.random() < 0.4:
                 continue
             for partition in self.partitions:
                 if partition.topic in writer.topics and self.chance.random() < 0.3:
-                    self.write(writer.name, partition, writer.side)
+                    if writer.side is SOURCE and self._is_trying(writer.name, partition):
+                        continue  # in order: what comes later waits for it
+                    if self.write(writer.name, partition, writer.side) and writer.side is SOURCE:
+                        self._begin_retry(writer.name, partition)
+
+    def _begin_retry(self, name: str, partition: TopicPartition) -> None:
+        """The next record of this writer is on its way for a while, now and then."""
+        if self.chance.random() < self.retries_share:
+            record = Record(name, self.written_by[name, partition])
+            self.written_by[name, partition] += 1
+            self.retries.append(Retry(self.now + self.chance.uniform(1.0, LONGEST_RETRY_SECONDS), record, partition))
+
+    def _retry(self) -> None:
+        for each in [retry for retry in self.retries if retry.at <= self.now]:
+            self.retries.remove(each)
+            if each.partition.topic not in self.fenced[SOURCE]:
+                self._append(each.record, each.partition, SOURCE)
+
+    def _is_trying(self, name: str, partition: TopicPartition) -> bool:
+        return any(each.record.writer == name and each.partition == partition for each in self.retries)
 
     def start(self, group: Group, side: Side) -> None:
         """Members join on a side: positions are the commits, or what the reset policy says."""

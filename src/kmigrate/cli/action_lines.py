@@ -17,7 +17,12 @@ SHOWN = 20
 """Lines of one kind, where not everything is asked for."""
 _QUIET = frozenset({Verb.NOTHING, Verb.LEAVE_OUT})
 _STYLES = {Verb.BLOCKED: "red", Verb.UNKNOWN: "yellow", Verb.BY_HAND: "yellow", Verb.KEEP: "yellow"}
-_WHEN = {When.COPYING: " while copying", When.END_OF_HOLD: " at the end of the hold", When.PROMOTION: " at promotion"}
+_WHEN = {
+    When.COPYING: " while copying",
+    When.END_OF_HOLD: " at the end of the hold",
+    When.PROMOTION: " at promotion",
+    When.CUTOVER: " at the cutover",
+}
 
 
 def action_lines(actions: Iterable[PlannedAction], *, each: bool) -> Iterator[Text]:
@@ -43,7 +48,12 @@ def action_line(action: PlannedAction) -> Text:
 
 
 def _is_quiet(action: PlannedAction) -> bool:
-    """Settings that wait for the end of the hold are what the source has: they are counted only."""
+    """Settings that wait for the end of the hold are what the source has: they are counted only.
+
+    What a wave leaves behind is no small thing.
+    """
+    if action.kind is Kind.WAVES:
+        return False
     return action.action in _QUIET or (action.kind is Kind.CONFIGS and action.when is When.END_OF_HOLD)
 
 

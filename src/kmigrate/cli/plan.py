@@ -49,8 +49,9 @@ def plan(
     """Show what a copy would do, and what it would cost.
 
     For every partition: which offset class it gets (identical, shifted or mapped) and why, the filler and markers
-    that identical offsets take, bytes and time, and what samples of its content showed. Then what may surprise,
-    and what must be mended first (exit 4).
+    that identical offsets take, bytes and time, and what samples of its content showed. Then what becomes of
+    everything beside, the steps of the cutover if the manifest has a scheme, what may surprise, and what must be
+    mended first (exit 4).
 
     Reads only, from both clusters: it takes no lock and no lease, and works beside a running owner.
     """
@@ -58,11 +59,13 @@ def plan(
     manifest = load_manifest(file)
     for notice in manifest.notices:
         _tell(f"note: {notice}")
+    from kmigrate.runner.cutover.waves import plan_of
     from kmigrate.runner.survey import survey  # the network side is imported last: usage errors come at once
 
     seen = survey(manifest, _tell if sys.stderr.isatty() else lambda _sentence: None)
-    actions = list_actions(decide_surroundings(seen.surroundings, manifest))
-    document = make_plan(manifest, seen.facts, seen.findings, actions)
+    cutover = plan_of(manifest, seen.surroundings)
+    actions = list_actions(decide_surroundings(seen.surroundings, manifest), cutover)
+    document = make_plan(manifest, seen.facts, seen.findings, actions, cutover.waves)
     _show(document, output, no_color=no_color)
     refuse_blockers(
         [found(FindingId.CLASS_IMPOSSIBLE, reason=each.what, remedy=each.hint) for each in document.blockers]

@@ -17,6 +17,7 @@ from rich.text import Text
 from kmigrate.cli.action_lines import action_lines
 from kmigrate.cli.amounts import UNKNOWN, show_bytes, show_count, show_duration, show_rate, show_short
 from kmigrate.cli.panels import WIDE, shorten
+from kmigrate.cli.wave_lines import wave_lines
 from kmigrate.plan.document import PartitionPlan, PlanDocument, Sums, TopicPlan
 
 LEFT_OUT_SHOWN = 8
@@ -36,6 +37,7 @@ def plan_screen(plan: PlanDocument, width: int, *, each_partition: bool) -> Rend
         lines += [*table, Text()]
     if plan.actions:
         lines += [*action_lines(plan.actions, each=each_partition), Text()]
+    lines += [*wave_lines(plan.waves, each=each_partition), Text()]
     return Group(*lines, *_beside(plan))
 
 

@@ -8,6 +8,11 @@ from kmigrate.manifest.client_file import load_client_file
 from kmigrate.manifest.loader import load_manifest, read_manifest, read_passwords
 from kmigrate.manifest.model import (
     LEASE_PREFIX,
+    ApplicationSection,
+    CutoverSection,
+    Ending,
+    FenceChoice,
+    History,
     Limits,
     Manifest,
     ManifestDocument,
@@ -22,11 +27,18 @@ from kmigrate.manifest.model import (
 from kmigrate.manifest.properties import ParsedProperties, PropertyValue, parse_properties
 from kmigrate.manifest.schema import manifest_schema
 from kmigrate.manifest.settings import ClientProperties, ClusterSettings, HostPort
+from kmigrate.manifest.waves import EVERYTHING, WaveWish, wishes_of
 
 __all__ = [
+    "EVERYTHING",
     "LEASE_PREFIX",
+    "ApplicationSection",
     "ClientProperties",
     "ClusterSettings",
+    "CutoverSection",
+    "Ending",
+    "FenceChoice",
+    "History",
     "HostPort",
     "Limits",
     "Manifest",
@@ -40,10 +52,12 @@ __all__ = [
     "Selection",
     "UserSection",
     "Wave",
+    "WaveWish",
     "load_client_file",
     "load_manifest",
     "manifest_schema",
     "parse_properties",
     "read_manifest",
     "read_passwords",
+    "wishes_of",
 ]

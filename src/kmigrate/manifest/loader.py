@@ -16,7 +16,7 @@ from kmigrate.manifest.files import read_limited
 from kmigrate.manifest.model import Manifest, ManifestDocument
 from kmigrate.manifest.references import Unresolved, resolve_references
 from kmigrate.manifest.shape import check_shape
-from kmigrate.manifest.support import notices_of
+from kmigrate.manifest.wave_problems import problems_of_waves
 from kmigrate.manifest.yaml_tree import YamlTree, parse_tree
 
 
@@ -65,12 +65,18 @@ def _load(path: Path, tree: YamlTree, environ: Mapping[str, str] | None) -> Mani
         principals=spec.principals,
         users=spec.users,
         waves=spec.waves,
+        history=spec.history,
+        ending=spec.ending,
+        fence=spec.fence,
+        way_back=spec.way_back,
+        applications=spec.applications,
+        cutover=spec.cutover,
         limits=spec.limits,
         sizes=spec.sizes,
         workers=None if spec.workers == "auto" else spec.workers,
         lanes=None if spec.lanes == "auto" else spec.lanes,
         client_properties=client_properties,
-        notices=(*notices_of(document), *source.notices, *target.notices),
+        notices=(*source.notices, *target.notices),
         path=path,
     )
 
@@ -120,13 +126,7 @@ def _contradictions(tree: YamlTree) -> list[Problem]:
     problems: list[Problem] = []
     if tree.at("spec", "topics", "include") == []:
         problems.append(tree.problem(("spec", "topics", "include"), "spec.topics.include selects no topic"))
-    waves = tree.at("spec", "waves")
-    seen: set[str] = set()
-    for index in range(len(waves) if isinstance(waves, list) else 0):
-        name = tree.text_at("spec", "waves", index, "name")
-        if name is not None and name in seen:
-            problems.append(tree.problem(("spec", "waves", index, "name"), f"two waves are named {name!r}"))
-        seen.add(name or "")
+    problems += problems_of_waves(tree)
     return problems
 
 

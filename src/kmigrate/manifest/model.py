@@ -35,7 +35,7 @@ API_VERSION = "kmigrate/v1"
 KIND = "Migration"
 INTERNAL_TOPIC_PREFIX = "__"
 
-_LITERAL_TOPIC = re.compile(r"(?:[a-zA-Z0-9_-]|\\?\.|\\-)+")
+_LITERAL = re.compile(r"(?:[a-zA-Z0-9_-]|\\?\.|\\-)+")
 
 
 def _alias(name: str) -> str:
@@ -55,6 +55,14 @@ def _regex(text: str) -> str:
         reason = {"text": text, "reason": str(error)}
         raise PydanticCustomError("regex", "'{text}' is not a regular expression: {reason}", reason) from error
     return text
+
+
+def literal_name(expression: str) -> str | None:
+    r"""The one name that an expression without metacharacters stands for, or None.
+
+    A dot counts as plain, escaped (`pay\.orders`) or not (`pay.orders`, which also matches more than that one name).
+    """
+    return expression.replace("\\", "") if _LITERAL.fullmatch(expression) else None
 
 
 def is_start(text: str) -> bool:
@@ -129,6 +137,37 @@ class Scheme(StrEnum):
     """Low latency, at the price of order: consumers read both clusters for a while."""
     CONSUMERS_FIRST = "consumers-first"
     """Production never stops, at the price of live replication until the producers move."""
+
+
+class History(StrEnum):
+    """What of the persisted records comes along, where producers move before the copy is no longer needed."""
+
+    NONE = "none"
+    """Nothing: the target's topics begin empty."""
+    STOPPED = "stopped"
+    """Everything: the writers stop for a moment, and the target goes on exactly where the source ends."""
+    ROLLING = "rolling"
+    """What was copied before the first application write; writers are restarted one after the other."""
+
+
+class Ending(StrEnum):
+    """How the writers of `consumers-first` move: a short pause, or no order across the two clusters."""
+
+    CLEAN = "clean"
+    """They stop, the rest is copied and verified, they start on the target."""
+    OVERLAP = "overlap"
+    """They are restarted one after the other; records of both clusters mix on the target."""
+
+
+class FenceChoice(StrEnum):
+    """What keeps writers away while they are to stand still: brokers, or only the operator's word."""
+
+    NONE = "none"
+    """Nothing: log ends must stand still for longer than clients retry."""
+    ACL = "acl"
+    """Rules that deny WRITE, as `kmigrate fence put --kind acl`."""
+    MIN_ISR = "min-isr"
+    """`min.insync.replicas` above the replica count, as `kmigrate fence put --kind min-isr`."""
 
 
 class OffsetsClass(StrEnum):
@@ -218,12 +257,50 @@ class Offsets(_Section):
 
 
 class Wave(_Section):
-    """Topics and groups that move together."""
+    """Topics and groups that move together; what is not said of it counts as in `spec`."""
 
     name: Name
-    topics: tuple[Regex, ...] = ()
-    groups: tuple[Regex, ...] = ()
+    topics: tuple[Regex, ...] = Field(default=(), description="Regular expressions for whole names.")
+    groups: tuple[Regex, ...] = Field(
+        default=(), description="The same for groups; none: those that read topics of this wave only."
+    )
     scheme: Scheme | None = None
+    history: History | None = None
+    ending: Ending | None = None
+    fence: FenceChoice | None = None
+    way_back: bool | None = None
+
+
+class ApplicationSection(_Section):
+    """Something that reads topics and writes others, and moves as one."""
+
+    name: Name
+    groups: tuple[Regex, ...] = Field(default=(), description="The groups that it reads as.")
+    reads: tuple[Regex, ...] = Field(default=(), description="The topics that it reads; none: what its groups do.")
+    writes: tuple[Regex, ...] = Field(default=(), description="The topics that it writes.")
+    own_checkpoints: bool = Field(
+        default=False, description="It keeps its positions itself: an operator attests that it stopped and started."
+    )
+
+
+class CutoverSection(_Section):
+    """How long the steps of a cutover may take or must hold, and how much may be left."""
+
+    freeze_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        default=600, description="Writers that are kept waiting for so long are free again."
+    )
+    still_seconds: Annotated[int, Field(ge=0, le=86_400)] = Field(
+        default=330, description="Without a fence log ends must stand still for so long."
+    )
+    approval_seconds: Annotated[int, Field(ge=1, le=604_800)] = Field(
+        default=900, description="An approval counts for so long."
+    )
+    auto_hold_seconds: Annotated[int, Field(ge=0, le=86_400)] = Field(
+        default=30, description="A step that is taken by itself must have been ready for so long."
+    )
+    tail_offsets: Annotated[int, Field(ge=0)] = Field(
+        default=10_000, description="Offsets of a partition that may be left to verify while writers wait."
+    )
 
 
 class Limits(_Section):
@@ -272,7 +349,18 @@ class Spec(_Section):
     target: TargetSection
     topics: Selection = Selection()
     groups: Selection = Selection()
-    scheme: Scheme | None = Field(default=None, description="Who moves when.")
+    scheme: Scheme | None = Field(default=None, description="Who moves when; none: no cutover is planned.")
+    history: History | None = Field(
+        default=None,
+        description="What persisted data comes along where producers move first (stopped) or later (rolling).",
+    )
+    ending: Ending | None = Field(default=None, description="How the writers of consumers-first move (clean).")
+    fence: FenceChoice | None = Field(default=None, description="What keeps writers away while they wait (none).")
+    way_back: bool | None = Field(default=None, description="Whether a reverse copy runs until the end (true).")
+    applications: tuple[ApplicationSection, ...] = Field(
+        default=(), description="What reads topics and writes others, or keeps its own checkpoints."
+    )
+    cutover: CutoverSection = CutoverSection()
     start: Start = Field(default="earliest", description="earliest, latest or an ISO time with its zone.")
     offsets: Offsets = Offsets()
     replication_factor: Annotated[
@@ -328,6 +416,12 @@ class Manifest:
     principals: Mapping[str, str] = field(default_factory=dict)
     users: Mapping[str, UserSection] = field(default_factory=dict)
     waves: tuple[Wave, ...] = ()
+    history: History | None = None
+    ending: Ending | None = None
+    fence: FenceChoice | None = None
+    way_back: bool | None = None
+    applications: tuple[ApplicationSection, ...] = ()
+    cutover: CutoverSection = field(default_factory=CutoverSection)
     limits: Limits = field(default_factory=Limits)
     sizes: Sizes = field(default_factory=Sizes)
     workers: int | None = None
@@ -346,10 +440,6 @@ class Manifest:
         return not name.startswith(INTERNAL_TOPIC_PREFIX) and self.topics.selects(name)
 
     def literal_topics(self) -> tuple[str, ...]:
-        r"""The selected topics that `include` names outright, in its order.
-
-        An entry without metacharacters is a name; a dot counts as plain, escaped (`pay\.orders`) or not
-        (`pay.orders`, which as a regular expression matches more than that one name).
-        """
-        names = (entry.replace("\\", "") for entry in self.topics.include if _LITERAL_TOPIC.fullmatch(entry))
+        """The selected topics that `include` names outright, in its order."""
+        names = filter(None, map(literal_name, self.topics.include))
         return tuple(name for name in dict.fromkeys(names) if self.topic_selected(name))

@@ -19,6 +19,7 @@ _WORDS = {
     "missing": "is missing",
     "string_type": "must be text",
     "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
     "int_from_float": "must be a whole number",
     "model_type": "must be a mapping of keys to values",
     "dict_type": "must be a mapping of keys to values",

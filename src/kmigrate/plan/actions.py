@@ -24,6 +24,7 @@ class Kind(enum.Enum):
     QUOTAS = "quotas"
     USERS = "users"
     GROUPS = "groups"
+    WAVES = "waves"
 
 
 class Verb(enum.Enum):
@@ -37,6 +38,8 @@ class Verb(enum.Enum):
     """Recorded now, carried out at promotion."""
     FOLLOW = "follow"
     """Kept in step while it is copied."""
+    MOVE = "move"
+    """Its applications go to the target."""
     NOTHING = "nothing"
     """The target has it."""
     KEEP = "keep"
@@ -55,6 +58,7 @@ class When(enum.Enum):
     COPYING = "while copying"
     END_OF_HOLD = "end of hold"
     PROMOTION = "promotion"
+    CUTOVER = "cutover"
     NEVER = "never"
 
 
@@ -64,7 +68,7 @@ _CHANGES = frozenset({Verb.CREATE, Verb.ENLARGE, Verb.SET})
 @with_config(_JSON)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedAction:
-    """`name` is the thing's (a topic, a resource, a client, a user, a group), `what` the rest of it.
+    """`name` is the thing's (a topic, a resource, a client, a user, a group, a wave), `what` the rest of it.
 
     `hint` says how to mend what is blocked; empty where the checks say it.
     """

@@ -26,6 +26,7 @@ from kmigrate.plan.classes import ClassDecision, decide_classes
 from kmigrate.plan.estimates import Rates, estimate_bytes, estimate_markers, is_exact
 from kmigrate.plan.facts import Facts, PartitionFacts, TargetContent, TopicFacts
 from kmigrate.plan.notices import Notice, NoticeKind, list_notices
+from kmigrate.plan.waves import WavePlan
 from kmigrate.preflight.findings import Finding
 from kmigrate.preflight.registry import Level
 from kmigrate.records.census import Census
@@ -172,7 +173,7 @@ class Assumptions:
 @with_config(_JSON)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanDocument:
-    """A whole plan; `start` is the manifest's."""
+    """A whole plan; `start` is the manifest's. `waves` are empty where the manifest has no scheme."""
 
     api_version: Literal["kmigrate/v1"] = "kmigrate/v1"
     kind: Literal["Plan"] = "Plan"
@@ -189,6 +190,7 @@ class PlanDocument:
     notices: tuple[Notice, ...]
     left_out: tuple[LeftOutTopic, ...]
     actions: tuple[PlannedAction, ...] = ()
+    waves: tuple[WavePlan, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -212,7 +214,11 @@ def _adapter() -> TypeAdapter[PlanDocument]:
 
 
 def make_plan(
-    manifest: Manifest, facts: Facts, findings: Iterable[Finding], actions: Iterable[PlannedAction] = ()
+    manifest: Manifest,
+    facts: Facts,
+    findings: Iterable[Finding],
+    actions: Iterable[PlannedAction] = (),
+    waves: Iterable[WavePlan] = (),
 ) -> PlanDocument:
     """The plan that follows from the facts, with what the checks found, and what becomes of everything beside."""
     findings, actions = list(findings), tuple(actions)
@@ -248,6 +254,7 @@ def make_plan(
         notices=(*checked, *list_notices(facts, decisions, totals.seconds)),
         left_out=tuple(LeftOutTopic(topic=name, reason=reason) for name, reason in facts.left_out.items()),
         actions=actions,
+        waves=tuple(waves),
     )
 
 

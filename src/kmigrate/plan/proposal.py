@@ -43,7 +43,12 @@ class SeenForProposal:
 def propose_manifest(seen: SeenForProposal) -> str:
     """The manifest's text."""
     return (
-        "\n".join([*_head(seen), *_topics(seen), *_groups(seen), *_replicas(seen), *_limits(seen), *_users(seen)])
+        "\n".join(
+            [
+                *(*_head(seen), *_topics(seen), *_groups(seen), *_replicas(seen)),
+                *(*_limits(seen), *_cutover(), *_users(seen)),
+            ]
+        )
         + "\n"
     )
 
@@ -122,6 +127,20 @@ def _users(seen: SeenForProposal) -> Iterator[str]:
         variable = "".join(char if char.isascii() and char.isalnum() else "_" for char in user.upper())
         reference = _text(f"${{env:{variable}_PASSWORD}}")
         yield f"  #   {_text(user)}: {{mechanism: {mechanism}, iterations: {iterations}, password: {reference}}}"
+
+
+def _cutover() -> Iterator[str]:
+    """What nobody but its operators can know of a service."""
+    yield "  # scheme: consumers-first  # or producers-first, producers-later: who moves when; none: only a copy"
+    yield "  # history: stopped  # producers-first: stopped, rolling, none; producers-later: rolling, none"
+    yield "  # ending: clean  # consumers-first: clean, overlap"
+    yield "  # fence: none  # what keeps writers away while they wait: none, acl, min-isr"
+    yield "  # wayBack: true  # what the target gets is copied to the source until the end"
+    yield "  # applications:  # what reads topics and writes others moves as one"
+    yield "  #   - {name: billing, groups: [billing], reads: [orders], writes: [bills], ownCheckpoints: false}"
+    yield "  # waves:  # what moves together; without them everything does. Each may have keys of its own, as scheme"
+    yield '  #   - {name: shop, topics: [orders, bills], groups: ["shop-.*", billing]}'
+    yield "  # cutover: {freezeSeconds: 600, stillSeconds: 330, approvalSeconds: 900}  # how long things may take"
 
 
 def _listed(names: Iterator[str] | list[str]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kmigrate.groups.foresee import GroupDecision, GroupsSeen, decide_groups
+from kmigrate.groups.select import select_groups
 from kmigrate.kafka_types import TopicName
 from kmigrate.manifest import Manifest, OffsetsClass
 from kmigrate.security.acls import AclDecision, Scope, decide_acls
@@ -46,7 +47,10 @@ class TopicSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """Everything that was seen; `running` are the source's groups with members, None if they are not told."""
+    """Everything that was seen; `running` are the source's groups with members, None if they are not told.
+
+    `transactions`: transactional ids of the source and what they write to, as far as they are looked at and told.
+    """
 
     topics: tuple[TopicSeen, ...] = ()
     left_out: Mapping[TopicName, str] = field(default_factory=dict)
@@ -57,6 +61,21 @@ class Surroundings:
     quotas: tuple[Told[Quotas], Told[Quotas]] = (Told(value={}), Told(value={}))
     users: tuple[Told[Credentials], Told[Credentials]] = (Told(value={}), Told(value={}))
     groups: GroupsSeen = field(default_factory=GroupsSeen)
+    transactions: Mapping[str, Collection[TopicName]] = field(default_factory=dict)
+
+    def groups_moving(self, manifest: Manifest) -> dict[str, frozenset[TopicName]]:
+        """The groups that take part, and the topics that they have committed; nothing of one that is not told.
+
+        A group that has committed, and nothing for topics that take part, is none of them.
+        """
+        topics = {each.name for each in self.topics}
+        found: dict[str, frozenset[TopicName]] = {}
+        for group in select_groups(self.groups.source, manifest).groups:
+            commits = self.groups.source_commits.get(group)
+            reads = frozenset(tp.topic for tp in commits or () if tp.topic in topics)
+            if reads or commits is None:
+                found[group] = reads
+        return found
 
 
 class TopicFate(enum.Enum):

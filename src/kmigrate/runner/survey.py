@@ -16,7 +16,7 @@ from kmigrate.cluster.connection import Connection
 from kmigrate.copy.identity import filler_producer_id, marker_producer_id, producer_id
 from kmigrate.errors import Blocked, ClusterError
 from kmigrate.kafka_types import Offset, Partition, ProducerId, Side, TopicName, TopicPartition
-from kmigrate.manifest import Manifest
+from kmigrate.manifest import Manifest, wishes_of
 from kmigrate.offsets.beginning import EARLIEST, first_wanted, time_of
 from kmigrate.plan.facts import (
     CLEANUP_POLICY,
@@ -45,6 +45,7 @@ from kmigrate.runner.positions import Commit
 from kmigrate.runner.remembered import commits_on_target
 from kmigrate.runner.start import Reach, first_metadata
 from kmigrate.runner.surroundings import look_at_surroundings
+from kmigrate.runner.transaction_survey import look_at_transactions
 from kmigrate.topics.describe import describe_topics, in_batches
 from kmigrate.topics.select import select_topics
 from kmigrate.wire import survey_calls
@@ -120,7 +121,14 @@ class Surveyor:
             self.source, self.target, on_source, on_target, sight.seen.selected, ours=sight.seen.adopted_topics
         )
         groups = look_at_groups(self.manifest, self.source, self.target, begun=bool(sight.commits))
-        return Survey(facts, findings, replace(around, groups=groups))
+        transactions = self._transactions(on_source)
+        return Survey(facts, findings, replace(around, groups=groups, transactions=transactions))
+
+    def _transactions(self, on_source: ClusterMetadata) -> Mapping[str, Collection[TopicName]]:
+        """Only where there are waves that a transaction could cross."""
+        if len(wishes_of(self.manifest)) < 2:
+            return {}
+        return look_at_transactions(self.source, on_source.brokers)
 
     def see(self, on_source: ClusterMetadata, on_target: ClusterMetadata) -> Sight:
         """Selects topics, and reads what the target remembers."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kmigrate.kafka_types import TopicPartition
+from kmigrate.schemes.cutover import Way
 from kmigrate.schemes.effects import EffectKind
 from kmigrate.schemes.gates import WORD, Answer, View, every, some
 
@@ -34,9 +35,14 @@ def _still(view: View, since: Iterator[tuple[object, float | None]], seconds: fl
 
 
 def check_source_still(view: View) -> Answer:
-    is_fenced = all(view.cutover.is_in_force(EffectKind.PUT_UP_FENCE, topic) for topic in view.move.topics)
+    """On the way back only topics that had left the source count: what is still to arrive there comes first."""
+    topics = set(view.move.topics)
+    if view.cutover.way is Way.BACK:
+        topics &= view.cutover.promoted_topics
+    is_fenced = all(view.cutover.is_in_force(EffectKind.PUT_UP_FENCE, topic) for topic in topics)
     seconds = view.limits.fenced_still_seconds if is_fenced else view.limits.still_seconds
-    return _still(view, ((place, each.source_still_since) for place, each in view.partitions()), seconds, "source")
+    since = ((place, each.source_still_since) for place, each in view.partitions() if _topic(place) in topics)
+    return _still(view, since, seconds, "source")
 
 
 def check_writers_stopped(view: View) -> Answer:

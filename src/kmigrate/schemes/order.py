@@ -13,10 +13,8 @@ from dataclasses import dataclass, field
 
 from kmigrate.kafka_types import TopicName
 from kmigrate.manifest.model import Scheme
-from kmigrate.schemes.wave import History, Move, MoveKind, Wave
-
-PRODUCERS = "producers"
-"""The move of the topics that no declared application writes."""
+from kmigrate.manifest.waves import PRODUCERS as PRODUCERS
+from kmigrate.schemes.wave import WHOLE_WAVE, History, Move, MoveKind, Wave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +31,7 @@ class Application:
     has_own_checkpoints: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Unit:
     """Applications that move as one, while it is being found out which."""
 
@@ -65,10 +63,13 @@ def moves_of(
     rest = [topic for topic in topics if topic not in written]
     if rest:
         units.append(_Unit(names=[PRODUCERS], writes=set(rest)))
+    units = _joined(units)  # before other readers are there: these write nothing, and there may be very many
+    taken = {name for unit in units for name in unit.names} | {WHOLE_WAVE}
     for group, reads in groups.items():
         if group not in named:
-            units.append(_Unit(names=[group], groups={group}, reads=inside & set(reads) or set(inside)))
-    units = [unit for unit in _joined(units) if unit.writes or unit.groups or unit.is_attested]
+            name = f"group {group}" if group in taken else group  # steps find their move by its name
+            units.append(_Unit(names=[name], groups={group}, reads=inside & set(reads) or set(inside)))
+    units = [unit for unit in units if unit.writes or unit.groups or unit.is_attested]
     ordered = _upstream_first(units)
     if scheme is Scheme.CONSUMERS_FIRST:
         ordered.reverse()
@@ -130,7 +131,10 @@ def _upstream_first(units: list[_Unit]) -> list[_Unit]:
     left = sorted(units, key=lambda unit: sorted(unit.names))
     ordered: list[_Unit] = []
     while left:
-        free = next(unit for unit in left if not any(other is not unit and other.writes & unit.reads for other in left))
+        writers = [unit for unit in left if unit.writes]
+        free = next(
+            unit for unit in left if not any(w is not unit and not w.writes.isdisjoint(unit.reads) for w in writers)
+        )
         left.remove(free)
         ordered.append(free)
     return ordered

@@ -10,33 +10,14 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from kmigrate.kafka_types import TopicName
+from kmigrate.manifest.model import Ending as Ending
+from kmigrate.manifest.model import History as History
 from kmigrate.manifest.model import Scheme
 
 WHOLE_WAVE = ""
 """The scope of what concerns every topic and group of a wave."""
-
-
-class History(StrEnum):
-    """What of the persisted records comes along, where producers move before the copy is no longer needed."""
-
-    NONE = "none"
-    """Nothing: the target's topics begin empty."""
-    STOPPED = "stopped"
-    """Everything: the writers stop for a moment, and the target goes on exactly where the source ends."""
-    ROLLING = "rolling"
-    """What was copied before the first application write; writers are restarted one after the other."""
-
-
-class Ending(StrEnum):
-    """How the writers of `consumers-first` move: a short pause, or no order across the two clusters."""
-
-    CLEAN = "clean"
-    """They stop, the rest is copied and verified, they start on the target."""
-    OVERLAP = "overlap"
-    """They are restarted one after the other; records of both clusters mix on the target."""
 
 
 class MoveKind(enum.Enum):

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -13,11 +14,13 @@ from rich.console import Console
 
 from kmigrate.cli.plan_screen import plan_csv, plan_screen
 from kmigrate.errors import Blocked
-from kmigrate.manifest import Manifest, Offsets
+from kmigrate.manifest import Ending, History, Manifest, Offsets, Scheme, WaveWish
 from kmigrate.plan.document import PlanDocument, make_plan
 from kmigrate.plan.facts import Facts, PartitionFacts, TargetContent
+from kmigrate.plan.waves import WavePlan, plan_cutover
 from kmigrate.preflight.findings import Finding
 from kmigrate.runner import survey
+from kmigrate.schemes.page import example
 from tests.unit.plan.known import COMPACTED, facts, manifest, partition, seen
 
 from .conftest import World
@@ -185,3 +188,50 @@ def test_a_plan_of_nothing_has_no_table() -> None:
     assert "0 partitions in 0 topics" in screen(empty, 80)
     assert "Topic" not in screen(empty, 80)
     assert plan_csv(empty) == "topic,partition\n"
+
+
+# -- the cutover -------------------------------------------------------------------------------------------------------
+
+
+def wave(scheme: Scheme, variant: str) -> WavePlan:
+    example_wave = example(scheme, variant)
+    (found,) = plan_cutover([WaveWish(name="example", scheme=scheme)], [example_wave]).waves
+    return found
+
+
+def wave_screen(*waves: WavePlan, width: int = 120, each_partition: bool = False) -> list[str]:
+    plan = make_plan(manifest(), seen_facts(), [], (), waves)
+    return [line.rstrip() for line in screen(plan, width, each_partition=each_partition).splitlines()]
+
+
+def test_without_a_scheme_the_plan_says_so_in_one_line() -> None:
+    assert wave_screen().count("no cutover is planned: the manifest has no scheme") == 1
+
+
+def test_steps_are_listed_by_number_with_what_cannot_be_undone() -> None:
+    lines = wave_screen(wave(Scheme.CONSUMERS_FIRST, Ending.CLEAN))
+    head = next(number for number, line in enumerate(lines) if line.startswith("wave example"))
+    assert lines[head] == (
+        "wave example: consumers-first, ending clean, no fence, with a way back, 2 topics, 2 groups, 3 moves"
+    )
+    assert lines[head + 1] == "    1 replicate          both clusters agree"
+    assert "    5 freeze             wait until bills stand still on the source  [writers wait]" in lines
+    assert "    6 promote            hand bills over on the target  [writers wait, approval]" in lines
+    assert any(line.startswith("  cannot be undone, once left 6, 10: the first record") for line in lines)
+    assert "the manifest has no scheme" not in "\n".join(lines)
+
+
+def test_of_many_steps_the_first_are_shown_unless_everything_is_asked_for() -> None:
+    one = wave(Scheme.CONSUMERS_FIRST, Ending.CLEAN)
+    many = replace(one, steps=tuple(replace(one.steps[0], number=number) for number in range(1, 51)))
+    assert "  … and 20 more steps (-o wide shows them)" in wave_screen(many)
+    assert sum("both clusters agree" in line for line in wave_screen(many, each_partition=True, width=200)) == 50
+
+
+def test_a_wave_that_cannot_be_led_says_so() -> None:
+    broken = replace(wave(Scheme.PRODUCERS_LATER, History.ROLLING), steps=(), way_back=False)
+    lines = wave_screen(broken)
+    assert any(
+        line.startswith("wave example: producers-later, history rolling, no fence, no way back") for line in lines
+    )
+    assert "  its scheme cannot lead it" in lines

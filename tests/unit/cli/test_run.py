@@ -154,8 +154,9 @@ def test_a_superseded_state_is_left_as_it_is(world: World) -> None:
 
 
 def test_notices_of_the_manifest_are_told(world: World) -> None:
-    world.file.write_text(world.file.read_text() + "  scheme: consumers-first\n")
-    assert "note: " in world.call("run").stderr
+    source = '{bootstrap.servers: "source:9092"'
+    world.file.write_text(world.file.read_text().replace(source, source + ", sasl.mechanism: PLAIN"))
+    assert "note: source: sasl.mechanism: not used" in " ".join(world.call("run").stderr.split())
 
 
 def test_the_log_is_private_json_and_limited(world: World) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from kmigrate.manifest import load_manifest, manifest_schema
-from kmigrate.manifest.support import NOT_ACTED_ON
 
 PAGE = (Path(__file__).parents[3] / "docs" / "manifest.md").read_text(encoding="utf-8")
 MANIFESTS = re.findall(r"```yaml\n(apiVersion.*?)```", PAGE, re.DOTALL)
@@ -37,8 +36,3 @@ def test_an_example_loads(tmp_path: Path, text: str) -> None:
 def test_the_docs_name_every_key() -> None:
     keys = {key for section in manifest_schema()["$defs"].values() for key in section.get("properties", {})}
     assert [key for key in sorted(keys) if not re.search(rf"\b{key}\b", PAGE)] == []
-
-
-def test_the_docs_name_what_is_not_acted_on() -> None:
-    row = next(line for line in PAGE.splitlines() if "not acted on" in line)
-    assert all(f"`spec.{name}`" in row for name in NOT_ACTED_ON)

@@ -7,7 +7,20 @@ from pathlib import Path
 import pytest
 
 from kmigrate.errors import ManifestError
-from kmigrate.manifest import Limits, Offsets, OffsetsClass, Scheme, Selection, Wave, load_manifest
+from kmigrate.manifest import (
+    ApplicationSection,
+    CutoverSection,
+    Ending,
+    FenceChoice,
+    History,
+    Limits,
+    Offsets,
+    OffsetsClass,
+    Scheme,
+    Selection,
+    Wave,
+    load_manifest,
+)
 from tests.unit.manifest.conftest import HEAD, Load, Told
 
 FULL = """\
@@ -29,7 +42,12 @@ spec:
   offsets: {class: auto, topics: {orders: identical}, padBudget: 1, padBudgetTotal: 2, gapBudget: 3}
   replicationFactor: 3
   waves:
-    - {name: team, topics: [orders], groups: ["orders-.*"], scheme: producers-first}
+    - {name: team, topics: [orders], groups: ["orders-.*"], scheme: producers-first, history: rolling, wayBack: false}
+    - {name: rest, topics: ["pay\\\\..*"]}
+  ending: overlap
+  fence: acl
+  applications: [{name: billing, groups: [orders-billing], reads: [orders], writes: ["pay\\\\.bills"]}]
+  cutover: {freezeSeconds: 60, stillSeconds: 5, approvalSeconds: 90, autoHoldSeconds: 3, tailOffsets: 7}
   limits: {bytesPerSecond: 50000000}
   workers: 64
   lanes: 16
@@ -52,7 +70,24 @@ def test_everything_written_is_in_the_manifest(load: Load, tmp_path: Path) -> No
         topics={"orders": OffsetsClass.IDENTICAL}, pad_budget=1, pad_budget_total=2, gap_budget=3
     )
     assert found.replication_factor == 3
-    assert found.waves == (Wave(name="team", topics=("orders",), groups=("orders-.*",), scheme=Scheme.PRODUCERS_FIRST),)
+    assert found.waves == (
+        Wave(
+            name="team",
+            topics=("orders",),
+            groups=("orders-.*",),
+            scheme=Scheme.PRODUCERS_FIRST,
+            history=History.ROLLING,
+            way_back=False,
+        ),
+        Wave(name="rest", topics=(r"pay\..*",)),
+    )
+    assert (found.history, found.ending, found.fence, found.way_back) == (None, Ending.OVERLAP, FenceChoice.ACL, None)
+    assert found.applications == (
+        ApplicationSection(name="billing", groups=("orders-billing",), reads=("orders",), writes=(r"pay\.bills",)),
+    )
+    assert found.cutover == CutoverSection(
+        freeze_seconds=60, still_seconds=5, approval_seconds=90, auto_hold_seconds=3, tail_offsets=7
+    )
     assert found.limits == Limits(bytes_per_second=50_000_000)
     assert (found.workers, found.lanes) == (64, 16)
 
@@ -66,6 +101,10 @@ def test_defaults_move_everything_once(load: Load) -> None:
         pad_budget=2_000_000_000,
         pad_budget_total=10_000_000_000,
         gap_budget=1_000_000,
+    )
+    assert (found.history, found.ending, found.fence, found.way_back, found.applications) == (*[None] * 4, ())
+    assert found.cutover == CutoverSection(
+        freeze_seconds=600, still_seconds=330, approval_seconds=900, auto_hold_seconds=30, tail_offsets=10_000
     )
     assert (found.limits.bytes_per_second, found.waves, found.workers, found.lanes) == (None, (), None, None)
 
@@ -125,7 +164,6 @@ spec:
         ("null\n", "m.yaml:1: is empty: it says nothing"),
         ("a: [\n", "m.yaml:2: is not readable as YAML: expected the node content, but found '<stream end>'"),
         (f"{HEAD}  topics: {{include: []}}\n", "m.yaml:7: spec.topics.include selects no topic"),
-        (f"{HEAD}  waves:\n  - name: a\n  - name: b\n  - name: a\n", "m.yaml:10: two waves are named 'a'"),
     ],
 )
 def test_a_file_that_says_nothing_sensible_is_told(told: Told, text: str, problem: str) -> None:

@@ -22,12 +22,20 @@ def test_the_schema_is_json_and_says_its_dialect() -> None:
 
 def test_keys_are_spelled_as_in_the_manifest_and_no_others_are_allowed() -> None:
     assert set(definition("Spec")["properties"]) == {
-        "source", "target", "topics", "groups", "scheme", "start", "offsets",
-        "replicationFactor", "principals", "users", "waves", "limits", "sizes", "workers", "lanes",
+        "source", "target", "topics", "groups", "scheme", "history", "ending", "fence", "wayBack", "applications",
+        "cutover", "start", "offsets", "replicationFactor", "principals", "users", "waves", "limits", "sizes",
+        "workers", "lanes",
     }  # fmt: skip
     assert set(definition("Offsets")["properties"]) == {
         "class", "topics", "padBudget", "padBudgetTotal", "gapBudget",
     }  # fmt: skip
+    assert set(definition("Wave")["properties"]) == {
+        "name", "topics", "groups", "scheme", "history", "ending", "fence", "wayBack",
+    }  # fmt: skip
+    assert set(definition("CutoverSection")["properties"]) == {
+        "freezeSeconds", "stillSeconds", "approvalSeconds", "autoHoldSeconds", "tailOffsets",
+    }  # fmt: skip
+    assert definition("FenceChoice")["enum"] == ["none", "acl", "min-isr"]
     assert set(definition("TargetSection")["properties"]) - set(definition("SourceSection")["properties"]) == {
         "clientProperties"
     }

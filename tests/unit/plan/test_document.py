@@ -114,7 +114,7 @@ def test_the_json_is_a_contract() -> None:
     assert told == plan(partition("kv", gaps=4)).to_value()
     assert list(told) == [
         *("apiVersion", "kind", "name", "sourceClusterId", "targetClusterId", "start", "assumptions", "totals"),
-        *("classes", "topics", "partitions", "blockers", "notices", "leftOut", "actions"),
+        *("classes", "topics", "partitions", "blockers", "notices", "leftOut", "actions", "waves"),
     ]
     assert (told["apiVersion"], told["kind"], told["name"]) == ("kmigrate/v1", "Plan", "m")
     assert told["start"] == "earliest"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from kmigrate.manifest import Manifest, load_manifest
+from kmigrate.manifest import CutoverSection, Ending, FenceChoice, Manifest, Scheme, load_manifest, wishes_of
 from kmigrate.plan.proposal import LISTED, SeenForProposal, propose_limit, propose_manifest
 
 SEEN = SeenForProposal(
@@ -48,6 +48,18 @@ def test_users_load_once_their_comment_is_taken_away(tmp_path: Path) -> None:
     manifest = load(text, tmp_path)
     assert manifest.users["app"].password == "${env:APP_PASSWORD}"
     assert manifest.users['o"dd'].mechanism == "SCRAM-SHA-512"
+
+
+def test_a_cutover_loads_once_its_comment_is_taken_away(tmp_path: Path) -> None:
+    lines = propose_manifest(SEEN).splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("  # scheme:"))
+    ours = [line.replace("  # ", "  ", 1) for line in lines[first:] if "history:" not in line]
+    last = next(number for number, line in enumerate(ours) if line.startswith("  principals:"))
+    manifest = load("\n".join([*lines[:first], *ours[:last]]), tmp_path)
+    assert manifest.scheme is Scheme.CONSUMERS_FIRST
+    (wish,) = wishes_of(manifest)
+    assert (wish.name, wish.ending, wish.fence, wish.has_way_back) == ("shop", Ending.CLEAN, FenceChoice.NONE, True)
+    assert manifest.cutover == CutoverSection()
 
 
 def test_it_names_what_was_seen_and_why() -> None:

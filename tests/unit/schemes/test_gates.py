@@ -9,12 +9,27 @@ import pytest
 from kmigrate.kafka_types import ProducerId
 from kmigrate.schemes.checks import check, examine
 from kmigrate.schemes.cutover import Cutover, begin
+from kmigrate.schemes.events import RollBack
 from kmigrate.schemes.facts import Straggler, WaveFacts
 from kmigrate.schemes.gates import View
 from kmigrate.schemes.steps import Gate
 from kmigrate.schemes.tables import stages_of
 from kmigrate.schemes.wave import Move
-from tests.unit.schemes.examples import CLEAN, MOVED, NOW, ORDERS_0, WAVES, facts, good_facts, step_on, walk_to
+from tests.unit.schemes.examples import (
+    BILLS,
+    BILLS_0,
+    CLEAN,
+    MOVED,
+    NOW,
+    ORDERS_0,
+    WAVES,
+    facts,
+    good_facts,
+    moved,
+    partition,
+    step_on,
+    walk_to,
+)
 
 NOTHING = WaveFacts(at_seconds=NOW)
 
@@ -49,6 +64,20 @@ def test_a_fence_shortens_the_time_for_which_log_ends_must_stand_still() -> None
     assert answer(unfenced, Gate.WRITERS_STOPPED, still, NOW + 328) == ""
     assert "no fence is seen" in answer(cutover, Gate.WRITERS_STOPPED, replace(still, fenced_on_source=frozenset()))
     assert "no fence is seen" in answer(cutover, Gate.WRITERS_STOPPED, replace(still, fenced_on_source=None))
+
+
+def test_on_the_way_back_what_still_arrives_on_the_source_is_waited_for_and_other_topics_go_on() -> None:
+    handed_over = walk_to(begin(replace(CLEAN, is_fenced=False), NOW), "start-application")
+    back = moved(handed_over, RollBack(number=handed_over.number), facts())
+    back = walk_to(back, "freeze-back")
+    assert Gate.SOURCE_STILL in back.at.step.gates
+    assert back.promoted_topics == {BILLS}
+    moving = partition(source_still_since=NOW)
+    still = facts()
+    goes_on = replace(still, partitions={**still.partitions, ORDERS_0: moving})
+    assert answer(back, Gate.SOURCE_STILL, goes_on) == ""
+    arrives = replace(still, partitions={**still.partitions, BILLS_0: moving})
+    assert answer(back, Gate.SOURCE_STILL, arrives).startswith("bills-0: still for 0 of 330 s")
 
 
 def test_an_open_transaction_keeps_a_freeze_from_going_on() -> None:

@@ -48,6 +48,26 @@ def test_an_application_with_its_own_checkpoints_is_a_move_that_is_attested() ->
     assert (move.is_attested, move.kind) == (True, MoveKind.READERS)
 
 
+def test_a_group_that_is_named_as_an_application_is_a_move_with_a_name_of_its_own() -> None:
+    moves = moves_of(
+        Scheme.PRODUCERS_FIRST, (A, B), {"import": (A,), "producers": ()}, (Application(name="import", writes=(B,)),)
+    )
+    assert [move.name for move in moves] == ["import", "producers", "group import", "group producers"]
+
+
+def test_a_chain_of_applications_moves_in_its_order() -> None:
+    chain = tuple(
+        Application(name=name, groups=(name,), reads=(reads,), writes=(writes,))
+        for name, reads, writes in (("z", A, B), ("y", B, C), ("x", C, TopicName("d")))
+    )
+    groups = {"z": (A,), "y": (B,), "x": (C,), "last": (TopicName("d"),)}
+    topics = (A, B, C, TopicName("d"))
+    forwards = [move.name for move in moves_of(Scheme.PRODUCERS_FIRST, topics, groups, chain)]
+    assert forwards == ["producers", "z", "y", "x", "last"]
+    backwards = [move.name for move in moves_of(Scheme.CONSUMERS_FIRST, topics, groups, chain)]
+    assert backwards == forwards[::-1]
+
+
 def test_what_a_scheme_cannot_lead_is_said_before_anything_begins() -> None:
     assert [list(wave_problems(wave)) for wave in WAVES] == [[]] * len(WAVES)
     assert "producers-first" in next(wave_problems(replace(LATER, history=History.STOPPED)))

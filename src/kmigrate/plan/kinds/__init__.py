@@ -11,7 +11,9 @@ from kmigrate.plan.kinds.groups import group_actions
 from kmigrate.plan.kinds.quotas import quota_actions
 from kmigrate.plan.kinds.topics import topic_actions
 from kmigrate.plan.kinds.users import user_actions
+from kmigrate.plan.kinds.waves import wave_actions
 from kmigrate.plan.surroundings import Decisions
+from kmigrate.plan.waves import CutoverPlan
 
 KINDS: tuple[Callable[[Decisions], Iterable[PlannedAction]], ...] = (
     topic_actions,
@@ -23,8 +25,8 @@ KINDS: tuple[Callable[[Decisions], Iterable[PlannedAction]], ...] = (
 )
 
 
-def list_actions(decisions: Decisions) -> tuple[PlannedAction, ...]:
-    """Everything, in the order of kinds and names."""
+def list_actions(decisions: Decisions, cutover: CutoverPlan | None = None) -> tuple[PlannedAction, ...]:
+    """Everything, in the order of kinds and names; then the moves of a cutover, in the order in which they are made."""
     found = [action for of_kind in KINDS for action in of_kind(decisions)]
     found += [
         PlannedAction(
@@ -36,4 +38,5 @@ def list_actions(decisions: Decisions) -> tuple[PlannedAction, ...]:
         )
         for kind, side, reason in decisions.untold
     ]
-    return tuple(sorted(found, key=lambda each: each.place))
+    moves = () if cutover is None else wave_actions(cutover)
+    return (*sorted(found, key=lambda each: each.place), *moves)

@@ -15,6 +15,7 @@ from kmigrate.errors import Refused
 from kmigrate.kafka_types import Side, TopicName
 from kmigrate.manifest import Manifest
 from kmigrate.runner.cutover.carrying import Carried, Handler, Waits
+from kmigrate.runner.cutover.waves import fence_kind_of
 from kmigrate.runner.fence_facts import look_before_fencing
 from kmigrate.runner.fence_watch import start_watch
 from kmigrate.runner.fences import FenceOrder, confirm_fence, enter_fence, find_same, put_fence
@@ -32,13 +33,12 @@ BEYOND_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FenceEffects:
-    """The handlers. `kind`: what fences are made of."""
+    """The handlers."""
 
     manifest: Manifest
     folder: Path
     fences: FenceBook
     clients: Mapping[Side, Callable[[], ClusterClient]]
-    kind: FenceKind = FenceKind.ACL
 
     def handlers(self) -> dict[EffectKind, Handler]:
         return {
@@ -49,13 +49,14 @@ class FenceEffects:
         }
 
     def put(self, side: Side, cutover: Cutover, effect: Effect) -> Carried | Waits:
+        kind = fence_kind_of(self.manifest, cutover.wave.name) or FenceKind.ACL
         settings = self.manifest.source if side is Side.SOURCE else self.manifest.target
         client = self.clients[side]()
         try:
             metadata = client.metadata(None)
             order = FenceOrder(
                 side=side,
-                kind=self.kind,
+                kind=kind,
                 topics=tuple(sorted(self._topics(side, cutover, effect))),
                 principals=(EVERYONE,),
                 cluster_id=metadata.cluster_id,
@@ -76,7 +77,7 @@ class FenceEffects:
                     ours=principal_of(settings.security).name,
                     bootstrap=order.bootstrap,
                 )
-                plan = plan_fence(FenceWish(kind=self.kind, acks_all=self.kind is FenceKind.MIN_ISR), facts)
+                plan = plan_fence(FenceWish(kind=kind, acks_all=kind is FenceKind.MIN_ISR), facts)
                 if plan.objections:
                     raise Refused(
                         f"there is no fence on the {side}, because {'; '.join(plan.objections)}",

@@ -1,40 +1,32 @@
-"""The waves of a migration as its manifest has them now, and what speaks against them.  (pure)"""
+"""The waves of a migration as its manifest has them now, and what speaks against leading them.  (pure)"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from kmigrate.kafka_types import TopicName
-from kmigrate.manifest import Manifest
-from kmigrate.schemes.order import moves_of, wave_problems
-from kmigrate.schemes.wave import Limits, Wave
-
-WHOLE = "all"
-"""The wave of a manifest without waves."""
+from kmigrate.manifest import Manifest, wishes_of
+from kmigrate.runner.cutover.waves import problems_of, waves_of
+from kmigrate.schemes.wave import Ending, MoveKind, Wave
 
 
 def is_led(manifest: Manifest) -> bool:
     """Whether the manifest says how the service moves."""
-    return manifest.scheme is not None or any(each.scheme is not None for each in manifest.waves)
+    return bool(wishes_of(manifest))
 
 
 def plan_waves(
     manifest: Manifest, topics: Collection[TopicName], groups: Mapping[str, Collection[TopicName]]
 ) -> tuple[tuple[Wave, ...], tuple[str, ...]]:
     """(the waves, what speaks against them); `groups`: each group, and the topics that it reads."""
-    if manifest.scheme is None:
-        return (), ()
-    names = tuple(sorted(topics))
-    readers = {
-        group: sorted(set(reads) & set(names)) for group, reads in sorted(groups.items()) if set(reads) & set(names)
-    }
-    wave = Wave(
-        name=WHOLE,
-        scheme=manifest.scheme,
-        topics=names,
-        groups=tuple(readers),
-        moves=moves_of(manifest.scheme, names, readers),
-        has_way_back=False,
-        limits=Limits(still_seconds=3.0),
-    )
-    return (wave,), tuple(wave_problems(wave))
+    waves = waves_of(manifest, topics, groups)
+    problems = [f"{each.told}; {each.way}" for each in problems_of(manifest, topics, groups)]
+    return waves, (*problems, *_not_yet(waves))
+
+
+def _not_yet(waves: Sequence[Wave]) -> Iterator[str]:
+    """What the tables know and no handler carries out yet."""
+    for wave in waves:
+        writes = any(move.kind is MoveKind.WRITERS for move in wave.moves)
+        if wave.ending is Ending.OVERLAP and writes:
+            yield f"wave {wave.name}: the ending overlap cannot be led by this version; choose clean"
