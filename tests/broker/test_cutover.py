@@ -16,6 +16,7 @@ from tests.scenario.leading import Lead, Operator, Service
 pytestmark = pytest.mark.broker
 
 Start = Callable[..., Lead]
+QUICK = {"stillSeconds": 3, "autoHoldSeconds": 1}
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def start(tmp_path: Path, service: Service) -> Iterator[Start]:
     made: list[Migration] = []
 
     def begin(scheme: str, *, environment: dict[str, str] | None = None, **spec: Any) -> Lead:
-        wanted = {"scheme": scheme, "groups": {"include": [service.group]}} | spec
+        wanted = {"scheme": scheme, "groups": {"include": [service.group]}, "cutover": QUICK} | spec
         name = new_topic_name("led")
         migration = Migration(
             tmp_path, service.source, service.target, [service.topic], name=name, spec=wanted, environment=environment
@@ -64,12 +65,21 @@ def test_consumers_first_moves_a_service_without_a_trace(start: Start, service: 
     wait_until("the hold is lifted", lambda: lead.migration.status()["held"] == [])
 
 
-def test_producers_first_keeps_the_order_of_everything(start: Start, service: Service) -> None:
-    lead = start("producers-first")
+@pytest.mark.parametrize("history", ["stopped", "rolling"])
+def test_producers_first_keeps_the_order_of_everything(start: Start, service: Service, history: str) -> None:
+    lead = start("producers-first", history=history)
     operator = Operator(lead, service)
     operator.go_on()
     assert lead.status()["outcome"] == "finished"
     service.judge()
+
+
+def test_producers_later_reads_everything_once(start: Start, service: Service) -> None:
+    lead = start("producers-later")
+    operator = Operator(lead, service)
+    operator.go_on()
+    assert lead.status()["outcome"] == "finished"
+    service.judge(in_order=False)
 
 
 def test_an_abort_leaves_everything_as_it_was(start: Start, service: Service) -> None:

@@ -44,7 +44,7 @@ def service(source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster) ->
 def test_a_death_in_the_middle_of_a_step_is_followed_by_its_end(cell: Cell, tmp_path: Path, service: Service) -> None:
     scheme, moment = cell.pick(DEATHS)
     cell.note("death", f"{scheme}: {moment}")
-    spec = {"scheme": scheme, "groups": {"include": [service.group]}, **QUICK}
+    spec = {"scheme": scheme, "groups": {"include": [service.group]}, "wayBack": False, **QUICK}
     migration = Migration(
         tmp_path,
         service.source,

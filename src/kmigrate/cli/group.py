@@ -56,6 +56,7 @@ A first migration:
   kmigrate run -f orders.yaml      copy; Ctrl-C ends, a second run resumes
   kmigrate status -f orders.yaml   state, next step and stops
   kmigrate verify -f orders.yaml   both clusters are read again and compared
+  kmigrate cutover status -f orders.yaml   the service moves, step by step
   kmigrate report -f orders.yaml   the evidence, as Markdown, HTML or JSON
   kmigrate serve                   the same as a service, for many of them
 
@@ -68,8 +69,8 @@ holds any number of migrations, with a REST API. Both clusters must be Kafka 2.8
 `message` shows records of both clusters side by side, and compares the newest. `fence` keeps applications from
 writing, with a deadline and a recorded way back.
 
-What does not exist yet: the cutover. Topics stay under hold on the target until the cutover exists: restore
-their settings yourself before applications depend on them.
+`cutover` leads the service over by spec.scheme of the manifest: which step comes next, what is missing, who does
+what, and the way back. Topics stay under hold on the target until their cutover lifts it.
 
 \b
 Exit codes:
