@@ -115,6 +115,9 @@ STEPS: tuple[str, ...] = (
         PRIMARY KEY (topic, partition, mode)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE beginning ADD COLUMN own_from INTEGER;
+    """,
 )
 """What leads from each version to the next one; their number is the version this program writes."""
 
