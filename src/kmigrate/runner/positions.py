@@ -5,7 +5,8 @@ under other ids is not remembered, so that a topic which was created anew is not
 
 A commit's offset is what was appended; its metadata is JSON: v 1, id and tid (topic ids of source and target), epoch
 (of the source), class, phase, term, and where the copy begins: start (the first source offset that is wanted) and
-filler (what the partition has of padBudgetTotal); own (from which target offset on the log is the copy's), even and retention where they are known (`kmigrate.copy.tombstones`).
+filler (what the partition has of padBudgetTotal); own (from which target offset on the log is the copy's, if not from
+its beginning); even and retention where they are known (`kmigrate.copy.tombstones`).
 Those that older versions wrote begin at 0.
 """
 
