@@ -17,7 +17,7 @@ from kmigrate.topics.alter import Altered
 from kmigrate.topics.create import Failed, Later
 from kmigrate.topics.hold import TimestampLimits, hold_settings
 from kmigrate.topics.intended import Intended, Origin
-from tests.unit.topics.settings_cluster import SettingsCluster
+from tests.unit.topics.settings_cluster import DEFAULTS, SettingsCluster
 
 T = TopicName("orders")
 HOLD = hold_settings(TimestampLimits.SPLIT, source_max_bytes=None, broker_max_bytes=None)
@@ -298,3 +298,20 @@ def test_the_limit_of_a_topic_that_nothing_is_recorded_of_is_not_raised(world: W
     assert "not under hold" in outcome.reason
     assert world.target.topics[T] == HOLD
     assert world.store.effects() == []
+
+
+@pytest.mark.parametrize("step", range(len(STEPS)))
+def test_a_hold_is_put_to_its_end_wherever_it_crashed(world: World, step: int) -> None:
+    world.target.topics[T] = dict(COMPACTED)
+    world.store.record_intended({T: Intended(origin=Origin.TARGET, settings={"cleanup.policy": "compact"})})
+    with pytest.raises(Crash):
+        world.begin_process(Steps(last=step)).put_hold(T, LARGE)
+    world.begin_process().resume()
+    assert isinstance(world.begin_process().put_hold(T, LARGE), Altered)
+    assert world.planned() == []
+    in_force = DEFAULTS | world.target.topics[T]
+    assert {key: in_force[key] for key in HOLD} == HOLD | {"max.message.bytes": str(LARGE)}
+    assert isinstance(world.effects().restore_hold(T), Altered)
+    assert world.target.topics[T] == COMPACTED
+    assert isinstance(world.effects().put_hold(T, LARGE), Failed), "its hold has ended"
+    assert world.target.topics[T] == COMPACTED
