@@ -94,6 +94,14 @@ class _LogUp(logging.Handler):
         self._line.say(Logged(record.name, record.levelno, text))
 
 
+def log_up(line: Line) -> None:
+    """From now on everything that is logged goes up the pipe."""
+    root = logging.getLogger()
+    root.addHandler(_LogUp(line))
+    root.setLevel(logging.WARNING)
+    logging.getLogger("kmigrate").setLevel(logging.INFO)
+
+
 class Teller:
     """Says what is new, a few times a second."""
 
@@ -134,10 +142,7 @@ def main() -> NoReturn:
         os._exit(0)
     line = Line(connection)
     line.listen()
-    root = logging.getLogger()
-    root.addHandler(_LogUp(line))
-    root.setLevel(logging.WARNING)
-    logging.getLogger("kmigrate").setLevel(logging.INFO)
+    log_up(line)
     exit_code = _run(settings, line)
     os._exit(exit_code)  # a thread that is stuck in a call cannot hold the process back
 
