@@ -137,7 +137,7 @@ def own_settings(cluster: EmbeddedCluster, topic: str) -> dict[str, str]:
 def test_what_applications_write_to_the_target_comes_back_at_the_same_offsets_and_settings_are_restored(
     world: World,
 ) -> None:
-    before = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "1.0", "max.message.bytes": "2000000"}
+    before = {"message.timestamp.type": "LogAppendTime", "retention.ms": "99999999", "max.message.bytes": "2000000"}
     topic = create_topic(world.source.bootstrap, partitions=3, config=before)
     other = create_topic(world.source.bootstrap)
     write_mixed(world.source, topic, "old", 0)
@@ -152,7 +152,8 @@ def test_what_applications_write_to_the_target_comes_back_at_the_same_offsets_an
         world.wait_copied_back(back, topic, other)
         assert back.positions() == ends, "nobody has written anything yet"
         held = own_settings(world.source, topic)
-        assert (held["cleanup.policy"], held["retention.ms"], held["max.message.bytes"]) == ("delete", "-1", "2000000")
+        kept = (held["message.timestamp.type"], held["retention.ms"], held["max.message.bytes"])
+        assert kept == ("CreateTime", "-1", "2000000")
         for partition in range(3):
             write_mixed(world.target, topic, "new", partition)
         write_mixed(world.target, other, "new", 0)

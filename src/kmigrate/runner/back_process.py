@@ -13,14 +13,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
+from kmigrate.cluster.client import ClusterClient
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.rates import rate_limits
 from kmigrate.errors import Blocked, KmigrateError
-from kmigrate.kafka_types import Offset, Side, TopicName, TopicPartition
+from kmigrate.kafka_types import BrokerId, Offset, Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.runner.back_manifest import BACK
 from kmigrate.runner.back_messages import BackSettings, Failed, Logged, Told, Word
@@ -34,9 +35,10 @@ from kmigrate.runner.status import StatusDocument
 from kmigrate.state.store import Store
 from kmigrate.topics.alter import Altered
 from kmigrate.topics.create import Failed as Refusal
-from kmigrate.topics.describe import describe_settings, describe_topics
+from kmigrate.topics.describe import describe_settings, describe_topics, in_batches
 from kmigrate.topics.hold import HELD_KEYS, MAX_MESSAGE_BYTES
 from kmigrate.topics.put_hold import plan_hold
+from kmigrate.wire import config_calls
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,8 @@ GRACE_SECONDS = 15.0
 """How long ending in order may take; then it ends all the same."""
 PREDECESSOR_SECONDS = 2 * GRACE_SECONDS
 HOLD_SECONDS = 60.0
+SETTLE_SECONDS = 1.0
+"""What a broker shows is in force in its logs a moment later."""
 _AGAIN_SECONDS = 0.5
 
 
@@ -205,12 +209,41 @@ def put_under_hold(manifest: Manifest, store: Store, may_write: Callable[[], boo
         }
         found = describe_settings(target, names, HELD_KEYS)
         effects = Effects(store, source, target, may_write)
-        for name in names:
-            if name not in found or plan_hold(found[name], most_bytes.get(name)):
-                _hold(effects, name, most_bytes.get(name), line)
+        free = [name for name in names if name not in found or plan_hold(found[name], most_bytes.get(name))]
+        for name in free:
+            _hold(effects, name, most_bytes.get(name), line)
+        _wait_for_all_brokers(target, names, most_bytes, line)
+        if free:
+            line.ended.wait(SETTLE_SECONDS)
+            line.check()
     finally:
         source.close()
         target.close()
+
+
+def _wait_for_all_brokers(
+    target: ClusterClient, names: Sequence[TopicName], most_bytes: Mapping[TopicName, int], line: Line
+) -> None:
+    """A broker that does not know of the hold yet would stamp records anew, and delete what is old."""
+    deadline = time.monotonic() + HOLD_SECONDS
+    for broker in target.metadata([]).brokers:
+        while late := _lacking(target, broker, names, most_bytes):
+            if time.monotonic() >= deadline:
+                raise Blocked(f"broker {broker} of the migration's source does not show the hold of topic {late}")
+            line.ended.wait(_AGAIN_SECONDS)
+            line.check()
+
+
+def _lacking(
+    target: ClusterClient, broker: BrokerId, names: Sequence[TopicName], most_bytes: Mapping[TopicName, int]
+) -> TopicName | None:
+    for some in in_batches(names):
+        answer = target.broker(broker, config_calls.describe_topic_configs(some, HELD_KEYS))
+        for name in some:
+            error, settings = answer.get(name, (-1, {}))
+            if error or plan_hold(settings, most_bytes.get(name)):
+                return name
+    return None
 
 
 def _hold(effects: Effects, name: TopicName, most_bytes: int | None, line: Line) -> None:
