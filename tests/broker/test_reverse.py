@@ -154,9 +154,9 @@ def test_what_applications_write_to_the_target_comes_back_at_the_same_offsets_an
         held = own_settings(world.source, topic)
         kept = (held["message.timestamp.type"], held["retention.ms"], held["max.message.bytes"])
         assert kept == ("CreateTime", "-1", "2000000")
-        for partition in range(3):
-            write_mixed(world.target, topic, "new", partition)
-        write_mixed(world.target, other, "new", 0)
+        write_mixed(world.target, topic, "new", 0)
+        produce(world.target.bootstrap, topic, [SentRecord(value=b"new", partition=at % 3) for at in range(30)])
+        write_transaction(world.target.bootstrap, other, [b"new"] * 3, commit=True)
         world.wait_copied_back(back, topic, other)
         world.assert_same(topic, other)
         with pytest.raises(Refused, match="from offset"):
@@ -181,8 +181,8 @@ def test_a_killed_process_and_a_killed_owner_lose_and_repeat_nothing(world: Worl
     value = b"v" * 300
     records = [SentRecord(value=b"%d " % number + value, partition=number % 2) for number in range(3000)]
     with world.back(copy) as back:
-        back.begin(ends)
         produce(world.target.bootstrap, topic, records)
+        back.begin(ends)
         pid = killed_in_the_middle(world, topic, ends, back)
         assert not back.positions()
         assert "exit code -9" in back.trouble
@@ -218,8 +218,8 @@ def killed_in_the_middle(world: World, topic: str, ends: Mapping[TopicPartition,
 
 def test_a_late_record_on_the_source_stops_its_partition_alone_and_is_named(world: World) -> None:
     topic = create_topic(world.source.bootstrap, partitions=3)
-    for partition in range(3):
-        write_mixed(world.source, topic, "old", partition)
+    write_mixed(world.source, topic, "old", 0)
+    produce(world.source.bootstrap, topic, [SentRecord(value=b"old", partition=1 + at % 2) for at in range(9)])
     copy = world.copy(topic)
     ends = world.ends(topic)
     produce(world.source.bootstrap, topic, [SentRecord(value=b"late", partition=0)] * 100)

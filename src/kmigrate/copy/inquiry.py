@@ -461,7 +461,8 @@ def _stretch(
     """What can be compared: the last run's records. Nothing, where the map does not tell."""
     if place is None:
         return _Stretch(question, Bounds(source.start, source.end, target_end, target_end), 0)
-    start, end = Offset(source.start + place.shift), Offset(source.end + place.shift)
+    # On the way back a gap of the target may follow the last run: there the source's next record is none of that run.
+    start, end = Offset(source.start + place.shift), Offset(min(source.end, place.source) + place.shift)
     return _Stretch(question, Bounds(start, end, max(target_start, place.begins), target_end), place.shift)
 
 

@@ -27,6 +27,7 @@ from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.kafka_types import LeaderEpoch, Offset, ProducerId, TopicId
 from kmigrate.kafka_types import Sequence as BatchSequence
 from kmigrate.offsets.classes import OffsetClass
+from kmigrate.offsets.offset_map import Run
 from kmigrate.records.batch import LOG_APPEND_TIME, TRANSACTIONAL
 from kmigrate.records.visible import Visible
 from kmigrate.wire.fetch import FetchedPartition
@@ -222,7 +223,8 @@ def test_above_our_marker_at_the_end_may_be_one_too_many() -> None:
 class Turned:
     """A copied pair of logs, turned round: what was the source is the target now, and ends where both do."""
 
-    def __init__(self, forward: Bare) -> None:
+    def __init__(self, forward: Bare, *runs: tuple[int, int]) -> None:
+        self.runs = tuple(Run(Offset(source), Offset(target)) for source, target in runs) or IDENTITY
         self.source, self.target = forward.target, forward.source
         self.source_link, self.target_link = Link({TP: self.source}), Link({TP: self.target})
         self.target_link.aborted = forward.source_link.aborted
@@ -237,6 +239,7 @@ class Turned:
             source_epoch=LeaderEpoch(self.source.leader_epoch),
             target_epoch=LeaderEpoch(self.target.leader_epoch),
             quiet=Quiet.NEEDLESS,
+            runs=self.runs,
             own_from=Offset(self.own_from),
         )
         for _ in range(4):
@@ -329,6 +332,23 @@ def test_histories_that_differ_below_stop() -> None:
     pair.filled(2)
     pair.copied(7)
     assert Turned(pair).stop() == (StopKind.SOURCE_TRUNCATED, 3)
+
+
+@pytest.mark.parametrize("written", [0, 1, 3])
+def test_behind_a_gap_that_was_left_out_the_next_records_are_none_of_those_before_it(written: int) -> None:
+    """They have the offsets that the gap would have under the difference of the records before it."""
+    pair = Bare()
+    pair.wrote(0, 1, producer_id=7, attributes=TRANSACTIONAL)
+    pair.ended(7, 0, commit=True)
+    pair.ended(7, 3, commit=True)
+    pair.copied(0, 1)
+    turned = Turned(pair, (0, 0), (2, 4))
+    for number in range(written):
+        turned.source.write(make_batch([Record(NOW_MS, b"k", bytes([number]))], producer_id=4, base_sequence=number))
+    decision = turned.decide()
+    assert isinstance(decision, GoOn)
+    assert decision.offset == 2
+    assert turned.standing().tail.compared == 2
 
 
 # ── the copier ────────────────────────────────────────────────────────────────────────────────────────────────────
