@@ -176,12 +176,12 @@ def test_what_applications_write_to_the_target_comes_back_at_the_same_offsets_an
 def test_a_killed_process_and_a_killed_owner_lose_and_repeat_nothing(world: World) -> None:
     topic = create_topic(world.source.bootstrap, partitions=2)
     write_mixed(world.source, topic, "old", 0)
-    copy = world.copy(topic, limits={"bytesPerSecond": 150_000})
+    copy = world.copy(topic, limits={"bytesPerSecond": 600_000})
     ends = world.ends(topic)
-    value = b"v" * 300
+    value = b"v" * 1200
     records = [SentRecord(value=b"%d " % number + value, partition=number % 2) for number in range(3000)]
     with world.back(copy) as back:
-        produce(world.target.bootstrap, topic, records)
+        produce(world.target.bootstrap, topic, records, config={"batch.num.messages": 20})
         back.begin(ends)
         pid = killed_in_the_middle(world, topic, ends, back)
         assert not back.positions()
