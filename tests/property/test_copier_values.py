@@ -26,6 +26,7 @@ UNREACHED = {
 runs on bytes reach them."""
 REACHED = (
     "appends",
+    "appends behind what others wrote",
     "appends to an unknown id",
     "completed",
     "duplicates",

@@ -11,6 +11,9 @@ In some runs two copiers work at once, as if the lease did not exist: the sequen
 source is trimmed there is one at a time, for filler goes under another id: only the lease keeps two from harm there.
 
 In some runs the source is compacted: what a copier takes in must have been read so early that no tombstone can be gone.
+
+In some runs the target holds what the source does before anything is copied, written by others, and is ours from there
+on: the way back.
 """
 
 from __future__ import annotations
@@ -28,7 +31,17 @@ from kmigrate.copy.pieces import Batch, Room
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import PartitionState, StopKind
 from kmigrate.errors import ClusterError, ConnectionLost
-from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, ProducerId, Side, TopicId, TopicName, TopicPartition
+from kmigrate.kafka_types import (
+    UNKNOWN_EPOCH,
+    LeaderEpoch,
+    Offset,
+    Partition,
+    ProducerId,
+    Side,
+    TopicId,
+    TopicName,
+    TopicPartition,
+)
 from kmigrate.wire.fetch import FetchedPartition
 from kmigrate.wire.gap_calls import LogStart
 from kmigrate.wire.produce import AppendAnswer
@@ -181,6 +194,7 @@ class Driver:
             fresh=self.fresh,
             revision=revision,
             delete_retention_ms=world.retention_ms,
+            own_from=world.own_from,
         )
 
     # ── what a pipeline does ──────────────────────────────────────────────────────────────────────────────────
@@ -219,6 +233,7 @@ class Driver:
             target_epoch=self.order.target_epoch,
             quiet=copier.quiet,
             runs=copier.course.runs,
+            own_from=self.order.own_from,
         )
         self.asking = True
         self.may_flip = not self.flipped  # never twice in a row: then it would be believed
@@ -351,6 +366,7 @@ class World:
         self.drivers: list[Driver] = []
         self.orphans: list[ProduceLink] = []
         self.remembered: Remembered | None = None
+        self.own_from: Offset | None = None
         self.generation = 0
         self.flips: Counter[int] = Counter()
         self.faults = True
@@ -375,7 +391,9 @@ class World:
         chance = self.chance
         for _ in range(chance.choice([0, 3, 12, 40])):
             self.write()
-        self.drivers.append(Driver(self, fresh=True, remembered=None))
+        if self.seed % 8 == 5:
+            self.turn_round()
+        self.drivers.append(Driver(self, fresh=True, remembered=self.remembered))
         steps = chance.randrange(30, 200)
         strike_at = chance.randrange(steps) if self.disaster else -1
         for step in range(steps):
@@ -384,6 +402,14 @@ class World:
             self.step()
         self.calm()
         self.judge_end()
+
+    def turn_round(self) -> None:
+        """The target holds all that the source does, under the ids of those who wrote it."""
+        for stored in self.source.batches:
+            self.target.write(stored.data)
+        self.own_from = Offset(self.target.end)
+        ids = TopicId(self.source.topic_id), TopicId(self.target.topic_id)
+        self.remembered = Remembered(*ids, UNKNOWN_EPOCH, self.own_from)
 
     def step(self) -> None:
         """One thing happens."""
@@ -579,6 +605,7 @@ class World:
             raise BrokenLawError(f"a batch that no broker takes: {appended}")
         if not appended.error and self.target.end > before:
             self.seen["appends"] += 1
+            self.seen["appends behind what others wrote"] += bool(self.own_from)
             if before == self.target.log_start:
                 self.first_append_ms = self.wall_ms  # the first of them all
             self.check_appended(request)

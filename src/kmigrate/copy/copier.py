@@ -244,6 +244,7 @@ class Copier:
             self._memory(),
             began=self._began,
             aligning=self._alignment is not None,
+            own_from=self.order.own_from,
         )
         self.source_start, self.target_start = standing.source_start, standing.target_start
         self._filled_to = max(self._filled_to, standing.tail.filler_end or 0)
@@ -281,7 +282,8 @@ class Copier:
         self.position = decision.offset
         self.floor = standing.target_end
         self.course.begin(decision.offset, standing.target_end)
-        self.tombstones.begin(target_is_empty=standing.target_start == standing.target_end)
+        is_empty = standing.target_start == standing.target_end and not self.order.own_from
+        self.tombstones.begin(target_is_empty=is_empty)
         self._passed = Offset(0)
         self.frontier.begin(decision.offset, decision.sequence, decision.epoch, at_edge=standing.at_edge)
         self._acked_epoch = decision.epoch
@@ -291,7 +293,7 @@ class Copier:
         self._guard.on_standing(standing)
         if self._backlog_end < 0:
             self._backlog_end = standing.source_stable
-        self._shows_more = self.target_start < self._next_start
+        self._shows_more = self._trails and self.target_start < self._next_start
         if self._shows_more:
             self._trim_at = 0.0  # a crash may have brought filler back: nobody may read it
         self._mark = -1
@@ -632,8 +634,9 @@ class Copier:
 
     @property
     def _trails(self) -> bool:
-        """Whether the target's log starts below where it should."""
-        return self.target_start < self.wanted_start
+        """Whether the target's log starts below where it should; where it is ours from some offset on, that is not ours
+        to say."""
+        return self.order.own_from is None and self.target_start < self.wanted_start
 
     @property
     def _next_start(self) -> Offset:

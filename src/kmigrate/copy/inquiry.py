@@ -65,7 +65,10 @@ _LEADER_ERRORS = frozenset(
 
 
 class Question(NamedTuple):
-    """One partition to be asked about. Below `start` nothing of the source is wanted, as if its log started there."""
+    """One partition to be asked about. Below `start` nothing of the source is wanted, as if its log started there.
+
+    Only from `own_from` on is the target's log ours (None: all of it).
+    """
 
     partition: TopicPartition
     source_topic_id: TopicId
@@ -75,6 +78,7 @@ class Question(NamedTuple):
     quiet: Quiet
     runs: Sequence[Run] = IDENTITY
     start: Offset = Offset(0)
+    own_from: Offset | None = None
 
 
 class Unclear(NamedTuple):
@@ -121,6 +125,19 @@ class _Stretch(NamedTuple):
     def on_target(self, start: int) -> tuple[TopicId, Offset, Offset]:
         """What to read there."""
         return self.question.target_topic_id, Offset(start), self.bounds.target_end
+
+    @property
+    def own_from(self) -> int:
+        """From where on the target's log is ours."""
+        return self.question.own_from or 0
+
+    def of_others(self, start: int) -> tuple[TopicId, Offset, Offset]:
+        """What of that others wrote …"""
+        return self.question.target_topic_id, Offset(start), Offset(min(self.own_from, self.bounds.target_end))
+
+    def of_ours(self, start: int) -> tuple[TopicId, Offset, Offset]:
+        """… and what should be ours."""
+        return self.on_target(max(start, self.own_from))
 
     def on_source(self, start: int) -> tuple[TopicId, Offset, Offset]:
         """What to read there, if anything."""
@@ -377,7 +394,7 @@ class Inquiry:
             if on_target[tp].error or on_source[tp].error:
                 findings[tp] = _unread(on_source[tp].error, on_target[tp].error)
                 continue
-            batches, writers = on_target[tp].batches, self._writers()
+            batches, writers = on_target[tp].batches, self._writers(stretch)
             for header, _ in batches:
                 writers.add(header)
             tail = compare_batches(on_source[tp].batches, batches, starts[tp], stretch.bounds, stretch.shift, writers)
@@ -395,17 +412,22 @@ class Inquiry:
     ) -> dict[TopicPartition, tuple[Tail, int]]:
         """Reads and decodes the last `window` offsets of the target, and what the source has of them.
 
-        With each tail comes how many bytes of the target it took.
+        With each tail comes how many bytes of the target it took. What others wrote to the target is seen as consumers
+        of committed data see it; what should be ours is seen whole, as nobody writes transactions there.
         """
         starts = {tp: stretch.window(window) for tp, stretch in wanted.items()}
         offsets = {tp: range(max(starts[tp], each.bounds.first), each.bounds.end) for tp, each in wanted.items()}
         on_target = {tp: Visible(each.start, each.stop) for tp, each in offsets.items()}
         on_source = {tp: Visible(each.start, each.stop, wanted[tp].shift) for tp, each in offsets.items()}
-        writers = {tp: self._writers() for tp in wanted}
+        writers = {tp: self._writers(stretch) for tp, stretch in wanted.items()}
 
-        target_errors = TailReader(Side.TARGET, target).show(
-            {tp: stretch.on_target(starts[tp]) for tp, stretch in wanted.items()},
-            lambda tp, shown, _: _look_at_target(on_target[tp], writers[tp], shown),
+        target_errors = TailReader(Side.TARGET, target, calls.READ_COMMITTED).show(
+            {tp: each.of_others(starts[tp]) for tp, each in wanted.items() if starts[tp] < each.own_from},
+            lambda tp, shown, aborted: _look_at_target(on_target[tp], writers[tp], shown, aborted),
+        )
+        target_errors |= TailReader(Side.TARGET, target).show(
+            {tp: stretch.of_ours(starts[tp]) for tp, stretch in wanted.items()},
+            lambda tp, shown, _: _look_at_target(on_target[tp], writers[tp], shown, ()),
         )
         source_errors = TailReader(Side.SOURCE, source, calls.READ_COMMITTED).show(
             {tp: stretch.on_source(starts[tp]) for tp, stretch in wanted.items()},
@@ -419,7 +441,9 @@ class Inquiry:
             if on_target[tp].next_offset < stretch.bounds.target_end:
                 findings[tp] = Unclear("the target's last records cannot be read", "")
                 continue
-            tail = compare_records(on_source[tp], on_target[tp], offsets[tp], stretch.bounds.target_end, writers[tp])
+            tail = compare_records(
+                on_source[tp], on_target[tp], offsets[tp], stretch.bounds.target_end, writers[tp], stretch.own_from
+            )
             if isinstance(tail, Unreadable):
                 findings[tp] = Unclear(f"the records at offset {tail.offset} cannot be read: damaged, or too large", "")
             else:
@@ -427,8 +451,8 @@ class Inquiry:
                 compared[tp] = seen, on_target[tp].size
         return compared
 
-    def _writers(self) -> Writers:
-        return Writers(self._producer_id, self._marker_id)
+    def _writers(self, stretch: _Stretch) -> Writers:
+        return Writers(self._producer_id, self._marker_id, stretch.own_from)
 
 
 def _stretch(
@@ -437,18 +461,21 @@ def _stretch(
     """What can be compared: the last run's records. Nothing, where the map does not tell."""
     if place is None:
         return _Stretch(question, Bounds(source.start, source.end, target_end, target_end), 0)
-    start, end = Offset(source.start + place.shift), Offset(source.end + place.shift)
+    # On the way back a gap of the target may follow the last run: there the source's next record is none of that run.
+    start, end = Offset(source.start + place.shift), Offset(min(source.end, place.source) + place.shift)
     return _Stretch(question, Bounds(start, end, max(target_start, place.begins), target_end), place.shift)
 
 
-def _look_at_target(visible: Visible, writers: Writers, shown: Sequence[Stored]) -> None:
+def _look_at_target(visible: Visible, writers: Writers, shown: Sequence[Stored], aborted: Aborted) -> None:
+    transactions = AbortedTransactions(aborted)
     for header, next_offset, view in shown:
         if header is None:
             writers.add_foreign(Offset(visible.next_offset), NO_PRODUCER_ID)  # we never wrote so old a format
             visible.add_message(view, next_offset)
         else:
             writers.add(header)
-            visible.add_batch(header, view, hidden=bool(header.attributes & CONTROL))
+            was_aborted = transactions.covers(header)
+            visible.add_batch(header, view, hidden=was_aborted or bool(header.attributes & CONTROL))
 
 
 def _look_at_source(visible: Visible, shown: Sequence[Stored], aborted: Aborted) -> None:

@@ -82,7 +82,9 @@ class PartitionOrder(NamedTuple):
     `even_from_ms` nothing can be missing that counts: nothing was copied before, or an operator accepted what may have
     been lost. At `free_from_ms` the source was not compacted: what was there then was not removed before, unless it was
     compacted earlier. `limit` says what was done about batches that are too large (None: nobody will).
-    No batch is made larger than the `batch_bytes` that the source's topic allows.
+    No batch is made larger than the `batch_bytes` that the source's topic allows. From the target offset `own_from` on
+    the log is ours: what lies below was written by others, agrees with the source, and is never touched, nor is the
+    log's start (None: all of the log is ours, and so is its beginning).
     """
 
     partition: TopicPartition
@@ -104,6 +106,7 @@ class PartitionOrder(NamedTuple):
     free_from_ms: int = UNKNOWN_TIME_MS
     limit: Limit | None = None
     batch_bytes: int = DEFAULT_BATCH_BYTES
+    own_from: Offset | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -762,4 +762,5 @@ def _question(copier: Copier) -> Question:
         quiet=copier.quiet,
         runs=copier.course.runs,
         start=order.start,
+        own_from=order.own_from,
     )

@@ -90,9 +90,10 @@ class Bounds(NamedTuple):
 class Writers:
     """Who wrote the target's batches; they are shown in order."""
 
-    def __init__(self, data_id: ProducerId, marker_id: ProducerId) -> None:
+    def __init__(self, data_id: ProducerId, marker_id: ProducerId, own_from: int = 0) -> None:
+        """Nothing below `own_from` is foreign: others may write there, and did."""
         self.foreign: tuple[Offset, ProducerId] | None = None
-        """The first batch that is not ours: where, and whose."""
+        """The first batch that is not ours and should be: where, and whose."""
         self.next_sequence: BatchSequence | None = None
         """Behind our last batch of data."""
         self.last_base: Offset | None = None
@@ -102,6 +103,7 @@ class Writers:
         self._data_id = data_id
         self._marker_id = marker_id
         self._filler_id = filler_producer_id(data_id)
+        self._own_from = own_from
 
     def add(self, header: Header) -> None:
         """Shows one batch."""
@@ -116,7 +118,8 @@ class Writers:
 
     def add_foreign(self, offset: Offset, producer_id: ProducerId) -> None:
         """Shows something that cannot be ours."""
-        self.foreign = self.foreign or (offset, producer_id)
+        if offset >= self._own_from:
+            self.foreign = self.foreign or (offset, producer_id)
 
     def tail(self) -> Tail:
         """What is known of a tail before anything is compared."""
@@ -229,7 +232,7 @@ def compare_batches(
         if header.base_offset < bounds.source_start:
             continue
         twin = at_source.get(header.base_offset)
-        if header.attributes & CONTROL or twin is None or not same_content(twin, batch):
+        if header.attributes & SPECIAL_BITS or twin is None or not same_content(twin, batch):
             return None
         compared += 1
         epoch = LeaderEpoch(twin[0].leader_epoch)
@@ -249,7 +252,7 @@ def _follow_each_other(batches: Sequence[Batch], start: Offset, end: Offset) -> 
 
 
 def compare_records(
-    source: Visible, target: Visible, offsets: range, target_end: Offset, writers: Writers
+    source: Visible, target: Visible, offsets: range, target_end: Offset, writers: Writers, own_from: int = 0
 ) -> Tail | Unreadable:
     """Holds what consumers see on the target against what they see on the source, at each of these offsets.
 
@@ -257,6 +260,9 @@ def compare_records(
     any more, for compaction goes on while we copy; not where the source never showed one. Each replica of a source
     cleans for itself: a new leader may show again what was a gap before. Where something behind it is the same, our
     marker there is excused; at the end of the log it may be one too many, and is told.
+
+    Below `own_from` the target is the older of the two: what lies there was copied from it to the source. So there the
+    rules about records that only one side has count the other way round, and compaction excuses on both sides.
     """
     compared = excused = 0
     differs: Offset | None = None
@@ -266,10 +272,11 @@ def compare_records(
         at_source, at_target = source[offset], target[offset]
         if at_source in UNSEEN and at_target in UNSEEN:
             continue
-        if at_source == ABSENT:
+        is_older = offset < own_from
+        if at_source == ABSENT or (is_older and at_target == ABSENT):
             excused += 1
             continue
-        if at_target == HIDDEN:
+        if (at_source if is_older else at_target) == HIDDEN:
             marked.append(Offset(offset))
             continue
         if at_source != at_target:
@@ -280,6 +287,8 @@ def compare_records(
         compared += 1
         excused += len(marked)
         marked.clear()
+    if differs is None and marked and marked[0] < own_from:
+        differs = marked[0]  # no marker of ours
     # The epoch of a batch before a hole may have ended inside the hole: with it as the last fetched epoch, the leader
     # would report a divergence that there is not.
     epoch = source.leader_epoch if source.next_offset >= target_end else UNKNOWN_EPOCH
@@ -302,6 +311,7 @@ def decide_standing(
     *,
     began: bool,
     aligning: bool,
+    own_from: Offset | None = None,
 ) -> Decision:
     """Where copying goes on, or what comes before that, or why it stops.
 
@@ -310,16 +320,22 @@ def decide_standing(
     this order: lost, foreign, nothing copied yet, no map, trimmed, different, truncated, filler still visible, nothing
     to compare, go on. A source that ends below the copy and differs before that end is told as different: that is where
     the logs part.
+
+    Where only what lies from `own_from` on is ours, everything from there on is wanted: what the source lacks is lost,
+    whatever the target holds, and no filler takes its place.
     """
     end, tail, place = standing.target_end, standing.tail, standing.place
     is_empty = standing.target_start == end
+    if own_from is not None and end < own_from:
+        evidence = f"the target ends at {end}, but both logs were the same up to {own_from}"
+        return Stop(kind=StopKind.TARGET_LOST, offset=end, evidence=evidence)
     if end < floor:
         evidence = f"the target ends at {end}, but had acknowledged everything below {floor}"
         return Stop(kind=StopKind.TARGET_LOST, offset=end, evidence=evidence)
     if tail.foreign_at is not None:
         evidence = f"the target holds records of producer id {tail.foreign_by} there, not of this migration"
         return Stop(kind=StopKind.FOREIGN_WRITE, offset=tail.foreign_at, evidence=evidence)
-    if place is None and end == 0:
+    if place is None and end == 0 and own_from is None:
         return _ends_too_early(standing) or GoOn(standing.source_start, BatchSequence(0), UNKNOWN_EPOCH)
     if place is None:
         evidence = f"the target ends at {end}, and no offset map tells which source offset that is"
@@ -327,7 +343,7 @@ def decide_standing(
     at = place.source
     if standing.source_start > at:
         is_untouched = end == 0 or tail.filler_end == end or (aligning and is_empty)
-        if offset_class.aligns and is_untouched and not began:
+        if own_from is None and offset_class.aligns and is_untouched and not began:
             return _ends_too_early(standing) or Align(
                 standing.source_start, _next_sequence(standing.filler_sequence, tail.filler_sequence)
             )
@@ -336,6 +352,9 @@ def decide_standing(
         return Stop(kind=StopKind.GAP_LOST, offset=at, evidence=evidence)
     differs_at = None if tail.differs_at is None else Offset(tail.differs_at - place.shift)
     if differs_at is not None and differs_at < standing.source_end:
+        if own_from is not None and tail.differs_at is not None and tail.differs_at < own_from:
+            evidence = f"the logs hold other records there, although they were the same up to {own_from}"
+            return Stop(kind=StopKind.SOURCE_TRUNCATED, offset=differs_at, evidence=evidence)
         return _different(differs_at, tail.equal_before, remembered)
     if tail.marked_at is not None and floor < end:
         offset = Offset(tail.marked_at - place.shift)
@@ -344,7 +363,7 @@ def decide_standing(
     if standing.source_end < at:
         evidence = f"the source ends at {standing.source_end}, but records up to {at - 1} were copied from it"
         return Stop(kind=StopKind.SOURCE_TRUNCATED, offset=standing.source_end, evidence=evidence)
-    if end > 0 and tail.filler_end == end:
+    if end > 0 and tail.filler_end == end and own_from is None:
         if remembered is None and standing.source_start < at and not (began or aligning):
             evidence = (
                 f"the target holds filler up to {end} and nothing else, but the source begins at"
@@ -352,7 +371,7 @@ def decide_standing(
             )
             return Stop(kind=StopKind.STATE_LOST, offset=standing.source_start, evidence=evidence)
         return Trim(end)
-    nothing_to_prove = tail.shows_nothing or (is_empty and standing.source_start == at)
+    nothing_to_prove = tail.shows_nothing or (is_empty and standing.source_start == at) or end == own_from
     if tail.compared == 0 and remembered is None and not nothing_to_prove:
         evidence = "the source holds none of the copied records any more, and nothing remembers which topic they were"
         return Stop(kind=StopKind.STATE_LOST, offset=at, evidence=evidence)

@@ -22,12 +22,14 @@ class Beginning(NamedTuple):
     """What is decided of one partition of the source topic with this id.
 
     `start` is the first offset that is wanted; None: that is still to be decided. `filler` is what the partition has of
-    padBudgetTotal; None: it needs filler, and nothing was left for it.
+    padBudgetTotal; None: it needs filler, and nothing was left for it. From the target offset `own_from` on the log is
+    the copy's; None: all of it.
     """
 
     source_topic_id: TopicId
     start: Offset | None
     filler: int | None = 0
+    own_from: Offset | None = None
 
 
 def time_of(start: str) -> int | None:

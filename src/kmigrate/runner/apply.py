@@ -6,14 +6,11 @@ Where an owner runs, it has both: `OwnersApplying` does there the same for who a
 from __future__ import annotations
 
 import contextlib
-import json
-import socket
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from kmigrate.cluster.clock import steady_seconds
-from kmigrate.errors import Blocked, ClusterError, KmigrateError, Refused, Superseded
+from kmigrate.errors import Blocked, ClusterError, KmigrateError, Refused
 from kmigrate.kafka_types import Side, TopicName
 from kmigrate.manifest import Manifest
 from kmigrate.plan.actions import Kind, PlannedAction
@@ -23,9 +20,9 @@ from kmigrate.preflight import guard_cluster, guard_clusters
 from kmigrate.runner.apply_desk import AGAIN, ApplyWish
 from kmigrate.runner.applying import Applied, Applier, max_bytes_of
 from kmigrate.runner.folder import Ownership
-from kmigrate.runner.lease import Lease
 from kmigrate.runner.remembered import commits_on_target
-from kmigrate.runner.start import CLUSTER_ID, TERM, Reach, describe_brokers, first_metadata
+from kmigrate.runner.short_lease import short_lease
+from kmigrate.runner.start import CLUSTER_ID, Reach, describe_brokers, first_metadata
 from kmigrate.runner.surroundings import look_at_surroundings
 from kmigrate.security.fence import Fence
 from kmigrate.security.fence_moves import rules_beside
@@ -34,9 +31,6 @@ from kmigrate.state.store import Store
 from kmigrate.topics.create import TargetTraits
 from kmigrate.topics.hold import BROKER_MAX_MESSAGE_BYTES, timestamp_limits
 from kmigrate.topics.select import select_topics
-
-MEMBER = "lease.member"
-LEASE_SECONDS = 45.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +126,7 @@ class Applying:
         passwords: Mapping[str, str],
     ) -> Iterator[Applied]:
         """Does what is to be done, under a lease of its own; raises Superseded if another owner takes it."""
-        with self._lease(store, ownership) as may_write:
+        with short_lease(self._reach[Side.TARGET], self._manifest.lease_group, store, ownership) as may_write:
             yield from self.carry_out_under(may_write, intent, store, kinds, passwords)
 
     def carry_out_under(
@@ -152,32 +146,6 @@ class Applying:
         applier = Applier(store, self._target, intent.traits, may_write=may_write, passwords=passwords)
         limits = {each.name: max_bytes_of(each.settings) for each in intent.seen.topics}
         yield from applier.apply(intent.decisions, _known(limits), kinds)
-
-    @contextlib.contextmanager
-    def _lease(self, store: Store, ownership: Ownership) -> Iterator[Callable[[], bool]]:
-        target = self._reach[Side.TARGET]
-        lost: list[Superseded] = []
-        lease = Lease(
-            target.side,
-            target.bootstrap,
-            target.settings,
-            group_id=self._manifest.lease_group,
-            owner=str(ownership.note),
-            on_member_id=lambda member: store.put(MEMBER, json.dumps({"id": member, "host": socket.gethostname()})),
-            on_superseded=lost.append,
-            predecessor_member_id=_predecessor(store),
-        )
-        try:
-            store.put(TERM, str(lease.acquire(LEASE_SECONDS).term))
-
-            def may_write() -> bool:
-                if lost:
-                    raise lost[0]
-                return lease.grant().deadline_seconds > steady_seconds()
-
-            yield may_write
-        finally:
-            lease.release()
 
 
 class OwnersApplying:
@@ -226,13 +194,6 @@ def _in_words() -> Iterator[None]:
         yield
     except ClusterError as error:
         raise Blocked(f"the clusters could not be looked at: {error}", hint=error.hint) from error
-
-
-def _predecessor(store: Store) -> str | None:
-    """The member id of a dead predecessor; a folder that was copied from another machine proves no death."""
-    saved = json.loads(store.get(MEMBER) or "{}")
-    found: str | None = saved.get("id") if saved.get("host") == socket.gethostname() else None
-    return found
 
 
 def _known(limits: Mapping[TopicName, int | None]) -> dict[TopicName, int]:

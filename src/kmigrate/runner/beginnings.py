@@ -189,6 +189,11 @@ class Beginnings:
         known = self._known.get(partition)
         return known.start if known is not None and known.start is not None else _ZERO
 
+    def own_from_of(self, partition: TopicPartition) -> Offset | None:
+        """From which target offset on the log is the copy's; None: all of it."""
+        known = self._known.get(partition)
+        return None if known is None else known.own_from
+
     def lacks_filler(self, partition: TopicPartition) -> bool:
         """Whether it must be identical, needs filler for that, and nothing was left for it."""
         known = self._known.get(partition)
@@ -271,6 +276,6 @@ class Beginnings:
         self._maps.decide({tp: each.offset_class for tp, each in decided.items()}, beginnings)
         self._known |= beginnings
         self._unpadded -= decided.keys()
-        for tp, (offset_class, (_, start, filler)) in decided.items():
+        for tp, (offset_class, (_, start, filler, _)) in decided.items():
             if start or filler != 0 or offset_class is not OffsetClass.IDENTICAL:
                 log.info("%s begins at offset %s in class %s, filler %s", tp, start, offset_class, filler)

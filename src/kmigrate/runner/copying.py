@@ -551,6 +551,7 @@ class Copying:
                             even_from_ms=UNKNOWN_TIME_MS if accepted is None else accepted.at,
                             free_from_ms=cleaning.free_ms_if_compacted,
                             limit=self._limits.get(name),
+                            own_from=self._beginnings.own_from_of(partition),
                         ),
                     )
 
@@ -581,6 +582,8 @@ class Copying:
         if self.maps.class_of(partition) is None:
             return True
         if self._has_begun(partition) or self._dispatcher.holder(partition) is not None:
+            return False
+        if self._beginnings.own_from_of(partition) is not None:
             return False
         is_other = source_topic_id is not None and not self._beginnings.is_of(partition, source_topic_id)
         return is_other or self._beginnings.is_unpadded(partition)

@@ -53,6 +53,7 @@ class Wanted(NamedTuple):
     even_from_ms: int = UNKNOWN_TIME_MS
     free_from_ms: int = UNKNOWN_TIME_MS
     limit: Limit | None = None
+    own_from: Offset | None = None
 
 
 class Past(NamedTuple):
@@ -201,6 +202,7 @@ class Dispatcher:
             even_from_ms=max(wanted.even_from_ms, past.even_from_ms),
             free_from_ms=wanted.free_from_ms,
             limit=wanted.limit,
+            own_from=wanted.own_from,
         )
 
     def on_progress(self, progress: PipelineProgress) -> bool:

@@ -18,9 +18,9 @@ from kmigrate.topics.alter import Altered, AlterOutcome
 from kmigrate.topics.create import Failed, Later
 from kmigrate.topics.describe import describe_intended
 from kmigrate.topics.hold import HELD_KEYS, MAX_MESSAGE_BYTES
-from kmigrate.topics.hold_again import hold_again
 from kmigrate.topics.intended import Intended, Origin
 from kmigrate.topics.limit import RaiseLimit, raise_limit
+from kmigrate.topics.put_hold import PutHold, put_hold
 from kmigrate.topics.restore import RestoreHold, restore_hold
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 RESTORE_HOLD = "restore-hold"
 RAISE_LIMIT = "raise-limit"
 HOLD_AGAIN = "hold-again"
-_KINDS = (RESTORE_HOLD, RAISE_LIMIT, HOLD_AGAIN)
+PUT_HOLD = "put-hold"
+_KINDS = (RESTORE_HOLD, RAISE_LIMIT, HOLD_AGAIN, PUT_HOLD)
 """Those on the target; what is done to the source's retention is its command's (`runner/retention.py`)."""
 
 _WHY_UNKNOWN = {
@@ -89,6 +90,15 @@ class Effects:
             return Failed(f"topic {topic} was never under hold")
         return self._carry_out(self._store.plan_effect(HOLD_AGAIN, topic, restored[-1].payload))
 
+    def put_hold(self, topic: TopicName, source_max_bytes: int | None) -> AlterOutcome:
+        """Puts a topic that was there before under hold; what it is to become again must have been recorded."""
+        if self._is_over(topic):
+            return Failed(f"it is not recorded what topic {topic} is to become again, or its hold is about to end")
+        planned = self._planned(PUT_HOLD, topic)
+        if planned:
+            return self._carry_out(planned[0])
+        return self._carry_out(self._store.plan_effect(PUT_HOLD, topic, {"bytes": source_max_bytes}))
+
     def raise_limit(self, topic: TopicName, wanted_bytes: int) -> AlterOutcome:
         """Lets a topic under hold take batches of so many bytes."""
         if self._is_over(topic):
@@ -117,7 +127,7 @@ class Effects:
         return topic not in self._store.held() or bool(self._planned(RESTORE_HOLD, topic))
 
     def _carry_out(self, entry: EffectEntry) -> AlterOutcome:
-        if entry.kind == RAISE_LIMIT and self._is_over(entry.topic):
+        if entry.kind in (RAISE_LIMIT, PUT_HOLD) and self._is_over(entry.topic):
             self._store.end_effect(entry)
             return Altered(())
         if not self._may_write():
@@ -138,7 +148,9 @@ class Effects:
         if entry.kind == RESTORE_HOLD:
             return restore_hold(self._target, RestoreHold(topic=entry.topic, settings=entry.payload["settings"]))
         if entry.kind == HOLD_AGAIN:
-            return hold_again(self._target, entry.topic)
+            return put_hold(self._target, PutHold(topic=entry.topic, source_max_bytes=None))
+        if entry.kind == PUT_HOLD:
+            return put_hold(self._target, PutHold(topic=entry.topic, source_max_bytes=entry.payload["bytes"]))
         assert entry.kind == RAISE_LIMIT, f"effects of kind {entry.kind} are not known"
         return raise_limit(self._target, RaiseLimit(topic=entry.topic, bytes=entry.payload["bytes"]))
 

@@ -22,6 +22,7 @@ from kmigrate.cluster.connection import Connection
 from kmigrate.copy.copier import WAITING_FOR_LEASE
 from kmigrate.copy.engine import Engine
 from kmigrate.copy.orders import UNKNOWN_TIME_MS, LeaseGrant, WorkerSettings
+from kmigrate.copy.progress import PartitionProgress
 from kmigrate.errors import Superseded
 from kmigrate.kafka_types import Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
@@ -93,9 +94,14 @@ class Owner:
         desk: Desk,
         report: Callable[[str], None],
         check_others: Callable[[str, str], None] = lambda source_id, target_id: None,
+        before_copying: Callable[[Callable[[], bool]], None] = lambda may_write: None,
     ) -> None:
-        """`report` tells the operator a sentence; `check_others` raises if another migration is in the way."""
+        """`report` tells the operator a sentence; `check_others` raises if another migration is in the way.
+
+        `before_copying` is called once the lease is held, with what says whether it is granted.
+        """
         self._check_others = check_others
+        self._before_copying = before_copying
         self._manifest = manifest
         self._folder = folder
         self._store = store
@@ -149,6 +155,7 @@ class Owner:
         grant = self._open_lease().acquire(LEASE_SECONDS)
         self._store.put(TERM, str(grant.term))
         self._engine.grant(grant)
+        self._before_copying(self._is_granted)
         is_first = not beginning.memories and beginning.state_lost is None
         take_inventory(self._store, self._manifest.start, beginning.source.topics, is_first=is_first)
         self._copying = self._make_copying(beginning, grant)
@@ -188,6 +195,10 @@ class Owner:
             return plan_waves(self._manifest, copying.moving_topics, groups.reads())
 
         return make_leader(crew, self._desk.cutover, plan)
+
+    def latest(self) -> dict[TopicPartition, PartitionProgress]:
+        """The last word of every partition; nothing before the start."""
+        return {} if self._copying is None else self._copying.latest.copy()
 
     def _make_groups(self, copying: Copying) -> GroupSync:
         def latest() -> Snapshot:

@@ -5,7 +5,8 @@ under other ids is not remembered, so that a topic which was created anew is not
 
 A commit's offset is what was appended; its metadata is JSON: v 1, id and tid (topic ids of source and target), epoch
 (of the source), class, phase, term, and where the copy begins: start (the first source offset that is wanted) and
-filler (what the partition has of padBudgetTotal); even and retention where they are known (`kmigrate.copy.tombstones`).
+filler (what the partition has of padBudgetTotal); own (from which target offset on the log is the copy's, if not from
+its beginning); even and retention where they are known (`kmigrate.copy.tombstones`).
 Those that older versions wrote begin at 0.
 """
 
@@ -32,11 +33,12 @@ class Commit(NamedTuple):
     offset_class: OffsetClass = OffsetClass.IDENTICAL
     start: Offset = Offset(0)
     filler: int = 0
+    own_from: Offset | None = None
 
     @property
     def beginning(self) -> Beginning:
         """Where the copy of it begins."""
-        return Beginning(self.memory.source_topic_id, self.start, self.filler)
+        return Beginning(self.memory.source_topic_id, self.start, self.filler, self.own_from)
 
 
 def serialize_commit(
@@ -54,6 +56,8 @@ def serialize_commit(
     }
     if beginning is not None and beginning.source_topic_id == memory.source_topic_id:
         metadata |= {"start": beginning.start or 0, "filler": beginning.filler or 0}
+        if beginning.own_from is not None:
+            metadata["own"] = beginning.own_from
     if memory.even_ms != UNKNOWN_TIME_MS:
         metadata |= {"even": memory.even_ms, "retention": memory.retention_ms}
     return memory.appended, json.dumps(metadata, separators=(",", ":"))
@@ -75,7 +79,8 @@ def parse_commit(offset: int, metadata: str) -> Commit | None:
             None if retention_ms is None else int(retention_ms),
         )
         start, filler = Offset(int(said.get("start", 0))), int(said.get("filler", 0))
-        return Commit(memory, Term(int(said["term"])), OffsetClass(said["class"]), start, filler)
+        own_from = Offset(int(said["own"])) if "own" in said else None
+        return Commit(memory, Term(int(said["term"])), OffsetClass(said["class"]), start, filler, own_from)
     except (ValueError, TypeError, KeyError):
         return None
 

@@ -124,6 +124,9 @@ STEPS: tuple[str, ...] = (
     ALTER TABLE journal ADD COLUMN hash TEXT NOT NULL DEFAULT '';
     INSERT OR REPLACE INTO fact VALUES ('{JOURNAL_HEAD}', '{NOT_CHAINED}');
     """,
+    """
+    ALTER TABLE beginning ADD COLUMN own_from INTEGER;
+    """,
 )
 """What leads from each version to the next one; their number is the version this program writes."""
 

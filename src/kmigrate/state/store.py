@@ -149,6 +149,12 @@ class Store:
             for table in ("remembered", "offset_class", "offset_runs"):
                 db.execute(f"DELETE FROM {table} WHERE topic = ?", (topic,))
 
+    def forget_all(self, topic: str) -> None:
+        """Forgets a topic as if nothing of it had ever been copied; what is to become of its settings is kept."""
+        with self._writing() as db:
+            for table in ("remembered", "offset_class", "offset_runs", "beginning"):
+                db.execute(f"DELETE FROM {table} WHERE topic = ?", (topic,))
+
     def offset_classes(self) -> dict[TopicPartition, OffsetClass]:
         """The class of every partition for which one was decided."""
         with self._reading() as db:
@@ -158,12 +164,17 @@ class Store:
     def beginnings(self) -> dict[TopicPartition, Beginning]:
         """Where every partition begins that the source had when the migration began, or that was decided since."""
         with self._reading() as db:
-            rows = db.execute("SELECT topic, partition, source_topic_id, start, filler FROM beginning").fetchall()
+            rows = db.execute(
+                "SELECT topic, partition, source_topic_id, start, filler, own_from FROM beginning"
+            ).fetchall()
         return {
             _place(topic, partition): Beginning(
-                TopicId(topic_id), None if start is None else Offset(start), None if filler is None else int(filler)
+                TopicId(topic_id),
+                None if start is None else Offset(start),
+                None if filler is None else int(filler),
+                None if own_from is None else Offset(own_from),
             )
-            for topic, partition, topic_id, start, filler in rows
+            for topic, partition, topic_id, start, filler, own_from in rows
         }
 
     def record_beginnings(
@@ -482,7 +493,8 @@ def _place(topic: str, partition: int) -> TopicPartition:
 
 def _put_beginnings(db: sqlite3.Connection, beginnings: Mapping[TopicPartition, Beginning]) -> None:
     db.executemany(
-        "INSERT OR REPLACE INTO beginning VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO beginning (topic, partition, source_topic_id, start, filler, own_from)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
         [(*partition, *each) for partition, each in beginnings.items()],
     )
 

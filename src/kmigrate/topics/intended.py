@@ -59,6 +59,11 @@ def intended_by_source(
     return Intended(origin=Origin.SOURCE, settings=settings)
 
 
+def intended_as_found(found: Settings) -> Intended:
+    """For a topic that is to become again just what it is now."""
+    return Intended(origin=Origin.TARGET, settings=_own(found, HELD_KEYS))
+
+
 def intended_for_existing(
     recorded: Intended | None,
     target: Settings | None,

@@ -17,7 +17,7 @@ from kmigrate.topics.alter import Altered
 from kmigrate.topics.create import Failed, Later
 from kmigrate.topics.hold import TimestampLimits, hold_settings
 from kmigrate.topics.intended import Intended, Origin
-from tests.unit.topics.settings_cluster import SettingsCluster
+from tests.unit.topics.settings_cluster import DEFAULTS, SettingsCluster
 
 T = TopicName("orders")
 HOLD = hold_settings(TimestampLimits.SPLIT, source_max_bytes=None, broker_max_bytes=None)
@@ -304,7 +304,7 @@ def test_a_topic_goes_back_under_hold_and_can_be_restored_again(world: World) ->
     world.store.record_intended({T: FROM_SOURCE})
     world.effects().restore_hold(T)
     assert isinstance(world.effects().hold_again(T), Altered)
-    assert world.target.topics[T].items() >= HOLD.items()
+    assert (DEFAULTS | world.target.topics[T]).items() >= HOLD.items()
     assert world.store.held() == (T,)
     assert world.store.intended()[T] == FROM_SOURCE
     assert isinstance(world.effects().hold_again(T), Altered), "it is under hold already"
@@ -324,7 +324,7 @@ def test_a_hold_that_is_set_again_is_resumed_to_its_end_wherever_it_crashed(worl
     assert isinstance(world.begin_process().hold_again(T), Altered)
     assert (world.planned(), world.store.held()) == ([], (T,))
     assert world.store.intended()[T] == FROM_SOURCE
-    assert world.target.topics[T].items() >= HOLD.items()
+    assert (DEFAULTS | world.target.topics[T]).items() >= HOLD.items()
 
 
 def test_a_restoration_that_was_decided_comes_before_the_hold(world: World) -> None:
@@ -335,9 +335,26 @@ def test_a_restoration_that_was_decided_comes_before_the_hold(world: World) -> N
     world.may_write = True
     assert isinstance(world.effects().hold_again(T), Altered)
     assert (world.planned(), world.store.held()) == ([], (T,))
-    assert world.target.topics[T].items() >= HOLD.items()
+    assert (DEFAULTS | world.target.topics[T]).items() >= HOLD.items()
 
 
 def test_a_topic_that_was_never_under_hold_is_not_put_under_one(world: World) -> None:
     assert isinstance(world.effects().hold_again(T), Failed)
     assert world.target.alterations == []
+
+
+@pytest.mark.parametrize("step", range(len(STEPS)))
+def test_a_hold_is_put_to_its_end_wherever_it_crashed(world: World, step: int) -> None:
+    world.target.topics[T] = dict(COMPACTED)
+    world.store.record_intended({T: Intended(origin=Origin.TARGET, settings={"cleanup.policy": "compact"})})
+    with pytest.raises(Crash):
+        world.begin_process(Steps(last=step)).put_hold(T, LARGE)
+    world.begin_process().resume()
+    assert isinstance(world.begin_process().put_hold(T, LARGE), Altered)
+    assert world.planned() == []
+    in_force = DEFAULTS | world.target.topics[T]
+    assert {key: in_force[key] for key in HOLD} == HOLD | {"max.message.bytes": str(LARGE)}
+    assert isinstance(world.effects().restore_hold(T), Altered)
+    assert world.target.topics[T] == COMPACTED
+    assert isinstance(world.effects().put_hold(T, LARGE), Failed), "its hold has ended"
+    assert world.target.topics[T] == COMPACTED

@@ -298,6 +298,17 @@ def test_what_must_be_identical_gets_no_filler_where_none_is_left(tmp_path: Path
     assert (world.order().start, world.order().pad_budget) == (0, 0)
 
 
+def test_a_target_that_is_ours_from_some_offset_on_is_never_decided_anew(tmp_path: Path) -> None:
+    """Neither where nothing is there yet, nor where the source is another topic now: that stops."""
+    store = Store.open(tmp_path)
+    beginning = Beginning(TopicId("source-0"), Offset(3), 0, Offset(0))
+    store.decide_classes({PLACE: OffsetClass.IDENTICAL}, {}, {PLACE: beginning})
+    store.remember({PLACE: Remembered(TopicId("source-0"), TopicId("target-1"), LeaderEpoch(-1), Offset(0))})
+    world = World(store, tmp_path, begun=False)
+    world.turn()
+    assert (world.order().own_from, world.order().start, store.beginnings()) == (0, 3, {PLACE: beginning})
+
+
 def test_another_source_topic_before_anything_was_begun_is_decided_anew(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     replaced = Beginning(TopicId("source-0"), Offset(40), 40)

@@ -52,10 +52,11 @@ def test_a_commit_comes_back_as_it_was(
     appended: int, epoch: int, term: int, start: int, even: tuple[int, int | None]
 ) -> None:
     written = Remembered(A, TARGET, LeaderEpoch(epoch), Offset(appended), *even)
-    beginning = Beginning(A, Offset(start), start // 2)
-    commit = parse_commit(*serialize_commit(written, Term(term), OffsetClass.SHIFTED, beginning))
-    assert commit == Commit(written, Term(term), OffsetClass.SHIFTED, Offset(start), start // 2)
-    assert commit.beginning == beginning
+    for own_from in (None, Offset(appended)):
+        beginning = Beginning(A, Offset(start), start // 2, own_from)
+        commit = parse_commit(*serialize_commit(written, Term(term), OffsetClass.SHIFTED, beginning))
+        assert commit == Commit(written, Term(term), OffsetClass.SHIFTED, Offset(start), start // 2, own_from)
+        assert commit.beginning == beginning
 
 
 def test_a_commit_without_a_beginning_begins_where_the_log_does() -> None:

@@ -58,7 +58,7 @@ def test_where_partitions_begin_outlives_the_process_and_a_copy_that_is_given_up
     store = Store.open(tmp_path)
     pending = Beginning(TopicId("a" * 32), None)
     store.record_beginnings({ORDERS_0: pending, ORDERS_1: pending}, {"start": "latest"})
-    decided = Beginning(TopicId("b" * 32), Offset(2**40), None)
+    decided = Beginning(TopicId("b" * 32), Offset(2**40), None, Offset(2**41))
     store.decide_classes({ORDERS_1: OffsetClass.IDENTICAL}, {}, {ORDERS_1: decided})
     store.forget("orders")
     store.close()
