@@ -96,3 +96,17 @@ def test_an_abort_leaves_everything_as_it_was(start: Start, service: Service) ->
     service.writer.start(service.source)
     lead.migration.wait_for_growth()
     service.judge()
+
+
+def test_a_rollback_brings_everything_back(start: Start, service: Service) -> None:
+    lead = start("consumers-first")
+    operator = Operator(lead, service)
+    operator.go_on(until="watch")
+    before = len(service.writer.acknowledged)
+    wait_until("the target takes records", lambda: len(service.writer.acknowledged) > before + 300)
+    assert lead.next(command="abort") == 5, "what was written to the target would be lost"
+    assert lead.next(command="rollback") == 0, lead.said.stderr
+    operator.go_on()
+    assert lead.status()["outcome"] == "rolled back"
+    service.judge()
+    wait_until("the hold is lifted", lambda: lead.migration.status()["held"] == [])

@@ -183,13 +183,20 @@ class Operator:
                 service.newer.start(service.target)
             case "stop-old-readers":
                 service.reader.stop()
+            case "stop-on-target":
+                service.writer.stop()
+                service.reader.stop()
+                service.newer.stop()
+            case "start-on-source":
+                service.reader.start(service.source)
+                service.writer.start(service.source)
 
     def _leave(self, wave: Mapping[str, Any]) -> None:
         closed = {each["gate"] for each in wave["evidence"] if not each["open"]} - {"approved"}
         if "verified" in closed:
             done = self.lead.migration.command("verify")
             assert done.returncode == 0, done.stderr
-        if closed or wave["step"]["name"] in ("freeze", "promote"):  # it goes on by itself
+        if closed or wave["step"]["name"] in ("freeze", "promote", "freeze-back", "return"):  # it goes on by itself
             time.sleep(0.3)
             return
         command = "finish" if wave["step"]["name"] == "watch" else "next"

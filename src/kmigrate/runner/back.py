@@ -25,7 +25,7 @@ from kmigrate.manifest import Manifest
 from kmigrate.runner.back_child import BackChild
 from kmigrate.runner.back_look import look_back
 from kmigrate.runner.back_manifest import BACK, SWAPPED, derive
-from kmigrate.runner.back_messages import BackSettings
+from kmigrate.runner.back_messages import BackSettings, Word
 from kmigrate.runner.back_seed import begun, copied_of, decide_seed, plant
 from kmigrate.runner.effects import Effects
 from kmigrate.runner.folder import MigrationFolder, Ownership
@@ -159,6 +159,11 @@ class ReverseCopy:
         child = self._child
         words = {} if child is None else child.words()
         return {partition: word.position for partition, word in words.items() if word.position is not None}
+
+    def words(self) -> Mapping[TopicPartition, Word]:
+        """The last word on every partition; none while the process is not there."""
+        child = self._child
+        return {} if child is None else child.words()
 
     def stops(self) -> dict[TopicPartition, Stop]:
         """The partitions whose copy back has stopped, and why; source and target are the copy back's own."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from kmigrate.copy.states import Stop
 from kmigrate.kafka_types import Offset, TopicPartition
 from kmigrate.manifest import Manifest
+from kmigrate.offsets.classes import OffsetClass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +27,13 @@ class BackSettings:
 class Word(NamedTuple):
     """The last word on a partition: copied back below `position` (None: not known yet), and why it stopped, if it did.
 
-    `position` is an offset of the copy back's source.
+    `position` is an offset of the copy back's source, `target_end` where that is on its target.
     """
 
     position: Offset | None
     stop: Stop | None
+    target_end: Offset | None = None
+    offset_class: OffsetClass = OffsetClass.IDENTICAL
 
 
 class Told(NamedTuple):

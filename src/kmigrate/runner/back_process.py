@@ -133,7 +133,12 @@ class Teller:
 
 def word_of(progress: PartitionProgress) -> Word:
     """What is said of a partition.  (pure)"""
-    return Word(Offset(progress.position) if progress.position >= 0 else None, progress.stop)
+    return Word(
+        Offset(progress.position) if progress.position >= 0 else None,
+        progress.stop,
+        Offset(progress.target_end) if progress.target_end >= 0 else None,
+        progress.offset_class,
+    )
 
 
 def main() -> NoReturn:

@@ -27,6 +27,7 @@ from kmigrate.errors import Superseded
 from kmigrate.kafka_types import Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.runner.apply import OwnersApplying
+from kmigrate.runner.back import ReverseCopy
 from kmigrate.runner.beginnings import look_at, take_inventory
 from kmigrate.runner.board import decide_state
 from kmigrate.runner.cleaning import CleaningWatch
@@ -51,6 +52,7 @@ from kmigrate.runner.scaling import most_workers
 from kmigrate.runner.start import BEGUN_MS, CLUSTER_ID, NAME, TERM, Beginning, Reach, inspect_topics, look_around
 from kmigrate.runner.status import LeftOut, MigrationState, StatusDocument, WorkerStatus
 from kmigrate.runner.transaction_observer import TransactionObserver
+from kmigrate.schemes.effects import EffectKind
 from kmigrate.schemes.wave import Wave
 from kmigrate.state.group_book import GroupBook
 from kmigrate.state.store import Store
@@ -123,6 +125,7 @@ class Owner:
         self._shown_retention: Mapping[TopicName, int | None] = {}
         self._groups: GroupSync | None = None
         self._leader: Leader | None = None
+        self._back = ReverseCopy(manifest, folder.folder, store)
         self._settings: SettingsWatch | None = None
         self._head: StatusDocument | None = None
         self._superseded: Superseded | None = None
@@ -189,7 +192,10 @@ class Owner:
             groups=groups,
             reach={side: _quick(reach) for side, reach in self._reach.items()},
             may_write=self._is_granted,
+            back=self._back,
         )
+        if any(each.is_in_force(EffectKind.BEGIN_REVERSE_COPY) for each in self._desk.cutover.cutovers().values()):
+            self._back.begin({})  # what was begun before goes on
 
         def plan() -> tuple[Sequence[Wave], Sequence[str]]:
             return plan_waves(self._manifest, copying.moving_topics, groups.reads())
@@ -515,6 +521,7 @@ class Owner:
         if self._leader is not None:
             self._leader.stop()
             self._leader = None
+        self._back.close()
         for watch in self._watches:
             watch.stop()
         if self._groups is not None:

@@ -9,11 +9,14 @@ from pathlib import Path
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.kafka_types import Offset, Side, TopicPartition
 from kmigrate.manifest import Manifest
+from kmigrate.runner.back import ReverseCopy
 from kmigrate.runner.copying import Copying
+from kmigrate.runner.cutover.back_memory import BackMemory
 from kmigrate.runner.cutover.carrying import Carrier
 from kmigrate.runner.cutover.desk import CutoverDesk
 from kmigrate.runner.cutover.leader import Leader, Plan
 from kmigrate.runner.cutover.observing import Observer, Sources
+from kmigrate.runner.cutover.of_back import BackEffects
 from kmigrate.runner.cutover.of_copy import CopyEffects
 from kmigrate.runner.cutover.of_fences import FenceEffects
 from kmigrate.runner.cutover.of_groups import GroupEffects
@@ -41,6 +44,7 @@ class Crew:
     groups: GroupSync
     reach: Mapping[Side, Reach]
     may_write: Callable[[], bool]
+    back: ReverseCopy
 
 
 class OwnMemory:
@@ -79,9 +83,15 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
     lookup = Lookup(crew.store, crew.desk.status)
     memory = OwnMemory(crew.desk, lookup, crew.manifest.name)
 
+    back_memory = BackMemory(crew.manifest.name, crew.folder, crew.back, crew.copying.ends_of)
+
     def to_source(partition: TopicPartition, offset: Offset) -> Offset | str:
-        found = lookup.translate(partition.topic, partition.partition, offset, Side.TARGET)
-        return found.reason if found.source_offset is None else Offset(found.source_offset)
+        """By the migration's own map up to where its copy ended, by that of the copy back beyond."""
+        ended = (crew.copying.ends_of(partition.topic) or {}).get(partition)
+        if ended is None or offset <= ended.target:
+            found = lookup.translate(partition.topic, partition.partition, offset, Side.TARGET)
+            return found.reason if found.source_offset is None else Offset(found.source_offset)
+        return back_memory.to_source(partition, offset)
 
     of_copy = CopyEffects(
         manifest=crew.manifest,
@@ -101,6 +111,13 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         may_write=crew.groups.may_write,
     )
     of_fences = FenceEffects(manifest=crew.manifest, folder=crew.folder, fences=fences, clients=clients)
+    of_back = BackEffects(
+        manifest=crew.manifest,
+        back=crew.back,
+        memory=back_memory,
+        ends_of=crew.copying.ends_of,
+        lift_fence=lambda cutover, effect: of_fences.lift(Side.SOURCE, cutover, effect),
+    )
     observer = Observer(
         clients,
         Sources(
@@ -109,8 +126,9 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
             fences=fences,
             held=crew.store.held,
             is_lease_held=crew.may_write,
+            back=of_back.seen,
         ),
         book,
     )
-    carrier = Carrier({**of_copy.handlers(), **of_groups.handlers(), **of_fences.handlers()})
+    carrier = Carrier({**of_copy.handlers(), **of_groups.handlers(), **of_fences.handlers(), **of_back.handlers()})
     return Leader(cutovers, observer, carrier, plan, of_fences.confirm)
