@@ -305,6 +305,7 @@ class ManifestDocument(_Section):
 
 
 LEASE_PREFIX = "kmigrate-"
+MIRROR_PREFIX = "__kmigrate."
 """How the groups begin that hold the leases of migrations."""
 
 
@@ -340,6 +341,11 @@ class Manifest:
     def lease_group(self) -> str:
         """The group on the target that holds the migration's lease, and what it remembers there."""
         return f"{LEASE_PREFIX}{self.name}"
+
+    @property
+    def mirror_topic(self) -> TopicName:
+        """The topic on the target that mirrors the migration's state."""
+        return TopicName(f"{MIRROR_PREFIX}{self.name}")
 
     def topic_selected(self, name: str) -> bool:
         """Whether the topic moves; internal topics never do."""

@@ -111,9 +111,11 @@ class MirrorTopic:
             if topic is None or topic.error in _GONE:
                 raise MirrorAbsent(f"there is no topic {self.topic} on the target")
             self._check(topic.error, "Metadata")
-            part = topic.partitions.get(Partition(0))
-            if part is None or part.leader < 0 or len(topic.partitions) != 1:
-                raise self._later("LEADER_NOT_AVAILABLE" if part is not None else "it has not one partition")
+            if len(topic.partitions) != 1:
+                raise MirrorDenied(f"the topic {self.topic} has {len(topic.partitions)} partitions, and ours has one")
+            part = topic.partitions[Partition(0)]
+            if part.leader < 0:
+                raise self._later("no leader at the moment")
             self._connect_to(part.leader)
             start, end = (
                 self._client.broker(part.leader, calls.list_offsets([self._place], at))[self._place]

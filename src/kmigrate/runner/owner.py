@@ -46,7 +46,7 @@ from kmigrate.runner.mirroring import Mirroring, MirrorSettings
 from kmigrate.runner.observe import ClusterView, Looked, Watch
 from kmigrate.runner.positions import Positions, serialize_commit
 from kmigrate.runner.provision import Provisioner
-from kmigrate.runner.recovery import STATE_ID, Recovery, recover, recover_from_file
+from kmigrate.runner.recovery import STATE_ID, Recovered, Recovery, recover, recover_from_file
 from kmigrate.runner.scaling import most_workers
 from kmigrate.runner.start import (
     BEGUN_MS,
@@ -64,7 +64,7 @@ from kmigrate.runner.status import LeftOut, MigrationState, StatusDocument, Work
 from kmigrate.runner.transaction_observer import TransactionObserver
 from kmigrate.state.export import EXPORT_NAME
 from kmigrate.state.group_book import GroupBook
-from kmigrate.state.mirror import Head, mirror_topic
+from kmigrate.state.mirror import Head
 from kmigrate.state.outbox import Outbox
 from kmigrate.state.schema import STEPS
 from kmigrate.state.store import Store
@@ -120,7 +120,7 @@ class Owner:
         """
         self._recover_from = recover_from
         self._mirror: Mirroring | None = None
-        self._recovered = ""
+        self._recovered = Recovered(False, "")
         self._term = Term(0)
         self._check_others = check_others
         self._manifest = manifest
@@ -161,7 +161,8 @@ class Owner:
             self._recover(outbox)
         beginning = look_around(self._manifest, self._store, self._reach, lambda: self._open_lease().committed)
         self._check_others(beginning.source.cluster_id, beginning.target.cluster_id)
-        for notice in filter(None, (beginning.state_lost, *beginning.notices)):
+        not_recovered = "" if self._recovered.loaded or not beginning.state_lost else self._recovered.words
+        for notice in filter(None, (beginning.state_lost, not_recovered, *beginning.notices)):
             self._report(f"note: {notice}")
         self._store.decide(
             "run",
@@ -195,7 +196,10 @@ class Owner:
             source_cluster_id=beginning.source.cluster_id,
             target_cluster_id=beginning.target.cluster_id,
             term=grant.term,
-            notices=(*filter(None, [self._recovered]), *beginning.notices),
+            notices=(
+                *filter(None, [self._recovered.words if self._recovered.loaded else not_recovered]),
+                *beginning.notices,
+            ),
             state_lost=beginning.state_lost,
         )
         for watch in self._watches:
@@ -320,7 +324,8 @@ class Owner:
             source.close()
             target.close()
         if self._recover_from is not None:
-            self._recovered = recover_from_file(self._recover_from, self._store, outbox, wanted)
+            words = recover_from_file(self._recover_from, self._store, outbox, wanted)
+            self._recovered = Recovered(True, words)
         else:
             topic = self._mirror_topic()
             try:
@@ -338,8 +343,8 @@ class Owner:
                 )
             finally:
                 topic.close()
-        if self._recovered:
-            self._report(f"note: {self._recovered}")
+        if self._recovered.loaded:
+            self._report(f"note: {self._recovered.words}")
             self._desk.reload()
 
     def _head_of(self, source_id: str, target_id: str) -> Head:
@@ -357,7 +362,7 @@ class Owner:
     def _mirror_topic(self) -> MirrorTopic:
         reach = _quick(self._reach[Side.TARGET])
         return MirrorTopic(
-            reach.client(), mirror_topic(self._manifest.name), timeout_ms=reach.settings.request_timeout_ms * 2 // 3
+            reach.client(), self._manifest.mirror_topic, timeout_ms=reach.settings.request_timeout_ms * 2 // 3
         )
 
     def _make_mirror(self, beginning: Beginning, outbox: Outbox) -> Mirroring:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from kmigrate.copy.identity import producer_id
 from kmigrate.errors import ClusterError, ClustersAway, KmigrateError, Refused
@@ -53,8 +54,18 @@ class Recovery:
     wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
 
-def recover(recovery: Recovery, *, is_new: bool) -> str:
-    """Loads the mirror where the folder has no state, or an older one; returns what to tell, empty for nothing.
+class Recovered(NamedTuple):
+    """What came of it, in words; empty where there is nothing to recover."""
+
+    loaded: bool
+    words: str
+
+
+_NOTHING = Recovered(False, "")
+
+
+def recover(recovery: Recovery, *, is_new: bool) -> Recovered:
+    """Loads the mirror where the folder has no state, or an older one.
 
     Raises Refused if it is another migration's, ClustersAway if it cannot be read now.
     """
@@ -63,11 +74,9 @@ def recover(recovery: Recovery, *, is_new: bool) -> str:
         try:
             return _recover(recovery, is_new=is_new)
         except MirrorAbsent:
-            return ""
-        except (MirrorDenied, MirrorFenced) as error:
-            return f"no state was recovered: {error}" if is_new else ""
-        except MirrorDiffers as error:
-            return f"no state was recovered: {error}"
+            return _NOTHING
+        except (MirrorDenied, MirrorFenced, MirrorDiffers) as error:
+            return Recovered(False, f"no state was recovered: {error}")
         except ClusterError as error:
             if time.monotonic() >= deadline:
                 raise ClustersAway(
@@ -76,11 +85,11 @@ def recover(recovery: Recovery, *, is_new: bool) -> str:
             time.sleep(AGAIN_SECONDS)
 
 
-def _recover(recovery: Recovery, *, is_new: bool) -> str:
+def _recover(recovery: Recovery, *, is_new: bool) -> Recovered:
     name = recovery.topic.topic
     head = recovery.topic.head()
     if head is None:
-        return ""
+        return _NOTHING
     reason = head.objection(recovery.wanted)
     if reason and is_new:
         raise Refused(
@@ -88,16 +97,17 @@ def _recover(recovery: Recovery, *, is_new: bool) -> str:
             hint="choose another metadata.name, or the newer kmigrate; delete the topic if nobody needs it",
         )
     if reason or not (is_new or _is_later(head, recovery)):
-        return ""
+        return _NOTHING
     term = recovery.lease()
     head = recovery.topic.head()
     if head is None or head.objection(recovery.wanted):
-        return ""
+        return _NOTHING
     commits = recovery.committed()
     if is_stale(head, {partition: commit.term for partition, commit in commits.items()}):
-        return (
+        return Recovered(
+            False,
             f"no state was recovered: what is in {name} is older than the copy, as somebody copied later without"
-            " writing to it"
+            " writing to it",
         )
     end = _fence(recovery, head, term)
     mirrored = read_all(recovery.topic, end)
@@ -106,7 +116,7 @@ def _recover(recovery: Recovery, *, is_new: bool) -> str:
     recovery.store.decide(
         "recovered", {"topic": name, "records": count, "asOf": head.at}, facts={MIRROR_TERM: str(term)}
     )
-    return f"state recovered from {name}: {count:,} records, as of {_moment(head.at)}"
+    return Recovered(True, f"state recovered from {name}: {count:,} records, as of {_moment(head.at)}")
 
 
 def _is_later(head: Head, recovery: Recovery) -> bool:

@@ -23,10 +23,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 from kmigrate.copy.identity import mirror_producer_id
-from kmigrate.kafka_types import ProducerId, TopicName
+from kmigrate.kafka_types import ProducerId
 
 VERSION = 1
-TOPIC_PREFIX = "__kmigrate."
 EPOCHS = 1 << 15
 
 LOCAL_FACTS = frozenset({"lease.member", "mirror.term"})
@@ -40,11 +39,6 @@ Key: TypeAlias = tuple[str | int, ...]
 Row: TypeAlias = Mapping[str, Value]
 
 HEAD_KEY = b'["head"]'
-
-
-def mirror_topic(name: str) -> TopicName:
-    """The topic that holds the state of the migration of this name, on its target."""
-    return TopicName(f"{TOPIC_PREFIX}{name}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,7 @@ class Owner:
 
     def recover(self, commits: Commits) -> str:
         is_new = self.store.get("name") is None
-        return recover(
+        recovered = recover(
             Recovery(
                 store=self.store,
                 outbox=self.outbox,
@@ -60,6 +60,8 @@ class Owner:
             ),
             is_new=is_new,
         )
+        assert recovered.loaded == recovered.words.startswith("state recovered")
+        return recovered.words
 
     def open(self, seconds: float = 0.0) -> Mirroring:
         if self.store.get(STATE_ID) is None:
