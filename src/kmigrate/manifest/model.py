@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError, ValidationError
 
+from kmigrate.kafka_types import TopicName
 from kmigrate.manifest.settings import NO_PROPERTIES, ClientProperties, ClusterSettings
 
 API_VERSION = "kmigrate/v1"

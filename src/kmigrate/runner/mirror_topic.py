@@ -198,7 +198,7 @@ class MirrorTopic:
         Then the same bytes go out, whatever records are given: `is_pending` says so.
         """
         if self._pending is None:
-            raw = [RawRecord(number, now_ms, _body(record)) for number, record in enumerate(records)]
+            raw = [RawRecord(number, now_ms, serialize_record(record)) for number, record in enumerate(records)]
             self._pending, self._pending_count = build_batch(raw, Codec.ZSTD), len(raw)
             assert self._producer is not None
             view = memoryview(self._pending)
@@ -284,7 +284,8 @@ class MirrorTopic:
         self._client.close()
 
 
-def _body(record: Record) -> bytes:
+def serialize_record(record: Record) -> bytes:
+    """A record's body."""
     value = b"\x01" if record.value is None else varint(len(record.value)) + record.value
     return varint(len(record.key)) + record.key + value + b"\x00"
 
@@ -296,10 +297,9 @@ def parse_record(body: bytes) -> Record:
         raise ValueError("a record without a key")
     key = body[at : at + size]
     size, at = read_varint(body, at + size)
-    value = None if size < 0 else body[at : at + size]
-    if len(key) + len(value or b"") > len(body):
+    if at + max(0, size) > len(body):
         raise ValueError("a record ends early")
-    return Record(key, value)
+    return Record(key, None if size < 0 else body[at : at + size])
 
 
 def fold(records: Iterable[Record]) -> dict[bytes, bytes]:
