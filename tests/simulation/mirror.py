@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from kmigrate.errors import ClusterError
-from kmigrate.kafka_types import Side, TopicName
-from kmigrate.runner.mirror_topic import MirrorAbsent, MirrorDenied, MirrorDiffers, MirrorFenced, MirrorTopic, Record
+from kmigrate.kafka_types import Offset, Side, TopicId, TopicName
+from kmigrate.runner.mirror_topic import (
+    Found,
+    MirrorAbsent,
+    MirrorDenied,
+    MirrorDiffers,
+    MirrorFenced,
+    MirrorTopic,
+    Record,
+)
 from kmigrate.state.mirror import HEAD_KEY, Head, Producer
 
 
@@ -53,8 +61,13 @@ class SimulatedMirrorTopic(MirrorTopic):
 
     def head(self) -> Head | None:
         self._must_be()
-        last = self.log.records[-1:]
-        return Head.from_bytes(last[0].value) if last and last[0].key == HEAD_KEY and last[0].value else None
+        if not self.log.records:
+            return None
+        last = self.log.records[-1]
+        head = Head.from_bytes(last.value) if last.key == HEAD_KEY and last.value else None
+        if head is None:
+            raise MirrorDenied("it holds what kmigrate did not write")
+        return head
 
     def _must_be(self) -> None:
         self._reach()
@@ -66,6 +79,10 @@ class SimulatedMirrorTopic(MirrorTopic):
         assert len(self.log.records) >= end
         for record in self.log.records:
             take(record)
+
+    def look(self) -> Found:
+        self._must_be()
+        return Found(TopicId("a" * 32), Offset(0), Offset(len(self.log.records)))
 
     def begin(self, producer: Producer) -> None:
         self._by, self._next, self._end, self._lost = producer, 0, None, None

@@ -153,12 +153,16 @@ class MirrorTopic:
     # -- reading
 
     def head(self) -> Head | None:
-        """The newest head: the last record of the log. None if nothing is in it, or no head lies there."""
+        """The newest head: the last record of the log; None if nothing is in it."""
         found = self.look()
+        if found.end <= found.start:
+            return None
         last: list[Record] = []
-        if found.end > found.start:
-            self._read(found.topic_id, Offset(found.end - 1), found.end, last.append)
-        return Head.from_bytes(last[-1].value) if last and last[-1].key == HEAD_KEY and last[-1].value else None
+        self._read(found.topic_id, Offset(found.end - 1), found.end, last.append)
+        head = Head.from_bytes(last[-1].value) if last and last[-1].key == HEAD_KEY and last[-1].value else None
+        if head is None:
+            raise MirrorDenied(f"the topic {self.topic} holds what kmigrate did not write")
+        return head
 
     def read(self, take: Callable[[Record], None], end: int = 0) -> None:
         """All records in order, to the high watermark, and at least to this offset."""

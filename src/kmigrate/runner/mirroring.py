@@ -111,12 +111,14 @@ class Mirroring:
         self._reason = ""
         self._trouble = ""
         self._under_way: _UnderWay | None = None
+        self._is_compared = False
+        """Whether what is in the topic is known: that of the store but for what is noted."""
         self._ending = False
         self._superseded = False
         self._urgent = threading.Event()
         self._moved = threading.Condition()
         self._next_export = self._next_groups = 0.0
-        self._next_open = 0.0
+        self._next_open = self._next_look = 0.0
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
 
     # -- for the owner
@@ -125,7 +127,7 @@ class Mirroring:
         """Finds or makes the topic and brings it up to date; where that does not work, it is the file from now on."""
         self._term = term
         deadline = time.monotonic() + seconds
-        while True:
+        while self.kept is Kept.NOWHERE:
             try:
                 self._open()
             except (MirrorDenied, NotOurs, MirrorFenced) as error:
@@ -137,8 +139,8 @@ class Mirroring:
                 if time.monotonic() >= deadline:
                     break
                 time.sleep(AGAIN_SECONDS)
-            else:
-                return
+        if self.kept is Kept.TOPIC:
+            return  # what the last attempt could not send, the thread does
         log.warning("the state is exported to a file: %s", self._reason)
         self.kept = Kept.FILE
         self._next_open = time.monotonic() + TOPIC_AGAIN_SECONDS
@@ -239,12 +241,24 @@ class Mirroring:
                 self._try_topic()
             return
         try:
-            self._flush()
+            if not self._is_compared:
+                self._begin_anew()
+                if self.kept is not Kept.TOPIC:
+                    return
+            self._look()
+            self._flush(self._term)
         except MirrorAbsent:  # deleted: nothing stale is left, and what is decided is mirrored anew
             self._begin_anew()
         except MirrorDiffers:
-            self._open()
+            self._is_compared = False
+            raise
         self._say("")
+
+    def _look(self) -> None:
+        """Now and then, so that a topic that is deleted is made anew although nothing changes."""
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + TOPIC_AGAIN_SECONDS
+            self._topic.look()
 
     def _begin_anew(self) -> None:
         try:
@@ -277,6 +291,7 @@ class Mirroring:
 
     def _open(self) -> None:
         """Brings the topic up to date with the store, whatever is in it; raises NotOurs for another state."""
+        self._is_compared = False
         self._topic_may_be_there = False
         try:
             there = self._topic.head()
@@ -287,19 +302,27 @@ class Mirroring:
             self._topic_may_be_there = True
             raise
         self._topic_may_be_there = True
-        mirrored = read_all(self._topic) if there is not None else {}
         self._refuse(there)
+        end = self._fence(self._settings.head if there is None else there)
+        mirrored = read_all(self._topic, end)
+        self._outbox.note_differences({key: digest(value) for key, value in mirrored.items()})
+        self._flush(self._head.term)
+        self._is_compared = True
+        self.kept = Kept.TOPIC  # before our term may stand in it: from then on it must get everything
+        self._flush(self._term)
+        self._settings.export.unlink(missing_ok=True)  # it would be older from now on
+        self._wake()
+
+    def _fence(self, last: Head) -> int:
+        """A head that says no more than the last one; behind it nothing comes that was sent before."""
         self._under_way = None
-        last = self._settings.head if there is None else there
         self._head = self._settings.head.as_of(
             term=last.term, writer=next_writer(self._term, last.writer), at_ms=self._wall_ms()
         )
         self._topic.begin(producer_of(self._settings.data_id, self._head.writer))
-        self._outbox.note_differences({key: digest(value) for key, value in mirrored.items()})
-        self._flush()
-        self.kept = Kept.TOPIC
-        self._settings.export.unlink(missing_ok=True)  # it would be older from now on
-        self._wake()
+        if not self._may_write():
+            raise MirrorDenied("the lease is not held now")
+        return self._topic.append([Record(HEAD_KEY, self._head.to_bytes())], self._head.at)
 
     def _refuse(self, there: Head | None) -> None:
         if there is None:
@@ -316,11 +339,11 @@ class Mirroring:
         if there.term > int(self._store.get(MIRROR_TERM) or 0):
             raise NotOurs(f"the topic {topic} holds a later state than this folder, of term {there.term}")
 
-    def _flush(self) -> None:
-        """Sends what is noted, and a head; the head's term is ours once everything before it is sent."""
-        while self._under_way is not None or self._outbox.mark() > self._mirrored or self._head.term < self._term:
+    def _flush(self, term: int) -> None:
+        """Sends what is noted, each batch with a head; it has this term once everything before it is sent."""
+        while self._under_way is not None or self._outbox.mark() > self._mirrored or self._head.term < term:
             if self._under_way is None:
-                self._under_way = self._next_batch()
+                self._under_way = self._next_batch(term)
             if not self._may_write():
                 raise KmigrateError("the lease is not held now")
             changes, head, reached = self._under_way
@@ -332,11 +355,11 @@ class Mirroring:
             self._mirrored = max(self._mirrored, reached)
             self._wake()
 
-    def _next_batch(self) -> _UnderWay:
+    def _next_batch(self, wanted: int) -> _UnderWay:
         mark = self._outbox.mark()
         changes = self._outbox.take(BATCH_BYTES)
         reached = changes[-1].number if changes else mark
-        term = self._term if reached >= mark else self._head.term
+        term = wanted if reached >= mark else self._head.term
         if term > int(self._store.get(MIRROR_TERM) or 0):
             self._store.put(MIRROR_TERM, str(term))
         head = self._head.as_of(term=term, writer=self._head.writer, at_ms=self._wall_ms())

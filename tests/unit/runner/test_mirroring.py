@@ -327,3 +327,47 @@ def test_a_thread_mirrors_without_being_asked(tmp_path: Path, log: MirrorLog) ->
     owner.store.put("b", "1")
     mirroring.stop(superseded=False)
     assert {b'["fact","a"]', b'["fact","b"]'} <= fold(log.records).keys()
+
+
+def test_where_the_last_answer_of_the_start_is_lost_it_is_still_the_topic(tmp_path: Path, log: MirrorLog) -> None:
+    """Our term may stand in the topic by then: with the file instead, it would be taken for whole."""
+    owner = Owner(tmp_path / "first", log, term=1)
+    appends = 0
+    append = owner.topic.append
+
+    def lose_the_last(records: list[Record], now_ms: int) -> int:
+        nonlocal appends
+        appends += 1
+        if b'"term":1' in (records[-1].value or b""):
+            log.lost_answers = 1
+        return append(records, now_ms)
+
+    owner.topic.append = lose_the_last  # type: ignore[method-assign, assignment]
+    mirroring = owner.open()
+    assert appends > 1
+    assert mirroring.kept is Kept.TOPIC
+    assert not mirroring.covers(1)
+    owner.topic.append = append  # type: ignore[method-assign]
+    mirroring.step()
+    assert mirroring.covers(1)
+
+
+def test_while_an_owner_begins_the_topic_says_what_it_said(tmp_path: Path, log: MirrorLog) -> None:
+    Owner(tmp_path / "first", log, term=1).open()
+    before = len(log.batches)
+    again = Owner(tmp_path / "first", log, term=2)
+    again.store.put("a", "1")
+    again.open()
+    terms = [head.term for batch in log.batches[before:] if (head := Head.from_bytes(batch[-1].value or b""))]
+    assert terms[0] == 1
+    assert terms[-1] == 2
+    assert terms == sorted(terms)
+
+
+def test_a_topic_with_something_else_in_it_is_left_alone(tmp_path: Path, log: MirrorLog) -> None:
+    log.exists = True
+    log.records = [Record(b"somebody", b"else")]
+    owner = Owner(tmp_path / "first", log, term=1)
+    assert "did not write" in owner.recover({})
+    assert owner.open().kept is Kept.FILE
+    assert log.records == [Record(b"somebody", b"else")]
