@@ -34,6 +34,7 @@ from kmigrate.runner.copying import Copying, Observation
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.effects import Effects
 from kmigrate.runner.errand import Errand
+from kmigrate.runner.fence_mirror import note_fences, restore_fences
 from kmigrate.runner.finish import Finish, Marks
 from kmigrate.runner.folder import Ownership
 from kmigrate.runner.following import SettingsWatch
@@ -63,6 +64,7 @@ from kmigrate.runner.start import (
 from kmigrate.runner.status import LeftOut, MigrationState, StatusDocument, WorkerStatus
 from kmigrate.runner.transaction_observer import TransactionObserver
 from kmigrate.state.export import EXPORT_NAME
+from kmigrate.state.fence_book import FenceBook
 from kmigrate.state.group_book import GroupBook
 from kmigrate.state.mirror import Head
 from kmigrate.state.outbox import Outbox
@@ -121,6 +123,7 @@ class Owner:
         self._recover_from = recover_from
         self._mirror: Mirroring | None = None
         self._recovered = Recovered(False, "")
+        self._fences = FenceBook(folder.folder.path)
         self._term = Term(0)
         self._check_others = check_others
         self._manifest = manifest
@@ -345,6 +348,7 @@ class Owner:
                 topic.close()
         if self._recovered.loaded:
             self._report(f"note: {self._recovered.words}")
+            restore_fences(self._store, self._fences)
             self._desk.reload()
 
     def _head_of(self, source_id: str, target_id: str) -> Head:
@@ -597,6 +601,7 @@ class Owner:
         if now >= self._next_save:
             self._next_save = now + SAVE_SECONDS
             self._store.remember(copying.positions.take_unsaved())
+            note_fences(self._store, self._fences)
         if self._committing is not None and self._committing[1].done:
             self._end_commit(copying)
         if self._committing is None and (now >= self._next_commit or copying.positions.is_new):
