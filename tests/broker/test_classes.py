@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -149,7 +148,7 @@ def test_without_its_map_a_mapped_copy_stops_and_touches_nothing(
     contents = [Content(topic, frozenset())]
     copy = migration(migrations, tmp_path, source_cluster, target_cluster, contents, {"class": "mapped"})
     run(copy)
-    shutil.rmtree(copy.state_root)
+    copy.lose_state()
     produce(source_cluster.bootstrap, topic, [b"c"])
     copy.start("--until", "in-sync")
     assert copy.wait_for_exit() == 4, copy.evidence()

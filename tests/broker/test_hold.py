@@ -5,7 +5,6 @@ librdkafka says what settings a topic has of its own.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -263,7 +262,7 @@ def test_a_run_records_what_its_topics_are_to_become_and_knows_it_again_when_it_
     with closing_all([copy]):
         assert run() == {ours: from_source, by_hand: Intended(origin=Origin.TARGET, settings=hands)}
         assert run() == {ours: from_source, by_hand: Intended(origin=Origin.TARGET, settings=hands)}
-        shutil.rmtree(tmp_path / "state" / ours)
+        copy.lose_state()
         assert run() == {ours: from_source, by_hand: Intended(origin=Origin.LOST, settings=None)}
 
     sides = Sides(source_cluster, target_cluster, tmp_path / "state" / ours)

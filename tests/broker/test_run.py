@@ -157,7 +157,12 @@ def test_a_second_run_goes_on_from_the_target_with_and_without_its_folder(
     assert "local state was lost" not in first.messages()
     fill(source_cluster, topic, 200, partitions=2)
     other = run(start, [topic], name=first.name, state="elsewhere")
-    assert "local state was lost" in other.messages()
+    assert f"state recovered from __kmigrate.{first.name}" in other.messages()
+    assert "local state was lost" not in other.messages()
+    other.lose_state()
+    fill(source_cluster, topic, 200, partitions=2)
+    last = run(start, [topic], name=first.name, state="third")
+    assert "local state was lost" in last.messages()
     assert_equal(source_cluster, target_cluster, topic)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -242,7 +241,7 @@ def test_a_kill_while_aligning_changes_nothing_not_even_with_the_state_folder_lo
     assert read_ends(world.target, topic)[0].start == 0, "it is still aligning"
     world.write(topic, "after the beginning", 5)
     if lost:
-        shutil.rmtree(copy.state_root)
+        copy.lose_state()
     run(copy)
     delete_records(world.source.bootstrap, topic, FAR)
     world.assert_copied_from(topic, {0: FAR})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 
 import yaml
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 import kmigrate
 from kmigrate.api.client import Client
@@ -193,6 +195,15 @@ class Migration:
         if owner:
             self._children_killed = workers
             self.wait_for_exit()
+
+    def lose_state(self) -> None:
+        """Lose the state's folder, and its mirror on the target with it; nothing of it runs."""
+        shutil.rmtree(self.state_root)
+        mirror = f"__kmigrate.{self.name}"
+        admin = AdminClient({"bootstrap.servers": self.target.direct_bootstrap})
+        if mirror in admin.list_topics(timeout=LIVENESS_SECONDS).topics:
+            admin.delete_topics([mirror])[mirror].result(LIVENESS_SECONDS)
+        wait_until("the mirror is gone", lambda: mirror not in admin.list_topics(timeout=LIVENESS_SECONDS).topics)
 
     def freeze(self, *, owner: bool = True, workers: bool = True) -> None:
         """SIGSTOP to the owner, its workers or both."""

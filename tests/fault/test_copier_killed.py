@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import time
 from collections.abc import Callable
 
@@ -129,7 +128,7 @@ def test_without_its_state_the_copy_resumes_from_the_target_and_says_so(
             copy.stop()
         else:
             copy.kill_owner()
-        shutil.rmtree(copy.state_root)
+        copy.lose_state()
         cell.note("resumed_after_seconds", round(copy.restart_killed(), 1))
         load.stop()
     copy.wait_in_sync()

@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from kmigrate.demo.embedded import EmbeddedCluster
 from kmigrate.kafka_types import Side
 from kmigrate.preflight.rights import Need
+from kmigrate.state.export import EXPORT_NAME, read_export
 from tests.fault.cells import Cell, cells
 from tests.fault.harness import REFUSED, Migration, closing_all, wait_until
 from tests.fault.probe import commits
@@ -347,6 +348,17 @@ def without_room_on_disks(scene: Scene) -> None:
     scene.run()
 
 
+def without_a_mirror(scene: Scene) -> None:
+    """The state is exported to a file, and that is told."""
+    scene.grant()
+    scene.run()
+    scene.assert_records_arrived()
+    (notice,) = [each for each in scene.copy.status()["notices"] if "the state is not mirrored" in each]
+    assert f"__kmigrate.{scene.copy.name}" in notice
+    head, _ = read_export(scene.copy.state_root / scene.copy.name / EXPORT_NAME)
+    assert head.name == scene.copy.name
+
+
 # -- cells ------------------------------------------------------------------------------------------------------------
 
 Story = Callable[[Scene], None]
@@ -359,6 +371,9 @@ OPTIONAL: Mapping[str, Story] = {
     "source: DESCRIBE on transactional ids": without_names_of_transactions,
     "source: DESCRIBE on groups": without_groups_of_the_source,
     "target: CREATE on topics": without_creation,
+    "target: CREATE on the topic __kmigrate.<name>": without_a_mirror,
+    "target: WRITE on the topic __kmigrate.<name>": without_a_mirror,
+    "target: READ on the topic __kmigrate.<name>": without_a_mirror,
     "target: DESCRIBE_CONFIGS on topics": without_settings_of_the_target,
     "target: ALTER_CONFIGS on topics": without_higher_limits,
     "target: ALTER on topics": without_more_partitions,

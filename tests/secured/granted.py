@@ -42,6 +42,7 @@ _KINDS = {
     Resource.TOPIC: ResourceType.TOPIC,
     Resource.GROUP: ResourceType.GROUP,
     Resource.LEASE_GROUP: ResourceType.GROUP,
+    Resource.MIRROR_TOPIC: ResourceType.TOPIC,
     Resource.TRANSACTIONAL_ID: ResourceType.TRANSACTIONAL_ID,
 }
 
@@ -102,6 +103,8 @@ class Subjects(NamedTuple):
                 return self.groups
             case Resource.LEASE_GROUP:
                 return [f"kmigrate-{self.migration}"]
+            case Resource.MIRROR_TOPIC:
+                return [f"__kmigrate.{self.migration}"]
             case Resource.TRANSACTIONAL_ID:
                 return [ANY_NAME]
 
@@ -152,6 +155,7 @@ class Guarded:
             Resource.TOPIC: "--topic",
             Resource.GROUP: "--group",
             Resource.LEASE_GROUP: "--group",
+            Resource.MIRROR_TOPIC: "--topic",
             Resource.TRANSACTIONAL_ID: "--transactional-id",
         }
         operation = need.operation.name.title().replace("_", "")

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeAlias
 
 from kmigrate.api.server import ApiServer
@@ -34,7 +35,13 @@ Beside: TypeAlias = Callable[[Desk], contextlib.AbstractContextManager[object]]
 
 
 def own(
-    manifest: Manifest, ownership: Ownership, view: View, *, until_in_sync: bool, beside: Beside
+    manifest: Manifest,
+    ownership: Ownership,
+    view: View,
+    *,
+    until_in_sync: bool,
+    beside: Beside,
+    recover_from: Path | None = None,
 ) -> tuple[int, StatusDocument | None]:
     """Owns the migration until its end; returns the exit code and how things stood."""
     with contextlib.ExitStack() as stack:
@@ -42,7 +49,7 @@ def own(
         # the owner looks at the desk several times a second: there is nobody to wake
         desk = Desk(store, lambda: None, manifest_limits=rate_limits(manifest.limits))
         stack.enter_context(beside(desk))
-        exit_code = _own(manifest, ownership, store, desk, view, until_in_sync=until_in_sync)
+        exit_code = _own(manifest, ownership, store, desk, view, until_in_sync=until_in_sync, recover_from=recover_from)
         document = desk.status()
         if document is None:
             return exit_code, None
@@ -53,7 +60,16 @@ def own(
         return exit_code, left if interrupted else document
 
 
-def _own(manifest: Manifest, ownership: Ownership, store: Store, desk: Desk, view: View, *, until_in_sync: bool) -> int:
+def _own(
+    manifest: Manifest,
+    ownership: Ownership,
+    store: Store,
+    desk: Desk,
+    view: View,
+    *,
+    until_in_sync: bool,
+    recover_from: Path | None,
+) -> int:
     """Runs the owner until its end; returns the exit code."""
     from kmigrate.runner.owner import Owner  # the copying side is imported last: usage errors come at once
 
@@ -64,6 +80,7 @@ def _own(manifest: Manifest, ownership: Ownership, store: Store, desk: Desk, vie
         desk=desk,
         report=view.tell,
         check_others=lambda source, target: refuse_shared_groups(manifest, ownership.folder, source, target),
+        recover_from=recover_from,
     )
     if desk.status() is None:
         desk.publish(_starting(manifest.name))

@@ -44,15 +44,29 @@ Examples:
     metavar="HOST:PORT",
     help="Serve Prometheus metrics at this address of this machine, for example 127.0.0.1:9404.",
 )
+@click.option(
+    "--recover",
+    "recover_from",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Begin with an exported state (a copy of export.jsonl), where this folder's is lost.",
+)
 @message_options
 @click.pass_context
 def run(
-    ctx: click.Context, file: Path, state: Path | None, until: str | None, metrics: str | None, no_color: bool
+    ctx: click.Context,
+    file: Path,
+    state: Path | None,
+    until: str | None,
+    metrics: str | None,
+    recover_from: Path | None,
+    no_color: bool,
 ) -> None:
     """Copy, in the foreground, until it is ended.
 
     Creates the selected topics on the target, holds them, and copies records to identical offsets. Ctrl-C ends
-    cleanly; a second run goes on from what the target holds. Topics stay under hold when it ends.
+    cleanly; a second run goes on from what the target holds. Topics stay under hold when it ends. What no cluster
+    can tell is mirrored to the topic __kmigrate.NAME on the target, and recovered from it where the folder is lost.
     """
     named = Named.by(ctx, file, state)
     manifest = load_manifest(file)
@@ -73,6 +87,7 @@ def run(
             view,
             until_in_sync=until is not None,
             beside=lambda desk: contextlib.nullcontext() if metrics is None else _serve_metrics(metrics, desk, view),
+            recover_from=recover_from,
         )
         if document is not None:
             show_closing(console, document, named.spell, str(folder.log))

@@ -35,6 +35,11 @@ def filler_producer_id(data_id: ProducerId) -> ProducerId:
     return _beside(data_id, b"kmigrate filler")
 
 
+def mirror_producer_id(data_id: ProducerId, number: int) -> ProducerId:
+    """The ids under which its state is mirrored: one for each so many epochs, as an epoch has 15 bits."""
+    return _beside(data_id, b"kmigrate mirror" + number.to_bytes(8, "big"))
+
+
 def producer_ids(data_id: ProducerId) -> tuple[ProducerId, ...]:
     """All ids of the migration with this `producer_id`."""
     return data_id, marker_producer_id(data_id), filler_producer_id(data_id)

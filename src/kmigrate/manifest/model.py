@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError, ValidationError
 
+from kmigrate.kafka_types import TopicName
 from kmigrate.manifest.settings import NO_PROPERTIES, ClientProperties, ClusterSettings
 
 API_VERSION = "kmigrate/v1"
@@ -393,6 +394,7 @@ class ManifestDocument(_Section):
 
 
 LEASE_PREFIX = "kmigrate-"
+MIRROR_PREFIX = "__kmigrate."
 """How the groups begin that hold the leases of migrations."""
 
 
@@ -434,6 +436,11 @@ class Manifest:
     def lease_group(self) -> str:
         """The group on the target that holds the migration's lease, and what it remembers there."""
         return f"{LEASE_PREFIX}{self.name}"
+
+    @property
+    def mirror_topic(self) -> TopicName:
+        """The topic on the target that mirrors the migration's state."""
+        return TopicName(f"{MIRROR_PREFIX}{self.name}")
 
     def topic_selected(self, name: str) -> bool:
         """Whether the topic moves; internal topics never do."""

@@ -74,6 +74,7 @@ class Subject:
     absent: Sequence[NewTopic] = ()
     groups: Sequence[str] = ()
     lease_group: str
+    mirror_topic: TopicName | None = None
     release: Release = OLDEST
 
 
@@ -124,6 +125,9 @@ class RightsAsked:
                 return self._ask_each_group(self._heartbeat)
             case Resource.LEASE_GROUP:
                 return {self._subject.lease_group: self._one(lambda: self._heartbeat(self._subject.lease_group))}
+            case Resource.MIRROR_TOPIC:
+                mirror = self._subject.mirror_topic
+                return {} if mirror is None else {mirror: self._one(lambda: self._ask_mirror(need.operation, mirror))}
             case Resource.TRANSACTIONAL_ID:
                 if self._subject.release < _TRANSACTIONS_DESCRIBED:
                     return {}
@@ -207,6 +211,13 @@ class RightsAsked:
                 return {TopicName(name): error for name, (error, _) in described.items()}
             case _:
                 return {}
+
+    def _ask_mirror(self, operation: AclOperation, name: TopicName) -> int:
+        if operation is AclOperation.CREATE:
+            wanted = NewTopic(name=name, partitions=1, replication_factor=1, configs={"cleanup.policy": "compact"})
+            call = calls.create_topics([wanted], _TIMEOUT_MS, validate_only=True)
+            return self._client.controller(call)[name].error
+        return self._ask_for(operation, [name])[name]
 
     def _validate(self) -> None:
         for topics in in_batches(self._subject.absent):

@@ -29,6 +29,7 @@ class Resource(enum.Enum):
     TOPIC = "topic"
     GROUP = "group"
     LEASE_GROUP = "lease group"
+    MIRROR_TOPIC = "mirror topic"
     TRANSACTIONAL_ID = "transactional id"
 
 
@@ -69,6 +70,7 @@ class Need(NamedTuple):
             Resource.TOPIC: "topics",
             Resource.GROUP: "groups",
             Resource.LEASE_GROUP: "the group kmigrate-<name>",
+            Resource.MIRROR_TOPIC: "the topic __kmigrate.<name>",
             Resource.TRANSACTIONAL_ID: "transactional ids",
         }
         return f"{self.operation.name} on {nouns[self.resource]}"
@@ -120,6 +122,18 @@ NEEDS: Sequence[Need] = (
     Need(
         *(_T, _R.TOPIC, _A.CREATE, _COPY, "creating topics under hold"),
         "topics must be created by hand, empty, with settings that fit a copy",
+    ),
+    Need(
+        *(_T, _R.MIRROR_TOPIC, _A.CREATE, _COPY, "the topic that mirrors the state"),
+        "it is created by hand (one partition, cleanup.policy=compact), or the state is exported to a file",
+    ),
+    Need(
+        *(_T, _R.MIRROR_TOPIC, _A.WRITE, _COPY, "mirroring the state to the target"),
+        "the state is exported to a file instead",
+    ),
+    Need(
+        *(_T, _R.MIRROR_TOPIC, _A.READ, _COPY, "recovering a state whose disk is lost"),
+        "the state is exported to a file instead, from which it may be recovered without offset maps",
     ),
     Need(
         *(_T, _R.TOPIC, _A.DESCRIBE_CONFIGS, _COPY, "whether existing topics fit a copy"),
@@ -236,6 +250,7 @@ def acl_command(need: Need, names: Collection[str], *, bootstrap: str, principal
         _R.TOPIC: "--topic",
         _R.GROUP: "--group",
         _R.LEASE_GROUP: "--group",
+        _R.MIRROR_TOPIC: "--topic",
         _R.TRANSACTIONAL_ID: "--transactional-id",
     }
     place = "--cluster"

@@ -64,7 +64,13 @@ def _right_row(need: Need) -> str:
 def commands_block(side: Side, stages: tuple[Stage, ...]) -> str:
     """The lines that grant every right of one side."""
     bootstrap = "source-1:9092" if side is Side.SOURCE else "target-1:9092"
-    names = {"topic": "orders", "group": "orders-app", "lease group": "kmigrate-orders", "transactional id": "*"}
+    names = {
+        "topic": "orders",
+        "group": "orders-app",
+        "lease group": "kmigrate-orders",
+        "mirror topic": "__kmigrate.orders",
+        "transactional id": "*",
+    }
     lines = [
         acl_command(need, [names.get(need.resource.value, "")], bootstrap=bootstrap, principal="User:kmigrate")
         for need in NEEDS

@@ -187,6 +187,7 @@ def _own(settings: BackSettings, line: Line) -> None:
             desk,
             report=lambda sentence: log.info("%s", sentence),
             before_copying=lambda may_write: put_under_hold(manifest, store, may_write, line),
+            is_mirrored=False,
         )
         teller = Teller(line, owner.latest)
 

@@ -39,7 +39,7 @@ from kmigrate.runner.cleaning import CleaningWatch
 from kmigrate.runner.desk import Answer, Decisions, Desk
 from kmigrate.runner.dispatch import Dispatcher, End, Past, Wanted
 from kmigrate.runner.limits import Limits
-from kmigrate.runner.maps import Maps, has_begun
+from kmigrate.runner.maps import Ahead, Maps, has_begun
 from kmigrate.runner.observe import ClusterView, Looked, TopicSeen, Watch
 from kmigrate.runner.positions import Positions
 from kmigrate.runner.provision import Provision, Provisioner, decide_provision
@@ -51,6 +51,8 @@ from kmigrate.topics.select import Selected, select_topics
 log = logging.getLogger(__name__)
 _NOTHING_DECIDED = Decisions()
 _MOVING = (PartitionState.CATCHING_UP, PartitionState.THROTTLED)
+MIRROR_SECONDS = 0.5
+"""How long orders wait for offset maps to be mirrored before partitions are left out whose maps are not."""
 START_SECONDS = 15.0
 """How often it is translated where the log starts of *mapped* partitions should be."""
 
@@ -86,12 +88,13 @@ class Copying:
         limits: Limits,
         begun_ms: int,
         ended: Mapping[TopicName, Mapping[TopicPartition, Ends]],
+        ahead: Ahead | None = None,
     ) -> None:
         """`first_term`: nobody ever held the lease before, so nobody else can have sent anything.
 
-        `classes` and `beginnings` are those that the target remembers; `look` asks the source for more. What is not
-        remembered was not copied before `begun_ms` (-1: it may have been). `ended` are topics whose copy a cutover has
-        ended, and where.
+        `ahead`: where offset maps must be saved, too, before anything is sent under them. `classes` and `beginnings`
+        are those that the target remembers; `look` asks the source for more. What is not remembered was not copied
+        before `begun_ms` (-1: it may have been). `ended` are topics whose copy a cutover has ended, and where.
         """
         self.board = StatusBoard()
         self.positions = positions
@@ -110,7 +113,7 @@ class Copying:
         self._limits = limits
         self._begun_ms = begun_ms
         self._first_term = first_term
-        self.maps = Maps(store)
+        self.maps = Maps(store, ahead)
         self.maps.adopt(classes)
         self._beginnings = Beginnings(store, self.maps, manifest, look)
         self._beginnings.adopt(beginnings)
@@ -137,6 +140,7 @@ class Copying:
         self._unprovisioned = True
         self._next_starts = 0.0
         self._target_unsettled = False
+        self._left_out_unmirrored = False
         self._stops_before = _stops_of_last_run(desk)
 
     # -- what others ask
@@ -380,6 +384,7 @@ class Copying:
         self._follow_starts(now)
         for worker, saved in self.maps.save().items():
             self._engine.tell_saved(worker, saved)
+        self._undispatched |= self._left_out_unmirrored and not self.maps.on_their_way
         self._provision(now)
         if self._beginnings.step(self._undecided, now, may_be_more=self._undispatched):
             self._touch()
@@ -387,6 +392,8 @@ class Copying:
             self._undispatched = True
         self._scale(now)
         if self._undispatched:
+            self.maps.wait_for_mirror(MIRROR_SECONDS)
+            self._left_out_unmirrored = bool(self.maps.on_their_way)
             wanted = dict(self._wanted())
             self._show_waiting(wanted, now_ms)
             self._remember_fresh(wanted, now_ms)
@@ -524,6 +531,7 @@ class Copying:
         return Past(memory, fresh, runs, self._begun_ms if memory is None else UNKNOWN_TIME_MS)
 
     def _wanted(self) -> Iterator[tuple[TopicPartition, Wanted]]:
+        unmirrored = self.maps.on_their_way
         for name, partitions in self._moving.items():
             if name in self._decisions.recreate or name in self._to_end or not self._may_copy_into(name):
                 continue
@@ -531,6 +539,8 @@ class Copying:
             for partition in partitions:
                 offset_class = self.maps.class_of(partition)
                 if partition in self._ignored or offset_class is None or self._waits_for_cleaning(partition):
+                    continue
+                if partition in unmirrored:
                     continue
                 source, target = self._end(Side.SOURCE, partition), self._end(Side.TARGET, partition)
                 if source is not None and target is not None and not self._is_open(partition, source.topic_id):
@@ -665,6 +675,8 @@ class Copying:
             return self._beginnings.failures.get(partition, BEING_ASKED)
         if self._waits_for_cleaning(partition):
             return "the source is asked how it cleans the topic"
+        if partition in self.maps.on_their_way:
+            return "its offset map waits to be mirrored on the target"
         return "the target topic is being checked"
 
     # -- the target's topics

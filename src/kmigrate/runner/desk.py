@@ -129,6 +129,13 @@ class Desk:
         """Makes the caller the owner: `wake` is called after every decision from now on."""
         self._wake = wake
 
+    def reload(self) -> None:
+        """The store was recovered: what was decided is what it says now."""
+        with self._lock:
+            self._throttles.clear()
+            self._decisions = self._load()
+            self.cutover.reload()
+
     def decisions(self) -> Decisions:
         """What the operator wants now."""
         return self._decisions

@@ -215,6 +215,7 @@ class _Examiner:
             absent=[] if side is Side.SOURCE else self._absent(sight),
             groups=self._group_names(),
             lease_group=self.manifest.lease_group,
+            mirror_topic=self.manifest.mirror_topic,
             release=self.releases[side],
         )
         asking = RightsAsked(self.clients[side], subject, sight.ours)

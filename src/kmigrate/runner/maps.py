@@ -1,14 +1,16 @@
 """The offset classes of all partitions, and the maps of those that need one: kept in the store, written ahead.
 
 Rule: a class never changes silently. It is decided once, before a partition is first ordered, and afterwards by an
-operator's answer. Entries of a map come up with the workers' progress; what is saved goes down to them, and only then
-do they send the records behind it.
+operator's answer. Entries of a map come up with the workers' progress; what is saved, and mirrored where the state is,
+goes down to them, and only then do they send the records behind it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Collection, Mapping
+from typing import Protocol
 
 from kmigrate.copy.course import IDENTITY, KEPT_OFFSETS
 from kmigrate.copy.orders import PipelineKey, Remembered, Saved
@@ -24,6 +26,39 @@ from kmigrate.state.store import RUNS_A_PIECE, RunsFrom, Store
 _COPYING = frozenset({PartitionState.CATCHING_UP, PartitionState.IN_SYNC, PartitionState.THROTTLED})
 
 
+AHEAD_SECONDS = 0.05
+"""How long the owner's loop waits for what is to be mirrored before workers are told: mostly a few milliseconds."""
+
+
+class Ahead(Protocol):
+    """Where what is saved must be, too, before anything follows from it. Its methods are for any thread."""
+
+    def mark(self) -> int:
+        """The number of the last change to the store; everything up to it is on its way from now on."""
+        ...
+
+    def has(self, mark: int) -> bool:
+        """Whether everything up to this change is there."""
+        ...
+
+    def wait(self, mark: int, seconds: float) -> bool:
+        """Waits for that, but no longer than this."""
+        ...
+
+
+class NothingAhead:
+    """The store is enough."""
+
+    def mark(self) -> int:
+        return 0
+
+    def has(self, mark: int) -> bool:
+        return True
+
+    def wait(self, mark: int, seconds: float) -> bool:
+        return True
+
+
 def has_begun(memory: Remembered | None, latest: PartitionProgress | None) -> bool:
     """Whether something is copied of a partition: it may have stopped before anything was remembered of it."""
     return (memory is not None and memory.appended > 0) or (latest is not None and latest.target_end > 0)
@@ -32,8 +67,9 @@ def has_begun(memory: Remembered | None, latest: PartitionProgress | None) -> bo
 class Maps:
     """What one owner knows of classes and maps."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, ahead: Ahead | None = None) -> None:
         self._store = store
+        self._ahead = NothingAhead() if ahead is None else ahead
         self._classes = store.offset_classes()
         self._maps: dict[TopicPartition, OffsetMap] = {}
         self._lock = threading.RLock()
@@ -43,6 +79,8 @@ class Maps:
         self._unsaved: dict[TopicPartition, int] = {}
         """Partitions whose map changed, and from which run on."""
         self._to_tell: dict[int, dict[TopicPartition, Saved]] = {}
+        self._on_its_way: deque[tuple[int, dict[int, dict[TopicPartition, Saved]]]] = deque()
+        """What is saved, but not yet mirrored: the number of the change, and what to tell which worker then."""
 
     def class_of(self, partition: TopicPartition) -> OffsetClass | None:
         """The class that was decided; None if none was yet."""
@@ -147,9 +185,28 @@ class Maps:
         self._to_tell.setdefault(holder.worker, {})[partition] = saved
 
     def save(self) -> Mapping[int, Mapping[TopicPartition, Saved]]:
-        """Saves what is new; returns what to tell which worker."""
-        if not self._to_tell:
-            return {}
+        """Saves what is new; returns what to tell which worker: what is mirrored, too, by now."""
+        if self._to_tell:
+            self._save()
+        told: dict[int, dict[TopicPartition, Saved]] = {}
+        while self._on_its_way and self._ahead.has(self._on_its_way[0][0]):
+            for worker, saved in self._on_its_way.popleft()[1].items():
+                told.setdefault(worker, {}).update(saved)
+        return told
+
+    @property
+    def on_their_way(self) -> Collection[TopicPartition]:
+        """Partitions whose map has runs that are not mirrored yet: nobody may begin on them."""
+        if not self._on_its_way:
+            return ()
+        return {tp for _, told in self._on_its_way for saved in told.values() for tp in saved}
+
+    def wait_for_mirror(self, seconds: float) -> None:
+        """Waits a moment, if something is not mirrored yet."""
+        if self._on_its_way:
+            self._ahead.wait(self._on_its_way[-1][0], seconds)
+
+    def _save(self) -> None:
         runs = {}
         for partition, changed in self._unsaved.items():
             first = changed // RUNS_A_PIECE * RUNS_A_PIECE
@@ -157,7 +214,9 @@ class Maps:
         self._store.save_runs(runs)
         self._unsaved.clear()
         told, self._to_tell = self._to_tell, {}
-        return told
+        mark = self._ahead.mark()
+        self._on_its_way.append((mark, told))
+        self._ahead.wait(mark, AHEAD_SECONDS)
 
     def forget(self, topic: TopicName) -> None:
         """The target topic is created anew: its partitions get a class anew too; they begin where they did."""

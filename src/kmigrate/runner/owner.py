@@ -11,10 +11,12 @@ import logging
 import math
 import os
 import queue
+import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from kmigrate import __version__
 from kmigrate.cluster.clock import steady_seconds
@@ -23,8 +25,8 @@ from kmigrate.copy.copier import WAITING_FOR_LEASE
 from kmigrate.copy.engine import Engine
 from kmigrate.copy.orders import UNKNOWN_TIME_MS, LeaseGrant, WorkerSettings
 from kmigrate.copy.progress import PartitionProgress
-from kmigrate.errors import Superseded
-from kmigrate.kafka_types import Side, TopicName, TopicPartition
+from kmigrate.errors import Superseded, Unreachable
+from kmigrate.kafka_types import Side, Term, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.runner.apply import OwnersApplying
 from kmigrate.runner.back import ReverseCopy
@@ -38,6 +40,7 @@ from kmigrate.runner.cutover.setting_up import Crew, make_leader
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.effects import Effects
 from kmigrate.runner.errand import Errand
+from kmigrate.runner.fence_mirror import note_fences, restore_fences
 from kmigrate.runner.finish import Finish, Marks
 from kmigrate.runner.folder import Ownership
 from kmigrate.runner.following import SettingsWatch
@@ -45,17 +48,38 @@ from kmigrate.runner.fullness import DiskWatch
 from kmigrate.runner.group_sync import GroupSync, Snapshot, copied_of
 from kmigrate.runner.lease import Lease, NoLease
 from kmigrate.runner.limits import Limits
+from kmigrate.runner.mirror_topic import MirrorTopic
+from kmigrate.runner.mirroring import Mirroring, MirrorSettings
 from kmigrate.runner.observe import ClusterView, Looked, Watch
-from kmigrate.runner.positions import Positions
+from kmigrate.runner.positions import Positions, serialize_commit
 from kmigrate.runner.provision import Provisioner
+from kmigrate.runner.recovery import STATE_ID, Recovered, Recovery, recover, recover_from_file
 from kmigrate.runner.scaling import most_workers
-from kmigrate.runner.start import BEGUN_MS, CLUSTER_ID, NAME, TERM, Beginning, Reach, inspect_topics, look_around
+from kmigrate.runner.start import (
+    BEGUN_MS,
+    CLUSTER_ID,
+    NAME,
+    TERM,
+    Beginning,
+    Reach,
+    first_metadata,
+    inspect_topics,
+    look_around,
+    read_commits,
+)
 from kmigrate.runner.status import LeftOut, MigrationState, StatusDocument, WorkerStatus
 from kmigrate.runner.transaction_observer import TransactionObserver
 from kmigrate.schemes.effects import EffectKind
 from kmigrate.schemes.wave import Wave
+from kmigrate.state.export import EXPORT_NAME
+from kmigrate.state.fence_book import FenceBook
 from kmigrate.state.group_book import GroupBook
+from kmigrate.state.mirror import Head
+from kmigrate.state.outbox import Outbox
+from kmigrate.state.schema import STEPS
 from kmigrate.state.store import Store
+from kmigrate.wire.call import error_name
+from kmigrate.wire.error_codes import ErrorCode
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +101,10 @@ LAST_COMMIT_SECONDS = 3.0
 LAST_GROUPS_SECONDS = 15.0
 """How long groups that wait are waited for when everything is copied: they may wait for what is written now."""
 LEASE_SECONDS = 45.0
+SECURE_SECONDS = 2.0
+"""How long a decision of a cutover may take to be mirrored before it is acted on."""
+MIRROR_GROUPS_SECONDS = 2.0
+_NO_TOPIC = error_name(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
 WORKERS_MEMORY_BYTES = 256 << 20
 """For the receive buffers of all workers that there may be …"""
 WORKER_MEMORY_BYTES = 64 << 20
@@ -97,11 +125,20 @@ class Owner:
         report: Callable[[str], None],
         check_others: Callable[[str, str], None] = lambda source_id, target_id: None,
         before_copying: Callable[[Callable[[], bool]], None] = lambda may_write: None,
+        recover_from: Path | None = None,
+        is_mirrored: bool = True,
     ) -> None:
         """`report` tells the operator a sentence; `check_others` raises if another migration is in the way.
 
-        `before_copying` is called once the lease is held, with what says whether it is granted.
+        `before_copying` is called once the lease is held, with what says whether it is granted. `recover_from` is an
+        exported state, for a folder that has none. Unless `is_mirrored` the state is in its folder only.
         """
+        self._is_mirrored = is_mirrored
+        self._recover_from = recover_from
+        self._mirror: Mirroring | None = None
+        self._recovered = Recovered(False, "")
+        self._fences = FenceBook(folder.folder.path)
+        self._term = Term(0)
         self._check_others = check_others
         self._before_copying = before_copying
         self._manifest = manifest
@@ -116,6 +153,7 @@ class Owner:
         self._engine: Engine | None = None
         self._copying: Copying | None = None
         self._lease: Lease | NoLease | None = None
+        self._acquired = False
         self._watches: tuple[Watch, ...] = ()
         self._transactions = TransactionObserver(_quick(self._reach[Side.SOURCE]).client())
         self._disks = DiskWatch(
@@ -138,9 +176,13 @@ class Owner:
 
     def start(self) -> None:
         """Looks at both clusters, takes the lease and starts the workers; raises what speaks against it."""
+        outbox = Outbox(self._store) if self._is_mirrored and not self._is_without_lease else None
+        if outbox is not None:
+            self._recover(outbox)
         beginning = look_around(self._manifest, self._store, self._reach, lambda: self._open_lease().committed)
         self._check_others(beginning.source.cluster_id, beginning.target.cluster_id)
-        for notice in filter(None, (beginning.state_lost, *beginning.notices)):
+        not_recovered = "" if self._recovered.loaded or not beginning.state_lost else self._recovered.words
+        for notice in filter(None, (beginning.state_lost, not_recovered, *beginning.notices)):
             self._report(f"note: {notice}")
         self._store.decide(
             "run",
@@ -150,18 +192,24 @@ class Owner:
                 CLUSTER_ID[Side.SOURCE]: beginning.source.cluster_id,
                 CLUSTER_ID[Side.TARGET]: beginning.target.cluster_id,
                 **self._begun(beginning),
+                **self._identified(),
             },
         )
         self._store.record_intended(beginning.intended)
         self._engine = self._make_engine(beginning)
         self._engine.start()  # without orders and without a grant they only get ready
-        grant = self._open_lease().acquire(LEASE_SECONDS)
-        self._store.put(TERM, str(grant.term))
+        grant = self._acquire()
+        self._note_term(grant.term)
         self._engine.grant(grant)
+        if outbox is not None:
+            self._mirror = self._make_mirror(beginning, outbox)
+            self._mirror.open(grant.term)
+            self._mirror.start()
         self._before_copying(self._is_granted)
         is_first = not beginning.memories and beginning.state_lost is None
         take_inventory(self._store, self._manifest.start, beginning.source.topics, is_first=is_first)
         self._copying = self._make_copying(beginning, grant)
+        self._commit_without_mirror(beginning, self._copying)
         self._head = StatusDocument(
             name=self._manifest.name,
             state=MigrationState.WAITING,
@@ -169,7 +217,10 @@ class Owner:
             source_cluster_id=beginning.source.cluster_id,
             target_cluster_id=beginning.target.cluster_id,
             term=grant.term,
-            notices=beginning.notices,
+            notices=(
+                *filter(None, [self._recovered.words if self._recovered.loaded else not_recovered]),
+                *beginning.notices,
+            ),
             state_lost=beginning.state_lost,
         )
         for watch in self._watches:
@@ -193,6 +244,7 @@ class Owner:
             reach={side: _quick(reach) for side, reach in self._reach.items()},
             may_write=self._is_granted,
             back=self._back,
+            secure=self._secure,
         )
         if any(each.is_in_force(EffectKind.BEGIN_REVERSE_COPY) for each in self._desk.cutover.cutovers().values()):
             self._back.begin({})  # what was begun before goes on
@@ -206,6 +258,11 @@ class Owner:
         """The last word of every partition; nothing before the start."""
         return {} if self._copying is None else self._copying.latest.copy()
 
+    def _secure(self) -> None:
+        """What was decided by now is on the target, too, where it is mirrored; after a while it goes on without."""
+        if self._mirror is not None and not self._mirror.flush(SECURE_SECONDS):
+            log.info("a decision is acted on before it is mirrored: the target's topic does not answer")
+
     def _make_groups(self, copying: Copying) -> GroupSync:
         def latest() -> Snapshot:
             words = copying.latest.copy()  # in one step, as the owner's thread changes it
@@ -216,7 +273,7 @@ class Owner:
         source = _quick(self._reach[Side.SOURCE])
         return GroupSync(
             self._manifest,
-            GroupBook(self._store),
+            GroupBook(self._store, self._mirror_groups),
             clients,
             latest,
             copying.maps,
@@ -302,11 +359,123 @@ class Owner:
             ),
             begun_ms=int(self._store.get(BEGUN_MS) or UNKNOWN_TIME_MS),
             ended=self._desk.cutover.book.ended(),
+            ahead=self._mirror,
         )
         copying.on_view_changed()
         return copying
 
+    # -- the mirror of the state
+
+    @property
+    def _is_without_lease(self) -> bool:
+        return isinstance(self._open_lease(), NoLease)
+
+    def _recover(self, outbox: Outbox) -> None:
+        """Loads what was mirrored, if this folder lost its state; the lease is taken for that."""
+        source, target = self._reach[Side.SOURCE].client(), self._reach[Side.TARGET].client()
+        try:
+            wanted = self._head_of(*(first_metadata(each, ()).cluster_id for each in (source, target)))
+        finally:
+            source.close()
+            target.close()
+        if self._recover_from is not None:
+            words = recover_from_file(self._recover_from, self._store, outbox, wanted)
+            self._recovered = Recovered(True, words)
+        else:
+            topic = self._mirror_topic()
+            try:
+                self._recovered = recover(
+                    Recovery(
+                        store=self._store,
+                        outbox=outbox,
+                        topic=topic,
+                        wanted=wanted,
+                        lease=lambda: self._acquire().term,
+                        committed=lambda: read_commits(self._open_lease().committed()),
+                        may_write=self._is_granted,
+                    ),
+                    is_new=self._store.get(NAME) is None,
+                )
+            finally:
+                topic.close()
+        if self._recovered.loaded:
+            self._report(f"note: {self._recovered.words}")
+            restore_fences(self._store, self._fences)
+            self._desk.reload()
+
+    def _head_of(self, source_id: str, target_id: str) -> Head:
+        return Head(
+            schema=len(STEPS),
+            name=self._manifest.name,
+            source=source_id,
+            target=target_id,
+            state=self._store.get(STATE_ID) or "",
+        )
+
+    def _identified(self) -> dict[str, str]:
+        return {} if self._store.get(STATE_ID) else {STATE_ID: secrets.token_hex(8)}
+
+    def _mirror_topic(self) -> MirrorTopic:
+        reach = _quick(self._reach[Side.TARGET])
+        return MirrorTopic(
+            reach.client(), self._manifest.mirror_topic, timeout_ms=reach.settings.request_timeout_ms * 2 // 3
+        )
+
+    def _make_mirror(self, beginning: Beginning, outbox: Outbox) -> Mirroring:
+        settings = MirrorSettings(
+            head=self._head_of(beginning.source.cluster_id, beginning.target.cluster_id),
+            data_id=beginning.producer_id,
+            export=self._folder.folder.path / EXPORT_NAME,
+        )
+        return Mirroring(settings, self._store, outbox, self._mirror_topic(), self._is_granted)
+
+    def _mirror_groups(self) -> None:
+        """What is committed for groups is known to be ours elsewhere, too; groups do not wait for it for long."""
+        if self._mirror is not None:
+            self._mirror.flush(MIRROR_GROUPS_SECONDS)
+
+    def _commit_without_mirror(self, beginning: Beginning, copying: Copying) -> None:
+        """Before offset maps grow that a mirror does not have: says on the target that it is older than the copy."""
+        if self._mirror is None or not self._mirror.is_left_behind:
+            return
+        assert self._lease is not None
+        commits = {
+            partition: serialize_commit(memory, self._term, offset_class, copying.beginning_of(partition))
+            for partition, memory in beginning.memories.items()
+            if (offset_class := copying.maps.class_of(partition)) is not None and offset_class.needs_map
+        }
+        deadline = time.monotonic() + LEASE_SECONDS
+        while commits:
+            failed = self._lease.commit(commits)
+            commits = {tp: each for tp, each in commits.items() if tp in failed and _NO_TOPIC not in failed[tp]}
+            if not commits:
+                return
+            time.sleep(LOOP_SECONDS)
+            if time.monotonic() >= deadline:
+                partition = next(iter(commits))
+                raise Unreachable(
+                    f"the position of {partition} cannot be committed: {failed[partition]}",
+                    side=Side.TARGET,
+                    hint="run again when the target's group coordinator answers",
+                )
+
+    def _note_term(self, term: Term) -> None:
+        """A term is in the store, and in the mirror, before anything is committed under it."""
+        if term != self._term:
+            self._term = term
+            self._store.put(TERM, str(term))
+            if self._mirror is not None:
+                self._mirror.set_term(term)
+
     # -- the lease
+
+    def _acquire(self) -> LeaseGrant:
+        """Takes the lease, once."""
+        lease = self._open_lease()
+        if not self._acquired:
+            lease.acquire(LEASE_SECONDS)
+            self._acquired = True
+        return lease.grant()
 
     def _open_lease(self) -> Lease | NoLease:
         if self._lease is None and os.environ.get(LEASE_VARIABLE) == "off":
@@ -459,6 +628,7 @@ class Owner:
                 groups=None if self._groups is None else self._groups.summary,
                 notices=(
                     *self._head.notices,
+                    *(self._mirror.notices if self._mirror is not None else ()),
                     *self._transactions.notices,
                     *self._cleaning.notices,
                     *self._settings.notices,
@@ -485,6 +655,7 @@ class Owner:
         if now >= self._next_save:
             self._next_save = now + SAVE_SECONDS
             self._store.remember(copying.positions.take_unsaved())
+            note_fences(self._store, self._fences)
         if self._committing is not None and self._committing[1].done:
             self._end_commit(copying)
         if self._committing is None and (now >= self._next_commit or copying.positions.is_new):
@@ -496,9 +667,10 @@ class Owner:
         """Returns how many positions it commits."""
         lease = self._lease
         assert lease is not None
-        commits = copying.positions.take_uncommitted(
-            COMMITS, lease.grant().term, copying.maps.class_of, copying.beginning_of
-        )
+        self._note_term(lease.grant().term)
+        if self._mirror is not None and not self._mirror.covers(self._term):
+            return COMMITS  # in a moment
+        commits = copying.positions.take_uncommitted(COMMITS, self._term, copying.maps.class_of, copying.beginning_of)
         if commits:
             self._committing = commits, Errand(lambda: lease.commit(commits), "commit")
         return len(commits)
@@ -537,6 +709,9 @@ class Owner:
             self._store.remember(self._copying.positions.take_unsaved())
             if self._superseded is None:
                 self._commit_last(self._copying)
+        if self._mirror is not None:
+            self._mirror.stop(superseded=self._superseded is not None)
+            self._mirror = None
         if self._lease is not None:
             self._lease.release()
         self._copying = None

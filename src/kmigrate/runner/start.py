@@ -202,10 +202,10 @@ def _is_state_lost(store: Store, commits: Mapping[TopicPartition, Commit], findi
     return bool(commits) or (store.get(NAME) is None and any(finding.forgotten for finding in findings))
 
 
-def first_metadata(client: ClusterClient) -> ClusterMetadata:
-    """Brokers and all topics of a cluster; raises Blocked if none of its bootstrap servers answers."""
+def first_metadata(client: ClusterClient, topics: Sequence[TopicName] | None = None) -> ClusterMetadata:
+    """Brokers and topics (None: all) of a cluster; raises Blocked if none of its bootstrap servers answers."""
     try:
-        return client.metadata(None)
+        return client.metadata(topics)
     except ClusterError as error:
         raise _blocker(error)(str(error), hint=error.hint) from error
 

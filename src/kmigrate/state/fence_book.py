@@ -19,7 +19,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +98,15 @@ class FenceBook:
             for old in lifted[: max(0, len(lifted) - MOST_LIFTED)]:
                 self._path(old.number).unlink(missing_ok=True)
         return numbered
+
+    def restore(self, fences: Iterable[Fence]) -> int:
+        """Writes down fences as they were, but for those whose number is taken; returns how many."""
+        with self.locked():
+            known = {each.number for each in self.fences()}
+            missing = [fence for fence in fences if fence.number not in known]
+            for fence in missing:
+                self._save(fence)
+        return len(missing)
 
     def change(self, number: int, how: Callable[[Fence], Fence | None]) -> Fence | None:
         """Changes a fence from what it is now; None, and nothing is changed, if `how` says so."""

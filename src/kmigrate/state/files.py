@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 _POLL_SECONDS = 0.05
@@ -16,11 +17,17 @@ def replace_json(path: Path, value: object) -> None:
 
     One at a time: whoever calls it holds a lock. Raises OSError.
     """
+    replace_lines(path, [json.dumps(value, ensure_ascii=False)], end="")
+
+
+def replace_lines(path: Path, lines: Iterable[str], *, end: str = "\n") -> None:
+    """Puts lines with mode 0600 in a file's place, in the same way. Raises OSError."""
     new = path.with_name(f"{path.name}.new")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         os.fchmod(fd, 0o600)
-        json.dump(value, file, ensure_ascii=False)
+        for line in lines:
+            file.write(line + end)
         file.flush()
         os.fsync(fd)
     new.replace(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +34,10 @@ class ResetEntry:
 class GroupBook:
     """The groups of one migration, in its store. Many threads may use it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, on_saved: Callable[[], object] = lambda: None) -> None:
+        """`on_saved` is called after records were kept, and before anything is done about them."""
         self._store = store
+        self._on_saved = on_saved
 
     def load(self) -> dict[str, GroupRecord]:
         """Every group of which something is kept."""
@@ -49,6 +51,7 @@ class GroupBook:
         """Keeps these records, all or none; others stay as they are."""
         with self._store.writing() as db:
             _save(db, records)
+        self._on_saved()
 
     def release(self, groups: Iterable[str]) -> tuple[str, ...]:
         """Ends the latches of these groups, and journals it; returns those that were latched."""

@@ -157,5 +157,6 @@ def damaged(path: Path, finding: str) -> KmigrateError:
     return KmigrateError(
         f"{path} is damaged: {finding}",
         hint="restore it from a backup, or move it away with its -wal and -shm files and run again: "
-        "positions are read from the target, and partitions that cannot be proven stop as STATE_LOST",
+        "the state is recovered from its mirror on the target; without one, positions are read from the target, and"
+        " partitions that cannot be proven stop as STATE_LOST",
     )

@@ -52,6 +52,7 @@ STREAMS, CONNECT, SCHEMAS = (
     "state of Kafka Connect",
     "a schema registry's topic",
 )
+KMIGRATE = "kmigrate's own: the mirrored state of a migration"
 MIRROR = "MirrorMaker's own, about a pair of clusters that will not exist"
 
 RULES: tuple[InternalRule, ...] = (
@@ -61,6 +62,7 @@ RULES: tuple[InternalRule, ...] = (
     _never(r"_+confluent.*", "Confluent's own"),
     _never(r"mm2-(configs|offsets|status|offset-syncs)\..*\.internal|.*\.checkpoints\.internal", MIRROR),
     _never(r"heartbeats|.*\.heartbeats", MIRROR),
+    _never(r"__kmigrate\..*", KMIGRATE),
     _never(r"__.*", ALWAYS_INTERNAL),
     _only_stopped(r".+-changelog|.+-repartition", STREAMS),
     _only_stopped(r"(.*[-_.])?connect(-cluster)?[-_.](.*[-_.])?(configs?|offsets?|status(es)?)", CONNECT),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -60,7 +59,7 @@ def test_another_topic_of_the_same_name_is_not_copied_behind_the_first(
     if meanwhile != "running":
         copy.stop()
     if "removed" in meanwhile:
-        shutil.rmtree(copy.state_root)
+        copy.lose_state()
     four.replace_in(source_cluster)
     if meanwhile != "running":
         copy.start()
@@ -88,7 +87,7 @@ def test_where_nothing_remembers_which_topic_was_copied_the_records_tell(
     copy.start("--until", "in-sync")
     assert copy.wait_for_exit() == 0, copy.evidence()
     before = {topic: records(target_cluster, topic) for topic in four[1:]}
-    shutil.rmtree(copy.state_root)
+    copy.lose_state()
     delete_group(target_cluster, f"kmigrate-{name}")
     four.replace_in(source_cluster)
     fill(source_cluster, four.kept, "late", 5)

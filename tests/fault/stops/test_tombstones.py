@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from itertools import count
@@ -134,7 +133,7 @@ def test_a_lost_state_folder_does_not_lose_the_time(
     copy.start("--until", "in-sync")
     assert copy.wait_for_exit() == DONE, copy.evidence()
     early = writer.end()
-    shutil.rmtree(copy.state_root)
+    copy.lose_state()
     writer.write(DOOMED, None)
     writer.wait_until_the_tombstone_is_gone()
     copy.start("--until", "in-sync")

@@ -118,3 +118,42 @@ def test_what_stopped_before_it_was_remembered_has_begun_all_the_same() -> None:
     assert not has_begun(None, copying(0, at=0, target=0))
     assert not has_begun(memory._replace(appended=Offset(0)), copying(0, at=-1, target=-1))
     assert not has_begun(None, None)
+
+
+class SlowMirror:
+    """Has what it is told to have."""
+
+    def __init__(self) -> None:
+        self.marks = 0
+        self.reached = 0
+
+    def mark(self) -> int:
+        self.marks += 1
+        return self.marks
+
+    def has(self, mark: int) -> bool:
+        return self.reached >= mark
+
+    def wait(self, mark: int, seconds: float) -> bool:
+        return self.has(mark)
+
+
+def test_runs_are_told_as_saved_once_they_are_mirrored(tmp_path: Path) -> None:
+    mirror = SlowMirror()
+    store = Store.open(tmp_path)
+    maps = Maps(store, mirror)
+    maps.decide({PLACE: OffsetClass.MAPPED})
+    maps.on_progress(KEY, copying(10))
+    assert maps.save() == {}
+    assert set(maps.on_their_way) == {PLACE}
+    assert len(store.offset_map(PLACE)) == len(RUNS), "the store has them"
+    more = (*RUNS, Run(Offset(90), Offset(40)))
+    maps.on_progress(KEY, copying(10, entries=more, entries_made=4))
+    assert maps.save() == {}
+    mirror.reached = 1
+    assert maps.save() == {KEY.worker: {PLACE: Saved(1, 3)}}
+    assert set(maps.on_their_way) == {PLACE}
+    mirror.reached = 2
+    assert maps.save() == {KEY.worker: {PLACE: Saved(1, 4)}}
+    assert maps.on_their_way == ()
+    store.close()

@@ -7,6 +7,7 @@ import pytest
 from kmigrate.topics.internal import (
     ALWAYS_INTERNAL,
     CONNECT,
+    KMIGRATE,
     MIRROR,
     SCHEMAS,
     STREAMS,
@@ -23,6 +24,7 @@ from kmigrate.topics.internal import (
     [
         ("__consumer_offsets", ALWAYS_INTERNAL, Care.NEVER),
         ("__transaction_state", ALWAYS_INTERNAL, Care.NEVER),
+        ("__kmigrate.orders", KMIGRATE, Care.NEVER),
         ("__somebody_elses", ALWAYS_INTERNAL, Care.NEVER),
         ("__amazon_msk_canary", "Amazon MSK's own", Care.NEVER),
         ("_confluent-metrics", "Confluent's own", Care.NEVER),

@@ -91,10 +91,13 @@ class CutoverDesk:
         self._problems: tuple[str, ...] = ()
         self._facts: dict[str, WaveFacts] = {}
         self._cutovers: dict[str, Cutover] = {}
-        for wave in self.book.waves():
-            cutover = self.book.load(wave)
-            if cutover is not None:
-                self._cutovers[wave] = cutover
+        self.reload()
+
+    def reload(self) -> None:
+        """The store was recovered, or is new here: where waves stand is what it says."""
+        with self._lock:
+            found = {wave: self.book.load(wave) for wave in self.book.waves()}
+            self._cutovers = {wave: cutover for wave, cutover in found.items() if cutover is not None}
 
     # -- the owner's side
 

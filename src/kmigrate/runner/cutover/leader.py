@@ -47,13 +47,17 @@ class Leader:
         carrier: Carrier,
         plan: Plan,
         confirm: Callable[[Cutover], None],
+        secure: Callable[[], None],
     ) -> None:
-        """`confirm` says of the fences of a cutover that they are to stand on."""
+        """`confirm` says of the fences of a cutover that they are to stand on; `secure` sees to it that what was
+        decided survives this machine's disk."""
         self._desk = desk
         self._observer = observer
         self._carrier = carrier
         self._plan = plan
         self._confirm = confirm
+        self._secure = secure
+        self._secured: dict[str, int] = {}
         self._asked = self._looked = 0
         self._asked_at = 0.0
         self._next_look = self._next_plan = self._next_confirm = 0.0
@@ -113,6 +117,9 @@ class Leader:
         self._carrier.forgo(cutovers)
         moved = False
         for name, cutover in cutovers.items():
+            if cutover.next_effect is not None and self._secured.get(name) != cutover.number:
+                self._secure()
+                self._secured[name] = cutover.number
             outcome = self._carrier.step(cutover)
             if outcome is not None:
                 self._desk.post(name, outcome)

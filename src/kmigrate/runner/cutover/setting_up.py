@@ -45,6 +45,7 @@ class Crew:
     reach: Mapping[Side, Reach]
     may_write: Callable[[], bool]
     back: ReverseCopy
+    secure: Callable[[], None]
 
 
 class OwnMemory:
@@ -131,4 +132,4 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         book,
     )
     carrier = Carrier({**of_copy.handlers(), **of_groups.handlers(), **of_fences.handlers(), **of_back.handlers()})
-    return Leader(cutovers, observer, carrier, plan, of_fences.confirm)
+    return Leader(cutovers, observer, carrier, plan, of_fences.confirm, crew.secure)
