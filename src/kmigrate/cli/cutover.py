@@ -26,14 +26,14 @@ WATCH_SECONDS = 1.0
 
 EXAMPLES = """\b
 Examples:
-  kmigrate cutover status -f orders.yaml          where it stands, what is missing, who does what next
-  kmigrate cutover next -f orders.yaml            leave the step, once its gates are open
-  kmigrate cutover abort -f orders.yaml           back, while nothing was written to the target
+  kmigrate cutover status -f orders.yaml    where it stands, what is missing
+  kmigrate cutover next -f orders.yaml      leave the step: its gates are open
+  kmigrate cutover abort -f orders.yaml     back, as long as that loses nothing
 """
 STATUS_EXAMPLES = """\b
 Examples:
   kmigrate cutover status -f orders.yaml --watch
-  kmigrate cutover status -f orders.yaml -o json | jq '.waves[].evidence[] | select(.open | not)'
+  kmigrate cutover status -f orders.yaml -o json | jq '.waves[].evidence'
 """
 NEXT_EXAMPLES = """\b
 Examples:
