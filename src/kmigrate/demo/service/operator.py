@@ -1,0 +1,179 @@
+"""The operator of the demo: looks at the cutover, does what its step asks for, and decides, until every wave is over.
+
+Rule: all that is known comes from `cutover status`, all that is decided goes through a command; applications are moved
+by the table of plays. What a command refuses is looked at again. A step at which nothing changes ends the demo.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable
+from typing import Protocol
+
+from kmigrate.demo.service.commands import Answer, Cutover
+from kmigrate.demo.service.plays import ABORTED, PLAYS, Deed, Leave, Play, Verb, Who
+from kmigrate.demo.service.situation import Situation
+from kmigrate.errors import GateNotReached, KmigrateError
+from kmigrate.kafka_types import Side
+
+STEP_SECONDS = 180.0
+"""How long a step may take: that of a rebalance, a freeze, and a slow machine."""
+_LOOK_SECONDS = 0.3
+_DONE = {Verb.START: "started", Verb.STOP: "stopped", Verb.ROLL: "restarted one after the other"}
+
+
+class Applications(Protocol):
+    """The service, as its operator sees it."""
+
+    def writers(self, topics: Collection[str]) -> tuple[str, ...]: ...
+    def readers(self, groups: Collection[str]) -> tuple[str, ...]: ...
+    def sides(self, name: str) -> frozenset[Side]: ...
+    def start(self, names: Iterable[str], on: Side) -> None: ...
+    def stop(self, names: Iterable[str], on: Side | None = None) -> None: ...
+    def roll(self, names: Iterable[str], to: Side) -> None: ...
+
+
+class UnknownStep(KmigrateError):
+    """A step that the operator has no play for."""
+
+
+class Operator:
+    """Leads a service through a cutover. `say` is told what is going on, a sentence at a time.
+
+    `attests` are the steps at which he gives his word, for what Kafka does not show.
+    """
+
+    def __init__(
+        self,
+        cutover: Cutover,
+        applications: Applications,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+        attests: Collection[str] = (),
+        step_seconds: float = STEP_SECONDS,
+        look_seconds: float = _LOOK_SECONDS,
+    ) -> None:
+        self._cutover = cutover
+        self._applications = applications
+        self._say = say
+        self._attests = frozenset(attests)
+        self._step_seconds = step_seconds
+        self._look_seconds = look_seconds
+        self._since: dict[str, tuple[tuple[str, int], float]] = {}
+        self._settled: set[str] = set()
+
+    def lead(self, *, until: Callable[[Situation], bool] = lambda _: False) -> dict[str, str]:
+        """Goes on until every wave is over, or one is where `until` says; returns the outcome of those that are over.
+
+        Raises GateNotReached where a step takes too long, and whatever a command or an application raises.
+        """
+        while True:
+            situations = self._cutover.status()
+            for each in situations:
+                if until(each):
+                    return _outcomes(situations)
+            going_on = [each for each in situations if not each.is_over]
+            for each in situations:
+                if each.is_over:
+                    self._settle(each)
+            if not going_on:
+                return _outcomes(situations)
+            if not [each for each in going_on if self._advance(each)]:
+                time.sleep(self._look_seconds)
+
+    def abort(self, wave: str) -> Answer:
+        """Stops the groups on the target, and has everything taken back; `lead` then sees it to its end."""
+        situation = self._situation(wave)
+        groups = self._applications.readers(situation.groups)
+        self._applications.stop([name for name in groups if Side.TARGET in self._applications.sides(name)])
+        return self._cutover.abort(wave)
+
+    def roll_back(self, wave: str) -> Answer:
+        """Begins the way back, which `lead` then goes."""
+        return self._cutover.rollback(wave)
+
+    # -- one wave -------------------------------------------------------------------------------
+
+    def _advance(self, situation: Situation) -> bool:
+        """Does what there is to do now; returns whether the step was left."""
+        self._note_step(situation)
+        if not situation.is_waiting:
+            return False
+        play = PLAYS.get(situation.step)
+        if play is None:
+            raise UnknownStep(f"wave {situation.wave} is at the step {situation.step}, which the demo does not know")
+        if play.leave is Leave.BY_ITSELF:
+            return False
+        self._do(play.entered, situation)
+        if self._closed(situation):
+            return False
+        self._do(play.opened, situation)
+        return self._leave(play, situation) is Answer.DONE
+
+    def _leave(self, play: Play, situation: Situation) -> Answer:
+        if play.leave is Leave.FINISH:
+            return self._cutover.finish(situation.wave)
+        attest = situation.step in self._attests
+        return self._cutover.next(situation.wave, approve=situation.needs_approval, attest=attest)
+
+    def _closed(self, situation: Situation) -> bool:
+        return bool(situation.closed) and situation.step not in self._attests
+
+    def _do(self, deeds: Iterable[Deed], situation: Situation) -> None:
+        for deed in deeds:
+            names = self._lacking(deed, situation)
+            if not names:
+                continue
+            on = "" if deed.side is None else f" on the {deed.side}"
+            if deed.verb is Verb.STOP:
+                self._applications.stop(names, deed.side)
+            else:
+                assert deed.side is not None, "applications are started somewhere"
+                act = self._applications.start if deed.verb is Verb.START else self._applications.roll
+                act(names, deed.side)
+            self._say(f"{_DONE[deed.verb]}{on}: {', '.join(names)}")
+
+    def _lacking(self, deed: Deed, situation: Situation) -> list[str]:
+        """The applications that are not yet as a deed wants them."""
+        names: list[str] = []
+        if deed.who is not Who.READERS:
+            names += self._applications.writers(situation.topics)
+        if deed.who is not Who.WRITERS:
+            names += self._applications.readers(situation.groups)
+        return [name for name in dict.fromkeys(names) if not self._is_done(deed, self._applications.sides(name))]
+
+    def _is_done(self, deed: Deed, sides: frozenset[Side]) -> bool:
+        if deed.verb is Verb.STOP:
+            return not sides if deed.side is None else deed.side not in sides
+        return deed.side in sides
+
+    def _settle(self, situation: Situation) -> None:
+        """Where a wave was aborted its applications go on on the source."""
+        if situation.wave not in self._settled:
+            self._settled.add(situation.wave)
+            self._say(situation.sentence)
+            if situation.outcome == "aborted":
+                self._do(ABORTED, situation)
+
+    def _note_step(self, situation: Situation) -> None:
+        now = time.monotonic()
+        place, since = self._since.get(situation.wave, (None, now))
+        if place != situation.place:
+            self._since[situation.wave] = situation.place, now
+            self._say(situation.sentence)
+        elif now - since > self._step_seconds:
+            missing = "; ".join(f"{each.name}: {each.told}" for each in situation.closed)
+            raise GateNotReached(
+                f"wave {situation.wave} has been at {situation.sentence} for {self._step_seconds:.0f} s",
+                hint=missing or situation.todo,
+            )
+
+    def _situation(self, wave: str) -> Situation:
+        found = next((each for each in self._cutover.status() if each.wave == wave), None)
+        if found is None:
+            raise KmigrateError(f"there is no wave {wave}")
+        return found
+
+
+def _outcomes(situations: Iterable[Situation]) -> dict[str, str]:
+    return {each.wave: each.outcome for each in situations if each.is_over and each.outcome is not None}
