@@ -7,7 +7,9 @@ by the table of plays. What a command refuses is looked at again. A step at whic
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from kmigrate.demo.service.commands import Answer, Cutover
@@ -18,6 +20,8 @@ from kmigrate.kafka_types import Side
 
 STEP_SECONDS = 180.0
 """How long a step may take: that of a rebalance, a freeze, and a slow machine."""
+MOST_TIMES = 3
+"""How often a step is left, if it is entered again, as after a freeze that was taken back."""
 _LOOK_SECONDS = 0.3
 _DONE = {Verb.START: "started", Verb.STOP: "stopped", Verb.ROLL: "restarted one after the other"}
 
@@ -31,6 +35,14 @@ class Applications(Protocol):
     def start(self, names: Iterable[str], on: Side) -> None: ...
     def stop(self, names: Iterable[str], on: Side | None = None) -> None: ...
     def roll(self, names: Iterable[str], to: Side) -> None: ...
+
+
+@dataclass(slots=True)
+class _Scope:
+    """All topics and groups of a wave that steps were about so far."""
+
+    topics: set[str] = field(default_factory=set)
+    groups: set[str] = field(default_factory=set)
 
 
 class UnknownStep(KmigrateError):
@@ -52,6 +64,7 @@ class Operator:
         attests: Collection[str] = (),
         step_seconds: float = STEP_SECONDS,
         look_seconds: float = _LOOK_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cutover = cutover
         self._applications = applications
@@ -59,7 +72,10 @@ class Operator:
         self._attests = frozenset(attests)
         self._step_seconds = step_seconds
         self._look_seconds = look_seconds
+        self._clock = clock
         self._since: dict[str, tuple[tuple[str, int], float]] = {}
+        self._times_left: Counter[tuple[str, str, int]] = Counter()
+        self._scopes: defaultdict[str, _Scope] = defaultdict(_Scope)
         self._settled: set[str] = set()
 
     def lead(self, *, until: Callable[[Situation], bool] = lambda _: False) -> dict[str, str]:
@@ -83,8 +99,8 @@ class Operator:
 
     def abort(self, wave: str) -> Answer:
         """Stops the groups on the target, and has everything taken back; `lead` then sees it to its end."""
-        situation = self._situation(wave)
-        groups = self._applications.readers(situation.groups)
+        self._note_scope(self._situation(wave))
+        groups = self._applications.readers(self._scopes[wave].groups)
         self._applications.stop([name for name in groups if Side.TARGET in self._applications.sides(name)])
         return self._cutover.abort(wave)
 
@@ -104,11 +120,16 @@ class Operator:
             raise UnknownStep(f"wave {situation.wave} is at the step {situation.step}, which the demo does not know")
         if play.leave is Leave.BY_ITSELF:
             return False
-        self._do(play.entered, situation)
-        if self._closed(situation):
+        is_closed = bool(situation.closed) and situation.step not in self._attests
+        if is_closed or not play.opened:
+            self._do(play.entered, situation)
+        if is_closed:
             return False
         self._do(play.opened, situation)
-        return self._leave(play, situation) is Answer.DONE
+        if self._leave(play, situation) is not Answer.DONE:
+            return False
+        self._note_left(situation)
+        return True
 
     def _leave(self, play: Play, situation: Situation) -> Answer:
         if play.leave is Leave.FINISH:
@@ -116,12 +137,9 @@ class Operator:
         attest = situation.step in self._attests
         return self._cutover.next(situation.wave, approve=situation.needs_approval, attest=attest)
 
-    def _closed(self, situation: Situation) -> bool:
-        return bool(situation.closed) and situation.step not in self._attests
-
-    def _do(self, deeds: Iterable[Deed], situation: Situation) -> None:
+    def _do(self, deeds: Iterable[Deed], scope: Situation | _Scope) -> None:
         for deed in deeds:
-            names = self._lacking(deed, situation)
+            names = self._lacking(deed, scope)
             if not names:
                 continue
             on = "" if deed.side is None else f" on the {deed.side}"
@@ -133,13 +151,13 @@ class Operator:
                 act(names, deed.side)
             self._say(f"{_DONE[deed.verb]}{on}: {', '.join(names)}")
 
-    def _lacking(self, deed: Deed, situation: Situation) -> list[str]:
+    def _lacking(self, deed: Deed, scope: Situation | _Scope) -> list[str]:
         """The applications that are not yet as a deed wants them."""
         names: list[str] = []
         if deed.who is not Who.READERS:
-            names += self._applications.writers(situation.topics)
+            names += self._applications.writers(scope.topics)
         if deed.who is not Who.WRITERS:
-            names += self._applications.readers(situation.groups)
+            names += self._applications.readers(scope.groups)
         return [name for name in dict.fromkeys(names) if not self._is_done(deed, self._applications.sides(name))]
 
     def _is_done(self, deed: Deed, sides: frozenset[Side]) -> bool:
@@ -153,20 +171,35 @@ class Operator:
             self._settled.add(situation.wave)
             self._say(situation.sentence)
             if situation.outcome == "aborted":
-                self._do(ABORTED, situation)
+                self._do(ABORTED, self._scopes[situation.wave])
 
     def _note_step(self, situation: Situation) -> None:
-        now = time.monotonic()
+        now = self._clock()
         place, since = self._since.get(situation.wave, (None, now))
         if place != situation.place:
             self._since[situation.wave] = situation.place, now
             self._say(situation.sentence)
+            self._note_scope(situation)
         elif now - since > self._step_seconds:
             missing = "; ".join(f"{each.name}: {each.told}" for each in situation.closed)
             raise GateNotReached(
                 f"wave {situation.wave} has been at {situation.sentence} for {self._step_seconds:.0f} s",
                 hint=missing or situation.todo,
             )
+
+    def _note_left(self, situation: Situation) -> None:
+        """A step that is left again and again was thrown back each time: by a deadline, a late writer, a failure."""
+        left = situation.wave, *situation.place
+        self._times_left[left] += 1
+        if self._times_left[left] > MOST_TIMES:
+            told = f"wave {situation.wave} was thrown back {MOST_TIMES} times to {situation.sentence}"
+            raise GateNotReached(told, hint=situation.todo)
+        self._since.pop(situation.wave, None)
+
+    def _note_scope(self, situation: Situation) -> None:
+        scope = self._scopes[situation.wave]
+        scope.topics.update(situation.topics)
+        scope.groups.update(situation.groups)
 
     def _situation(self, wave: str) -> Situation:
         found = next((each for each in self._cutover.status() if each.wave == wave), None)

@@ -81,7 +81,7 @@ PLAYS: Mapping[str, Play] = {
     "join-readers": Play(entered=(Deed(_V.START, _W.READERS, _TARGET),)),
     "stop-old-readers": Play(entered=(Deed(_V.STOP, _W.READERS, _SOURCE),)),
     "open": _WATCHED,
-    "arm": _WATCHED,
+    "arm": Play(entered=(Deed(_V.STOP, _W.READERS, _SOURCE),)),
     "watch": Play(leave=Leave.FINISH),
     "stop-on-target": Play(entered=(Deed(_V.STOP, _W.ALL),)),
     "freeze-back": _BY_ITSELF,
@@ -91,4 +91,4 @@ PLAYS: Mapping[str, Play] = {
 """Step → what is done at it. Every step of every scheme is in it."""
 
 ABORTED = (Deed(_V.STOP, _W.READERS, _TARGET), Deed(_V.START, _W.ALL, _SOURCE))
-"""Once a cutover was aborted: the service is on the source, as before."""
+"""Once a cutover was aborted the service goes on on the source, as before."""
