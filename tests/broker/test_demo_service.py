@@ -20,7 +20,7 @@ from tests.kafka_tools import create_topic, new_topic_name, read_all
 pytestmark = pytest.mark.broker
 
 SOURCE, TARGET = Side.SOURCE, Side.TARGET
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 STAYS = Promise(is_moved=False)
 
 

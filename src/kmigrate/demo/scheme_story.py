@@ -1,4 +1,4 @@
-"""The story of one scheme: a service that never knows of it switches over, led by an operator who reads the command line.
+"""The story of one scheme: a service that never knows of it moves, led by an operator who reads the command line.
 
 Real producers and consumers work on the source; `kmigrate run` copies; the operator follows the steps of the cutover.
 In the end the judge counts what became of every acknowledged record: the demo ends with 0 only if that is what the

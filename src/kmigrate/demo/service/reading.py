@@ -30,7 +30,7 @@ def consumer_settings(plan: RunPlan) -> dict[str, str | int | bool]:
         "enable.auto.offset.store": False,
         "auto.offset.reset": "earliest",
         "isolation.level": "read_committed",
-        "session.timeout.ms": 6_000,
+        "session.timeout.ms": 10_000,
         "heartbeat.interval.ms": 500,
         "topic.metadata.refresh.interval.ms": 5_000,
         "fetch.wait.max.ms": 50,

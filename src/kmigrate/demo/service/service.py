@@ -32,8 +32,8 @@ from kmigrate.demo.service.plans import (
 )
 from kmigrate.kafka_types import Side
 
-START_SECONDS = 30.0
-STOP_SECONDS = 45.0
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
 _PlanOf: TypeAlias = Callable[[Side, int], RunPlan]
 """The plan of an application's run of this number, on a side."""
 
