@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import subprocess
 import time
 from pathlib import Path
 
@@ -76,6 +77,7 @@ class SchemeStory:
         self._spec = spec
         self._password = secrets.token_hex(8)
         self._service: Service | None = None
+        self._copier: subprocess.Popen[bytes] | None = None
 
     def tell(self) -> int:
         """Tells all chapters; returns an exit code."""
@@ -108,6 +110,7 @@ class SchemeStory:
         producers = service.writers(self._spec.topics)
         service.start(producers, Side.SOURCE)
         service.start(service.readers(self._spec.groups), Side.SOURCE)
+        self._fill_topics(service)
         verdict = self._catch_up(service)
         self.narrator.say(
             f"{len(producers)} producers and {len(service.names) - len(producers)} members of {len(self._spec.groups)} "
@@ -126,7 +129,7 @@ class SchemeStory:
 
     def _start_copy(self) -> None:
         self.narrator.chapter("kmigrate run copies while the service works")
-        self.stage.start_copier(view=self.stage.folder / "run.log")
+        self._copier = self.stage.start_copier(view=self.stage.folder / "run.log")
 
     def _lead(self, service: Service) -> None:
         self.narrator.chapter(f"The operator follows {self._scheme.value}")
@@ -137,7 +140,9 @@ class SchemeStory:
             environment=self.stage.environment,
             show=self.narrator.show_command,
         )
-        outcomes = Operator(commands, service, say=self.narrator.say).lead()
+        outcomes = Operator(commands, service, say=self.narrator.say).lead(until=lambda _: self._has_copier_failed())
+        if self._copier is not None and self._has_copier_failed():
+            raise self.stage.copier_failed(self._copier)
         if set(outcomes.values()) != {_FINISHED}:
             told = ", ".join(f"{wave}: {outcome}" for wave, outcome in outcomes.items())
             raise DemoFailed(f"the cutover did not lead to the target: {told or 'there was none'}")
@@ -160,6 +165,20 @@ class SchemeStory:
         most = MOST_AT_ONCE * sum(each.members for each in self._spec.readers)
         promise = promise_of(self._scheme, self._ending, most_repeated=most)
         return conclude(verdict, promise, scheme=self._scheme, narrator=self.narrator)
+
+    def _fill_topics(self, service: Service) -> None:
+        """Waits until what is there before the migration begins is written."""
+        wanted = sum(each.history_records for each in self._spec.producers)
+        deadline = time.monotonic() + _CAUGHT_UP_SECONDS
+        while (acknowledged := judge(service.ledger()).acknowledged) < wanted:
+            if time.monotonic() > deadline:
+                told = f"{acknowledged:,} of {wanted:,} records were acknowledged after {_CAUGHT_UP_SECONDS:.0f} s"
+                raise DemoFailed(told, hint="is this machine overloaded?")
+            time.sleep(_POLL_SECONDS)
+
+    def _has_copier_failed(self) -> bool:
+        """Whether `kmigrate run` ended otherwise than in order; it may end by itself when nothing is left to copy."""
+        return self._copier is not None and self._copier.poll() not in (None, 0)
 
     def _catch_up(self, service: Service) -> Verdict:
         """Waits until every group has read what was there when this began; says nothing about what is wrong then."""

@@ -134,6 +134,32 @@ def test_a_step_that_nobody_knows_is_not_guessed() -> None:
         operator(world).lead()
 
 
+def test_an_owner_that_is_still_starting_is_waited_for() -> None:
+    world = CutoverWorld(CLEAN)
+    answers: list[object] = [CommandFailed("cutover status ended with 1"), ()]
+    status = world.status
+
+    def sometimes() -> tuple[Situation, ...]:
+        if not answers:
+            return status()
+        answer = answers.pop()
+        if isinstance(answer, CommandFailed):
+            raise answer
+        return ()
+
+    world.status = sometimes  # type: ignore[method-assign]
+    assert operator(world).lead() == {CLEAN.name: "finished"}
+
+
+def test_where_no_wave_is_ever_shown_it_ends() -> None:
+    world = CutoverWorld(CLEAN)
+    seconds = iter(range(100))
+    world.status = lambda: ()  # type: ignore[method-assign]
+    with pytest.raises(CommandFailed, match="shows no wave"):
+        Operator(world, world, look_seconds=0, silence_seconds=5, clock=lambda: next(seconds)).lead()
+    assert next(seconds) == 7
+
+
 # -- the command line
 
 FAKE = """

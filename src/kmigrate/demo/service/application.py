@@ -72,7 +72,7 @@ class Run:
         condition = self.condition
         self.close()
         if condition is not Condition.STOPPED:
-            told = f"{self._progress.failed:,} records or commits without an answer" if self._progress.failed else ""
+            told = f"{self._progress.failed:,} records without an answer" if self._progress.failed else ""
             raise self._failed(f"did not end in order{': ' + told if told else ''}")
 
     def kill(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kmigrate.demo.service.commands import Answer, Cutover
+from kmigrate.demo.service.commands import Answer, CommandFailed, Cutover
 from kmigrate.demo.service.plays import ABORTED, PLAYS, Deed, Leave, Play, Verb, Who
 from kmigrate.demo.service.situation import Situation
 from kmigrate.errors import GateNotReached, KmigrateError
@@ -20,6 +20,8 @@ from kmigrate.kafka_types import Side
 
 STEP_SECONDS = 180.0
 """How long a step may take: that of a rebalance, a freeze, and a slow machine."""
+SILENCE_SECONDS = 30.0
+"""How long `status` may fail, or show no wave: the owner may just be starting, or be started again."""
 MOST_TIMES = 3
 """How often a step is left, if it is entered again, as after a freeze that was taken back."""
 _LOOK_SECONDS = 0.3
@@ -63,6 +65,7 @@ class Operator:
         say: Callable[[str], None] = lambda _: None,
         attests: Collection[str] = (),
         step_seconds: float = STEP_SECONDS,
+        silence_seconds: float = SILENCE_SECONDS,
         look_seconds: float = _LOOK_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -71,6 +74,7 @@ class Operator:
         self._say = say
         self._attests = frozenset(attests)
         self._step_seconds = step_seconds
+        self._silence_seconds = silence_seconds
         self._look_seconds = look_seconds
         self._clock = clock
         self._since: dict[str, tuple[tuple[str, int], float]] = {}
@@ -84,7 +88,7 @@ class Operator:
         Raises GateNotReached where a step takes too long, and whatever a command or an application raises.
         """
         while True:
-            situations = self._cutover.status()
+            situations = self._look()
             for each in situations:
                 if until(each):
                     return _outcomes(situations)
@@ -96,6 +100,20 @@ class Operator:
                 return _outcomes(situations)
             if not [each for each in going_on if self._advance(each)]:
                 time.sleep(self._look_seconds)
+
+    def _look(self) -> tuple[Situation, ...]:
+        """Where every wave stands; raises what the command raises, if it does so for a while, or shows no wave."""
+        deadline = self._clock() + self._silence_seconds
+        while True:
+            try:
+                if situations := self._cutover.status():
+                    return situations
+                trouble = CommandFailed("cutover status shows no wave", hint="does the manifest name a scheme?")
+            except CommandFailed as error:
+                trouble = error
+            if self._clock() > deadline:
+                raise trouble
+            time.sleep(self._look_seconds)
 
     def abort(self, wave: str) -> Answer:
         """Stops the groups on the target, and has everything taken back; `lead` then sees it to its end."""
@@ -202,7 +220,7 @@ class Operator:
         scope.groups.update(situation.groups)
 
     def _situation(self, wave: str) -> Situation:
-        found = next((each for each in self._cutover.status() if each.wave == wave), None)
+        found = next((each for each in self._look() if each.wave == wave), None)
         if found is None:
             raise KmigrateError(f"there is no wave {wave}")
         return found

@@ -126,7 +126,7 @@ class RunPhase(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunProgress:
-    """What a run tells. `done`: records acknowledged or processed; `failed`: those without an answer, or commits."""
+    """What a run tells. `done`: records acknowledged or processed; `failed`: without an answer, or transactions."""
 
     phase: RunPhase = RunPhase.STARTING
     done: int = 0

