@@ -202,11 +202,15 @@ def test_the_exit_code_is_the_answer(commands: CutoverCommands, tmp_path: Path, 
     assert commands.next("all", approve=True) is answer
     assert commands.next("all", approve=False, attest=True) is answer
     assert commands.finish("all") is answer
+    assert commands.rollback("all") is answer
+    assert commands.abort("all") is answer
     place = ["-f", "demo.yaml", "--state", "s", "--wave", "all"]
     assert calls(tmp_path) == [
         ["cutover", "next", *place, "--approve", "demo"],
         ["cutover", "next", *place, "--attest"],
         ["cutover", "finish", *place, "--approve", "demo"],
+        ["cutover", "rollback", *place, "--approve", "demo"],
+        ["cutover", "abort", *place],
     ]
 
 

@@ -93,7 +93,7 @@ class CutoverCommands:
 
     def rollback(self, wave: str) -> Answer:
         """Begins the way back."""
-        return self._decide("rollback", wave)
+        return self._decide("rollback", wave, "--approve", self._name)
 
     def _decide(self, verb: str, wave: str, *more: str) -> Answer:
         arguments = (verb, *self._place, "--wave", wave, *more)
