@@ -97,7 +97,6 @@ class CutoverWorld:
             "way": self.cutover.way.value,
             "step": {
                 "number": at.number,
-                "count": len(self.cutover.stages),
                 "name": at.step.name,
                 "move": at.move.name,
                 "topics": list(at.move.topics),
@@ -107,7 +106,7 @@ class CutoverWorld:
                 {"gate": each.gate.value, "open": each.is_open, "told": each.told, "way": each.way}
                 for each in told.evidence
             ],
-            "needs_approval": self._needs_approval(),
+            "needsApproval": self._needs_approval(),
         }
         return {"waves": [wave]}
 

@@ -34,7 +34,6 @@ class Situation:
     way: str
     step: str
     step_number: int
-    step_count: int
     topics: tuple[str, ...]
     groups: tuple[str, ...]
     sentence: str
@@ -76,7 +75,6 @@ def _situation(wave: Mapping[str, Any]) -> Situation:
         way=wave["way"],
         step=step["name"],
         step_number=step["number"],
-        step_count=step["count"],
         topics=tuple(step["topics"]),
         groups=tuple(step["groups"]),
         sentence=wave["sentence"],
@@ -85,5 +83,5 @@ def _situation(wave: Mapping[str, Any]) -> Situation:
             Gate(name=each["gate"], is_open=each["open"], told=each["told"], way=each["way"])
             for each in wave["evidence"]
         ),
-        needs_approval=wave["needs_approval"],
+        needs_approval=wave["needsApproval"],
     )
