@@ -28,7 +28,7 @@ from kmigrate.schemes.facts import WaveFacts
 from kmigrate.schemes.machine import decide, due
 from kmigrate.schemes.telling import tell
 from kmigrate.schemes.wave import Wave
-from tests.unit.schemes.examples import ends_for, group, partition
+from tests.unit.schemes.examples import END, ends_for, group, partition
 
 SOURCE, TARGET = Side.SOURCE, Side.TARGET
 Places = dict[str, set[Side]]
@@ -46,6 +46,7 @@ class CutoverWorld:
         self.now = 0.0
         self.log: list[str] = []
         self.said: list[str] = []
+        self.is_verified = False
         self.places: Places = {}
         self.written: set[tuple[str, Side]] = set()
         self._failing = set(failing)
@@ -125,6 +126,10 @@ class CutoverWorld:
     def rollback(self, wave: str) -> Answer:
         return self._post(RollBack)
 
+    def verify(self) -> None:
+        self.is_verified = True
+        self.log.append(f"verify at {self.cutover.at.step.name}")
+
     def _needs_approval(self) -> bool:
         step = self.cutover.at.step
         return (step.is_irreversible or step.asks_ahead) and not self.cutover.is_approved(self.now)
@@ -176,6 +181,7 @@ class CutoverWorld:
                 place: partition(
                     source_still_since=math.inf if is_on_source[place.topic] else -math.inf,
                     target_still_since=math.inf if is_on_target[place.topic] else -math.inf,
+                    verified=END if self.is_verified else None,
                     application_records=5 if (place.topic, TARGET) in self.written else 0,
                 )
                 for place in (TopicPartition(topic, Partition(0)) for topic in self.wave.topics)

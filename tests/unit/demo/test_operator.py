@@ -67,6 +67,13 @@ def test_writers_are_stopped_only_when_all_else_is_ready_and_right_before_the_st
     assert world.log.count("stop writers-1 source") == 1
 
 
+def test_what_is_copied_is_verified_when_nothing_else_is_missing() -> None:
+    world = CutoverWorld(CLEAN)
+    operator(world).lead()
+    assert world.log[:2] == ["verify at replicate", "Next at replicate"]
+    assert sum(line.startswith("verify") for line in world.log) == 1
+
+
 def test_writers_are_restarted_one_after_the_other_where_they_never_wait() -> None:
     world = CutoverWorld(example(Scheme.CONSUMERS_FIRST, Ending.OVERLAP))
     operator(world).lead()
@@ -212,6 +219,17 @@ def test_the_exit_code_is_the_answer(commands: CutoverCommands, tmp_path: Path, 
         ["cutover", "rollback", *place, "--approve", "demo"],
         ["cutover", "abort", *place],
     ]
+
+
+def test_verify_is_a_command_of_its_own_and_a_difference_is_a_failure(
+    commands: CutoverCommands, tmp_path: Path
+) -> None:
+    (tmp_path / "exit").write_text("0")
+    commands.verify()
+    assert calls(tmp_path) == [["verify", "-f", "demo.yaml", "--state", "s", "--mode", "records"]]
+    (tmp_path / "exit").write_text("3")
+    with pytest.raises(CommandFailed, match="verify ended with 3"):
+        commands.verify()
 
 
 def test_any_other_exit_is_a_failure_with_what_was_said(commands: CutoverCommands, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from kmigrate.demo.service.situation import Situation, situations_of
 from kmigrate.errors import KmigrateError
 
 KMIGRATE = (sys.executable, "-P", "-m", "kmigrate")
-_SECONDS = 60.0
+_SECONDS = 120.0
 
 
 class Answer(enum.Enum):
@@ -42,6 +42,7 @@ class Cutover(Protocol):
     def next(self, wave: str, *, approve: bool, attest: bool = False) -> Answer: ...
     def finish(self, wave: str) -> Answer: ...
     def abort(self, wave: str) -> Answer: ...
+    def verify(self) -> None: ...
     def rollback(self, wave: str) -> Answer: ...
 
 
@@ -69,7 +70,7 @@ class CutoverCommands:
 
     def status(self) -> tuple[Situation, ...]:
         """Where every wave stands; raises CommandFailed."""
-        arguments = ("status", *self._place, "-o", "json")
+        arguments = ("cutover", "status", *self._place, "-o", "json")
         done = self._run(arguments)
         if done.returncode != 0:
             raise self._failed(arguments, done)
@@ -95,9 +96,17 @@ class CutoverCommands:
         """Begins the way back."""
         return self._decide("rollback", wave, "--approve", self._name)
 
+    def verify(self) -> None:
+        """Has everything compared that is copied; raises CommandFailed if it differs, or cannot be compared."""
+        arguments = ("verify", *self._place, "--mode", "records")
+        self._show(shlex.join(("kmigrate", *arguments)))
+        done = self._run(arguments)
+        if done.returncode != 0:
+            raise self._failed(arguments, done)
+
     def _decide(self, verb: str, wave: str, *more: str) -> Answer:
-        arguments = (verb, *self._place, "--wave", wave, *more)
-        self._show(shlex.join(("kmigrate", "cutover", *arguments)))
+        arguments = ("cutover", verb, *self._place, "--wave", wave, *more)
+        self._show(shlex.join(("kmigrate", *arguments)))
         done = self._run(arguments)
         try:
             return Answer(done.returncode)
@@ -105,7 +114,7 @@ class CutoverCommands:
             raise self._failed(arguments, done) from None
 
     def _run(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        command = [*self._program, "cutover", *arguments]
+        command = [*self._program, *arguments]
         try:
             return subprocess.run(
                 command,
@@ -117,10 +126,15 @@ class CutoverCommands:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise CommandFailed(f"cutover {arguments[0]} does not end within {_SECONDS:.0f} s") from None
+            raise CommandFailed(f"{_verb(arguments)} does not end within {_SECONDS:.0f} s") from None
 
     def _failed(self, arguments: Sequence[str], done: subprocess.CompletedProcess[str]) -> CommandFailed:
         told = done.stderr.strip().splitlines()
         return CommandFailed(
-            f"cutover {arguments[0]} ended with {done.returncode}", hint=told[-1] if told else "it said nothing"
+            f"{_verb(arguments)} ended with {done.returncode}", hint=told[-1] if told else "it said nothing"
         )
+
+
+def _verb(arguments: Sequence[str]) -> str:
+    """The words of a command line before its options."""
+    return " ".join(arguments[: arguments.index("-f")])

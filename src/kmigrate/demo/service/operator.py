@@ -20,6 +20,8 @@ from kmigrate.kafka_types import Side
 
 STEP_SECONDS = 180.0
 """How long a step may take: that of a rebalance, a freeze, and a slow machine."""
+VERIFIED = "verified"
+"""The gate that is opened by a command of its own, once all else is as it should be."""
 SILENCE_SECONDS = 30.0
 """How long `status` may fail, or show no wave: the owner may just be starting, or be started again."""
 MOST_TIMES = 3
@@ -142,6 +144,8 @@ class Operator:
         if is_closed or not play.opened:
             self._do(play.entered, situation)
         if is_closed:
+            if {each.name for each in situation.closed} == {VERIFIED}:
+                self._cutover.verify()
             return False
         self._do(play.opened, situation)
         if self._leave(play, situation) is not Answer.DONE:
