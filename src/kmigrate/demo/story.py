@@ -4,44 +4,32 @@ A producer writes all the time. The copier is killed in the middle and started a
 client reads both clusters and compares every record, also with what the producer was acknowledged: the demo
 ends with 0 only if nothing differs, nothing is there twice and nothing is lost.
 
-Rule: whatever is made has a place in `Story` before it is made, and processes are tied to this one besides, so
-that an end at any moment, also by Ctrl-C, leaves no process, folder or socket behind.
+Rule: as in `stage.py`: whatever is made has a place before it is made.
 """
 
 from __future__ import annotations
 
-import contextlib
-import secrets
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kmigrate.demo import interrupts
-from kmigrate.demo.children import end_child, start_child
 from kmigrate.demo.comparison import Comparison, compare_sides
 from kmigrate.demo.embedded import EmbeddedCluster
-from kmigrate.demo.first_start import FOLDER as FIRST_START
-from kmigrate.demo.first_start import ensure_first_start
-from kmigrate.demo.kafka_jars import ensure_kafka
 from kmigrate.demo.ledger import read_ledger
 from kmigrate.demo.narrator import Narrator, print_table
 from kmigrate.demo.shapes import SHAPES
+from kmigrate.demo.stage import NAME, DemoFailed, Stage
 from kmigrate.demo.workload import Phase, ProducerPlan, Workload
 from kmigrate.errors import KmigrateError
 
 if TYPE_CHECKING:
     from kmigrate.demo.witness import Witness
 
-SOURCE_VERSION = "3.9.1"
-TARGET_VERSION = "4.3.1"
 DIFFERENCE_FOUND = 3
-NAME = "demo"
 
 _HISTORY_SECONDS = 120.0
 _KILL_SHARE = 0.4
@@ -63,14 +51,24 @@ class Scale:
 FULL = Scale()
 
 
-class DemoFailed(KmigrateError):
-    """Something in the demo did not go as the story wants it."""
+class Told(Protocol):
+    """A story that can be told, and ended at any moment."""
+
+    stage: Stage
+
+    def tell(self) -> int: ...
+    def end(self, *, failed: bool, keep: bool) -> None: ...
 
 
 def run_demo(*, color: bool = True, kafka_home: Path | None = None, keep: bool = False, scale: Scale = FULL) -> int:
     """Tells the whole story; returns an exit code. `keep`: the folder stays, with manifest, state and logs."""
-    _need_client()
-    story = Story(Narrator(color=color), kafka_home=kafka_home, scale=scale, color=color)
+    need_client()
+    stage = Stage(Narrator(color=color), kafka_home=kafka_home, color=color)
+    return tell_to_the_end(Story(stage, scale=scale), keep=keep)
+
+
+def tell_to_the_end(story: Told, *, keep: bool) -> int:
+    """Tells a story and leaves nothing behind, however it ends; returns an exit code."""
     before = interrupts.listen()
     failed = True
     try:
@@ -79,8 +77,8 @@ def run_demo(*, color: bool = True, kafka_home: Path | None = None, keep: bool =
         return exit_code
     except interrupts.Interrupted as interrupted:
         failed = False
-        story.end_copier()
-        story.narrator.say("interrupted: ending what runs and removing what was made")
+        story.stage.end_copier()
+        story.stage.narrator.say("interrupted: ending what runs and removing what was made")
         return interrupted.exit_code
     finally:
         interrupts.ignore()
@@ -91,26 +89,17 @@ def run_demo(*, color: bool = True, kafka_home: Path | None = None, keep: bool =
 class Story:
     """Everything that the demo starts, chapter by chapter."""
 
-    def __init__(self, narrator: Narrator, *, kafka_home: Path | None, scale: Scale, color: bool) -> None:
-        self.narrator = narrator
-        self._kafka_home = kafka_home
+    def __init__(self, stage: Stage, *, scale: Scale) -> None:
+        self.stage = stage
+        self.narrator = stage.narrator
         self._scale = scale
-        self._color = color
-        self._folder = Path(tempfile.gettempdir()) / f"kmigrate-demo-{secrets.token_hex(4)}"
-        self._manifest = self._folder / "demo.yaml"
-        self._state = self._folder / "state"
-        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="cluster-start")
-        self._starts: list[Future[EmbeddedCluster]] = []
-        self._clusters: list[EmbeddedCluster] = []
         self._workload: Workload | None = None
-        self._copier: subprocess.Popen[bytes] | None = None
-        self._witnesses = contextlib.ExitStack()
 
     def tell(self) -> int:
         """Tells all chapters; returns an exit code."""
-        self._folder.mkdir(mode=0o700)
-        source, target = self._start_clusters()
-        source_witness, target_witness = self._open_witness(source), self._open_witness(target)
+        self.narrator.chapter("Two Kafka clusters start on this machine")
+        source, target = self.stage.start_clusters()
+        source_witness, target_witness = self.stage.open_witness(source), self.stage.open_witness(target)
         self._start_production(source, source_witness)
         self._write_manifest(source, target)
         self._copy_and_kill(source_witness, target_witness)
@@ -118,48 +107,15 @@ class Story:
         self._finish()
         return self._compare(source_witness, target_witness)
 
-    def end_copier(self) -> None:
-        """Ends the copier if it runs, and with it its view."""
-        if self._copier is not None and self._copier.returncode is None:
-            end_child(self._copier)
-            self.narrator.mend_terminal()
-
     def end(self, *, failed: bool, keep: bool) -> None:
         """Ends whatever runs and removes whatever was made; after a failure the logs stay."""
-        self.end_copier()
+        self.stage.end(failed=failed, keep=keep, clients=self._end_production)
+
+    def _end_production(self) -> None:
         if self._workload is not None:
             self._workload.close()
-        self._pool.shutdown(cancel_futures=True)  # a cluster that is starting is closed once it has started
-        self._witnesses.close()
-        for cluster in self._clusters:
-            cluster.close(failed=failed)
-        if not self._folder.exists():
-            return
-        if failed or keep:
-            logs = ", ".join(str(path.relative_to(self._folder)) for path in sorted(self._folder.rglob("*.log")))
-            self.narrator.say(f"kept: {self._folder}" + (f" with the logs {logs}" if logs else ""))
-        else:
-            shutil.rmtree(self._folder, ignore_errors=True)
 
     # -- chapters -------------------------------------------------------------------------------
-
-    def _start_clusters(self) -> tuple[EmbeddedCluster, EmbeddedCluster]:
-        self.narrator.chapter("Two Kafka clusters start on this machine")
-        for version in (SOURCE_VERSION, TARGET_VERSION):
-            jars = ensure_kafka(version, self._kafka_home, say=self.narrator.say)
-            if not (jars / FIRST_START).is_dir():
-                self.narrator.say(f"Kafka {version} is started for the first time, which takes some seconds once")
-            ensure_first_start(jars, version)
-        self._clusters = [
-            EmbeddedCluster(version, kafka_home=self._kafka_home, say=self.narrator.say)
-            for version in (SOURCE_VERSION, TARGET_VERSION)
-        ]
-        self._starts = [self._pool.submit(cluster.start) for cluster in self._clusters]
-        wait(self._starts, return_when=FIRST_EXCEPTION)
-        source, target = (start.result() for start in self._starts)
-        for name, cluster in (("source", source), ("target", target)):
-            self.narrator.say(f"{name}: Kafka {cluster.version} at {cluster.bootstrap}, cluster {cluster.cluster_id}")
-        return source, target
 
     def _start_production(self, source: EmbeddedCluster, witness: Witness) -> None:
         self.narrator.chapter("A service runs on the source")
@@ -170,12 +126,12 @@ class Story:
         scale = self._scale
         plan = ProducerPlan(
             bootstrap=source.bootstrap,
-            ledger=str(self._folder / "ledger"),
+            ledger=str(self.stage.folder / "ledger"),
             history_records=scale.history_records,
             records_per_second=scale.records_per_second,
             most_records=scale.most_records,
         )
-        self._workload = Workload(plan, log=self._folder / "producer.log")
+        self._workload = Workload(plan, log=self.stage.folder / "producer.log")
         self.narrator.say(
             f"A producer (librdkafka) writes {scale.history_records:,} records of history, then about "
             f"{scale.records_per_second:,} records a second without a break."
@@ -185,19 +141,16 @@ class Story:
 
     def _write_manifest(self, source: EmbeddedCluster, target: EmbeddedCluster) -> None:
         self.narrator.chapter("The manifest says what is to move")
-        text = _manifest_text(source, target, self._scale.copied_bytes_per_second)
-        self._manifest.write_text(text, encoding="utf-8")
-        self.narrator.say(f"{self._manifest}:")
-        self.narrator.show_yaml(text)
+        self.stage.write_manifest(_manifest_text(source, target, self._scale.copied_bytes_per_second))
 
     def _copy_and_kill(self, source: Witness, target: Witness) -> None:
         self.narrator.chapter("The copy begins, and is killed in the middle")
-        copier = self._start_copier()
+        copier = self.stage.start_copier()
         wanted = _KILL_SHARE * self._scale.history_records
         deadline = time.monotonic() + _KILL_PATIENCE_SECONDS
         while (arrived := target.count_records()) < wanted:
             if copier.poll() is not None:
-                raise self._copier_failed(copier)
+                raise self.stage.copier_failed(copier)
             if time.monotonic() > deadline:
                 raise DemoFailed(
                     f"{arrived:,} records are on the target after {_KILL_PATIENCE_SECONDS:.0f} s",
@@ -245,23 +198,14 @@ class Story:
         assert self._workload is not None
         ledger = read_ledger(self._workload.ledger)
         comparison = compare_sides(source, target, ledger)
-        print_table(comparison, color=self._color)
+        print_table(comparison, color=self.stage.color)
         return judge(comparison, acknowledged=len(ledger), narrator=self.narrator)
 
     # -- the copier -----------------------------------------------------------------------------
 
-    def _start_copier(self, *more: str) -> subprocess.Popen[bytes]:
-        arguments = ["run", "-f", str(self._manifest), "--state", str(self._state), *more]
-        self.narrator.show_command(" ".join(["kmigrate", *arguments]))
-        if not self._color:
-            arguments.append("--no-color")
-        # The owner's socket belongs into our folder: one that was killed leaves it behind.
-        self._copier = start_child("kmigrate.cli", arguments, environment={"XDG_RUNTIME_DIR": str(self._folder)})
-        return self._copier
-
     def _run_until_in_sync(self, *, stop_production_after: float | None = None) -> None:
         """Runs the copier to its end; a machine that cannot keep up with production is helped by stopping it."""
-        copier = self._start_copier("--until", "in-sync")
+        copier = self.stage.start_copier("--until", "in-sync")
         try:
             copier.wait(stop_production_after or _IN_SYNC_SECONDS)
         except subprocess.TimeoutExpired:
@@ -273,17 +217,7 @@ class Story:
             except subprocess.TimeoutExpired:
                 raise DemoFailed(f"not in sync {_IN_SYNC_SECONDS:.0f} s after production ended") from None
         if copier.returncode != 0:
-            raise self._copier_failed(copier)
-
-    def _copier_failed(self, copier: subprocess.Popen[bytes]) -> DemoFailed:
-        return DemoFailed(
-            f"kmigrate run ended with code {copier.returncode}", hint=f"see {self._state / NAME / 'kmigrate.log'}"
-        )
-
-    def _open_witness(self, cluster: EmbeddedCluster) -> Witness:
-        from kmigrate.demo.witness import Witness
-
-        return self._witnesses.enter_context(Witness(cluster.bootstrap))
+            raise self.stage.copier_failed(copier)
 
 
 def judge(comparison: Comparison, *, acknowledged: int, narrator: Narrator) -> int:
@@ -325,7 +259,8 @@ spec:
 """
 
 
-def _need_client() -> None:
+def need_client() -> None:
+    """Raises KmigrateError where the independent client is not installed."""
     try:
         import confluent_kafka  # noqa: F401
     except ImportError:
