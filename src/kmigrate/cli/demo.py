@@ -7,19 +7,12 @@ from pathlib import Path
 import click
 
 from kmigrate.cli.options import message_options
-from kmigrate.errors import UsageError
 
 _SCHEMES = ("producers-first", "producers-later", "consumers-first")
-_ENDINGS = ("clean", "overlap")
 
 
 @click.command(epilog="Example:  kmigrate demo --scheme consumers-first")
 @click.option("--scheme", type=click.Choice(_SCHEMES), help="Move a whole service by this scheme, to its end.")
-@click.option(
-    "--ending",
-    type=click.Choice(_ENDINGS),
-    help="How the producers of consumers-first move.  [default: clean]",
-)
 @click.option(
     "--kafka-home",
     metavar="DIR",
@@ -32,7 +25,6 @@ _ENDINGS = ("clean", "overlap")
 def demo(
     ctx: click.Context,
     scheme: str | None,
-    ending: str | None,
     kafka_home: Path | None,
     keep: bool,
     no_color: bool,
@@ -47,16 +39,11 @@ def demo(
     judge counts what was lost, repeated or out of order, and how long anybody waited. Exit 3 if that is not what
     the scheme promises.
     """
-    if ending is not None and scheme != "consumers-first":
-        raise UsageError("--ending is for --scheme consumers-first", hint="the other schemes have one ending")
     if scheme is None:
         from kmigrate.demo.story import run_demo  # starts processes; nothing else of the command line needs it
 
         ctx.exit(run_demo(color=not no_color, kafka_home=kafka_home, keep=keep))
     from kmigrate.demo.scheme_story import run_scheme_demo
     from kmigrate.manifest.model import Scheme
-    from kmigrate.schemes.wave import Ending
 
-    ctx.exit(
-        run_scheme_demo(Scheme(scheme), Ending(ending or "clean"), color=not no_color, kafka_home=kafka_home, keep=keep)
-    )
+    ctx.exit(run_scheme_demo(Scheme(scheme), color=not no_color, kafka_home=kafka_home, keep=keep))

@@ -53,7 +53,6 @@ _POLL_SECONDS = 0.5
 
 def run_scheme_demo(
     scheme: Scheme,
-    ending: Ending,
     *,
     color: bool = True,
     kafka_home: Path | None = None,
@@ -63,17 +62,16 @@ def run_scheme_demo(
     """Tells the whole story; returns an exit code. `keep`: the folder stays, with manifest, state, notes and logs."""
     need_client()
     stage = Stage(Narrator(color=color), kafka_home=kafka_home, color=color)
-    return tell_to_the_end(SchemeStory(stage, scheme, ending, service), keep=keep)
+    return tell_to_the_end(SchemeStory(stage, scheme, service), keep=keep)
 
 
 class SchemeStory:
     """Everything that the demo of a scheme starts, chapter by chapter."""
 
-    def __init__(self, stage: Stage, scheme: Scheme, ending: Ending, spec: ServiceSpec) -> None:
+    def __init__(self, stage: Stage, scheme: Scheme, spec: ServiceSpec) -> None:
         self.stage = stage
         self.narrator = stage.narrator
         self._scheme = scheme
-        self._ending = ending
         self._spec = spec
         self._password = secrets.token_hex(8)
         self._service: Service | None = None
@@ -123,9 +121,7 @@ class SchemeStory:
         password_file = self.stage.folder / "password"
         password_file.touch(mode=0o600)
         password_file.write_text(self._password, encoding="utf-8")
-        self.stage.write_manifest(
-            manifest_text(source, target, password_file, scheme=self._scheme, ending=self._ending, service=self._spec)
-        )
+        self.stage.write_manifest(manifest_text(source, target, password_file, scheme=self._scheme, service=self._spec))
 
     def _start_copy(self) -> None:
         self.narrator.chapter("kmigrate run copies while the service works")
@@ -163,7 +159,7 @@ class SchemeStory:
         )
         print_verdict(verdict, color=self.stage.color)
         most = MOST_AT_ONCE * sum(each.members for each in self._spec.readers)
-        promise = promise_of(self._scheme, self._ending, most_repeated=most)
+        promise = promise_of(self._scheme, Ending.CLEAN, most_repeated=most)
         return conclude(verdict, promise, scheme=self._scheme, narrator=self.narrator)
 
     def _fill_topics(self, service: Service) -> None:
@@ -216,11 +212,9 @@ def manifest_text(
     password_file: Path,
     *,
     scheme: Scheme,
-    ending: Ending,
     service: ServiceSpec,
 ) -> str:
     """The manifest: the service's topics and groups, and the scheme."""
-    overlap = "  ending: overlap\n" if ending is Ending.OVERLAP else ""
     return f"""\
 apiVersion: kmigrate/v1
 kind: Migration
@@ -238,7 +232,10 @@ spec:
   groups:
     include: {_flow(service.groups)}
   scheme: {scheme.value}
-{overlap}  limits:
+  fence: acl                              # brokers keep writers out while topics are handed over
+  cutover:
+    stillSeconds: 5                       # 330 by default, as clients retry for minutes; these stop cleanly
+  limits:
     targetFreePercent: 1                  # both clusters are on this machine; 20 by default
 """
 

@@ -35,12 +35,16 @@ from kmigrate.wire.error_codes import ErrorCode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """Both clusters as they were looked at once; `adopted` are partitions that this migration copied before."""
+    """Both clusters as they were looked at once; `adopted` are partitions that this migration copied before.
+
+    `restored` are topics whose hold a cutover has ended: their settings are the applications' own.
+    """
 
     source: ClusterMetadata
     target: ClusterMetadata
     selected: Selected
     adopted: Collection[TopicPartition]
+    restored: Collection[TopicName] = ()
 
     @property
     def adopted_topics(self) -> set[TopicName]:
@@ -115,9 +119,10 @@ def check_existing(
     findings = judge_partition_counts(seen, existing)
     strange = [partition for partition in _partitions(seen, existing) if partition not in seen.adopted]
     findings += judge_contents(look_into(target, reach_target, seen.target, strange, producer_ids(producer_id)))
+    held = [name for name in existing if name not in seen.restored]
     return findings + judge_settings(
-        describe_topics(target, existing, HELD_KEYS),
-        describe_topics(source, existing, SOURCE_KEYS),
+        describe_topics(target, held, HELD_KEYS),
+        describe_topics(source, held, SOURCE_KEYS),
         seen.adopted_topics,
         ",".join(map(str, manifest.target.bootstrap)),
     )

@@ -137,7 +137,13 @@ def _look_around(
         refuse_blockers(check_rights(manifest, blank, source, target, ours))  # perhaps one of several rights is missing
         raise
     memories = merge_memories(store.remembered(), commits, Term(int(store.get(TERM) or 0)))
-    seen = Seen(source=on_source, target=on_target, selected=selected, adopted=memories)
+    seen = Seen(
+        source=on_source,
+        target=on_target,
+        selected=selected,
+        adopted=memories,
+        restored=restored_topics(store),
+    )
     settings = {side: each.settings for side, each in reach.items()}
     try:
         findings = check(manifest, seen, source, target, settings, ours)

@@ -9,9 +9,7 @@ from click.testing import CliRunner
 
 from kmigrate.cli.demo import demo
 from kmigrate.demo import scheme_story, story
-from kmigrate.errors import UsageError
 from kmigrate.manifest.model import Scheme
-from kmigrate.schemes.wave import Ending
 
 
 @pytest.fixture
@@ -22,8 +20,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         calls.append(("copy", more))
         return 0
 
-    def run_scheme_demo(scheme: Scheme, ending: Ending, **more: Any) -> int:
-        calls.append((scheme, ending, more))
+    def run_scheme_demo(scheme: Scheme, **more: Any) -> int:
+        calls.append((scheme, more))
         return 3
 
     monkeypatch.setattr(story, "run_demo", run_demo)
@@ -42,17 +40,4 @@ def test_without_a_scheme_it_is_the_story_of_the_copy(told: list[tuple[Any, ...]
 @pytest.mark.parametrize("scheme", Scheme)
 def test_a_scheme_has_a_story_of_its_own(told: list[tuple[Any, ...]], scheme: Scheme) -> None:
     assert CliRunner().invoke(demo, ["--scheme", scheme.value]).exit_code == 3
-    assert told == [(scheme, Ending.CLEAN, USUAL)]
-
-
-@pytest.mark.parametrize("ending", Ending)
-def test_consumers_first_has_two_endings(told: list[tuple[Any, ...]], ending: Ending) -> None:
-    CliRunner().invoke(demo, ["--scheme", "consumers-first", "--ending", ending.value, "--keep"])
-    assert told == [(Scheme.CONSUMERS_FIRST, ending, USUAL | {"keep": True})]
-
-
-@pytest.mark.parametrize("arguments", [[], ["--scheme", "producers-first"]])
-def test_another_scheme_has_one_ending(told: list[tuple[Any, ...]], arguments: list[str]) -> None:
-    done = CliRunner().invoke(demo, [*arguments, "--ending", "overlap"])
-    assert isinstance(done.exception, UsageError)
-    assert told == []
+    assert told == [(scheme, USUAL)]

@@ -18,7 +18,6 @@ from kmigrate.demo.story import DIFFERENCE_FOUND
 from kmigrate.kafka_types import Side
 from kmigrate.manifest.loader import load_manifest
 from kmigrate.manifest.model import Scheme
-from kmigrate.schemes.wave import Ending
 
 
 def verdict(**wrong: Any) -> Verdict:
@@ -78,9 +77,7 @@ def test_the_manifest_names_the_scheme_and_what_the_service_uses(tmp_path: Path)
     password = tmp_path / "password"
     password.write_text("secret")
     path = tmp_path / "demo.yaml"
-    path.write_text(
-        manifest_text(cluster, cluster, password, scheme=Scheme.PRODUCERS_LATER, ending=Ending.CLEAN, service=SERVICE)
-    )
+    path.write_text(manifest_text(cluster, cluster, password, scheme=Scheme.PRODUCERS_LATER, service=SERVICE))
     assert "secret" not in path.read_text()
     manifest = load_manifest(path)
     assert manifest.scheme is Scheme.PRODUCERS_LATER
