@@ -129,8 +129,10 @@ def _less(these: list[int], those: list[int]) -> list[int]:
 class Operator:
     """Leads a service through its scheme: does at each step what its words ask for."""
 
-    def __init__(self, lead: Lead, service: Service) -> None:
+    def __init__(self, lead: Lead, service: Service, *, hesitate: Callable[[], float] = lambda: 0.0) -> None:
+        """`hesitate` tells how long the operator waits before the next thing that is his to do."""
         self.lead, self.service = lead, service
+        self._hesitate = hesitate
         self.steps: list[str] = []
         """The steps that were left, in order."""
         self._done: set[tuple[str, str]] = set()
@@ -163,6 +165,7 @@ class Operator:
         if key in self._done:
             return
         self._done.add(key)
+        time.sleep(self._hesitate())
         service = self.service
         match step["name"]:
             case "stop-readers":
