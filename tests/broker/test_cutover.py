@@ -11,7 +11,7 @@ import pytest
 from kmigrate.demo.embedded import EmbeddedCluster
 from tests.fault.harness import Migration, closing_all, wait_until
 from tests.kafka_tools import new_topic_name
-from tests.scenario.leading import Lead, Operator, Service
+from tests.scenario.leading import Lead, Operator, Service, Writer
 
 pytestmark = pytest.mark.broker
 
@@ -80,3 +80,56 @@ def test_a_rollback_brings_everything_back(start: Start, service: Service) -> No
     assert lead.status()["outcome"] == "rolled back"
     service.judge()
     wait_until("the hold is lifted", lambda: lead.migration.status()["held"] == [])
+
+
+def test_clients_that_do_not_do_as_they_are_told_are_noticed_and_named(start: Start, service: Service) -> None:
+    lead = start("consumers-first", wayBack=False, cutover=QUICK | {"freezeSeconds": 12})
+    operator = Operator(lead, service)
+    operator.go_on(until="stop-readers")
+    service.reader.stop()
+    lead.leave("stop-readers")
+
+    service.newer.start(service.target)
+    service.reader.start(service.source)
+    wait_until("both are seen", lambda: any("members on both clusters" in each for each in lead.status()["warnings"]))
+    assert lead.next() == 5
+    assert "gone-from-source" in lead.said.stderr
+    service.reader.stop()
+    operator.acts_no_more("stop-readers", "start-readers")
+    operator.go_on(until="stop-writers")
+
+    assert lead.next() == 0, lead.said.stderr
+    lead.reach("freeze")
+    told = wait_until(
+        "writers are free again by themselves",
+        lambda: wave if (wave := lead.status())["step"]["name"] == "stop-writers" else None,
+        evidence=lead.evidence,
+    )
+    assert "not done within 12 s" in told["sentence"]
+
+    operator.go_on(until="watch")
+    late = Writer(service.topic, service.partitions)
+    late.start(service.source)
+    wait_until("records come late", lambda: len(late.acknowledged) > 10)
+    late.stop()
+    wait_until("it is seen", lambda: "late" in " ".join(lead.status()["warnings"]), evidence=lead.evidence)
+    assert lead.next(command="finish") == 5
+    assert "no-late-records" in lead.said.stderr
+    wait_until("they can be listed", lambda: lead.next("--late", "list") == 0, evidence=lead.evidence)
+    lead.settle()
+    operator.go_on()
+    assert lead.status()["outcome"] == "finished"
+
+
+def test_a_record_of_an_application_that_comes_too_early_closes_every_gate(start: Start, service: Service) -> None:
+    lead = start("consumers-first")
+    early = Writer(service.topic, service.partitions)
+    early.start(service.target)
+    wait_until("records come early", lambda: len(early.acknowledged) > 5)
+    early.stop()
+
+    def is_noticed() -> bool:
+        return lead.next() == 5 and "FOREIGN_WRITE" in lead.said.stderr
+
+    wait_until("it is noticed and named", is_noticed, evidence=lead.evidence)
+    assert lead.status()["step"]["name"] == "replicate"

@@ -136,6 +136,7 @@ class Operator:
         self.steps: list[str] = []
         """The steps that were left, in order."""
         self._done: set[tuple[str, str]] = set()
+        self._told: set[str] = set()
 
     def go_on(self, *, seconds: float = 240.0, until: str = "") -> None:
         """To the end of the wave, or until it waits at a step."""
@@ -147,6 +148,10 @@ class Operator:
                 return
             self._act(wave["step"])
             self._leave(wave)
+
+    def acts_no_more(self, *steps: str) -> None:
+        """What these steps ask for is done already."""
+        self._told |= set(steps)
 
     def go_on_through_a_death(self, exit_code: int) -> None:
         """To the end of the wave; the owner is started again once, when it has died."""
@@ -162,7 +167,7 @@ class Operator:
     def _act(self, step: Mapping[str, Any]) -> None:
         """What the operator does at a step, once."""
         key = step["name"], step["move"]
-        if key in self._done:
+        if key in self._done or step["name"] in self._told:
             return
         self._done.add(key)
         time.sleep(self._hesitate())
