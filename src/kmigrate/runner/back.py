@@ -160,6 +160,11 @@ class ReverseCopy:
         words = {} if child is None else child.words()
         return {partition: word.position for partition, word in words.items() if word.position is not None}
 
+    def begun(self) -> Mapping[TopicPartition, Offset]:
+        """The partitions that are copied back, each from which offset of the source on; for any thread."""
+        kept = self._kept
+        return {} if kept is None else kept.begun
+
     def words(self) -> Mapping[TopicPartition, Word]:
         """The last word on every partition; none while the process is not there."""
         child = self._child

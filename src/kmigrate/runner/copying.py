@@ -135,6 +135,7 @@ class Copying:
         self._fresh: set[TopicPartition] = set()
         self._told_waiting: dict[TopicPartition, str] = {}
         self._to_end: frozenset[TopicName] = frozenset(ended)
+        self._withdrawn: frozenset[TopicName] = frozenset(ended)
         self._ended: dict[TopicName, Mapping[TopicPartition, Ends]] = dict(ended)
         self._undispatched = True
         self._unprovisioned = True
@@ -221,6 +222,11 @@ class Copying:
         """
         return self._ended.get(topic) if topic in self._to_end else None
 
+    def correct_ends(self, topic: TopicName, ends: Mapping[TopicPartition, Ends]) -> None:
+        """The target's log tells more than the last words of those who copied: that is where the copy ended."""
+        if topic in self._ended:
+            self._ended[topic] = dict(ends)
+
     def _end_topics(self, now_ms: int) -> None:
         """Takes up which topics are to end, and which of them have."""
         for name in self._ended.keys() - self._to_end:
@@ -228,20 +234,26 @@ class Copying:
             for partition in self._ended.pop(name):
                 self.latest.pop(partition, None)
             self._touch()
+        self._withdrawn &= self._to_end
         for name in self._to_end - self._ended.keys():
             partitions = self._moving.get(name, set())
-            if not self._is_released(name):
-                self._undispatched = True
-                continue
             words = [self.latest[each] for each in partitions if each in self.latest]
-            if words and len(words) == len(partitions) and all(each.target_end >= 0 for each in words):
+            if len(words) < len(partitions) or any(min(each.position, each.target_end) < 0 for each in words):
+                continue  # who copies it says first how far it is: nobody could tell afterwards
+            if name not in self._withdrawn:
+                self._withdrawn |= {name}
+                self._undispatched = True
+            elif self._is_released(name):
                 self._ended[name] = {each.partition: Ends(each.position, each.target_end) for each in words}
                 log.info("the copy of topic %s has ended", name)
+            else:
+                self._undispatched = True
         told = []
         for ends in self._ended.values():
             for partition, (source, target) in ends.items():
                 known = self.latest.get(partition)
-                if known is None or known.state is not PartitionState.HANDED_OVER:
+                is_told = known is not None and known.state is PartitionState.HANDED_OVER
+                if known is None or not is_told or (known.position, known.target_end) != (source, target):
                     word = self._last_word(partition)._replace(
                         state=PartitionState.HANDED_OVER,
                         position=source,
@@ -533,7 +545,7 @@ class Copying:
     def _wanted(self) -> Iterator[tuple[TopicPartition, Wanted]]:
         unmirrored = self.maps.on_their_way
         for name, partitions in self._moving.items():
-            if name in self._decisions.recreate or name in self._to_end or not self._may_copy_into(name):
+            if name in self._decisions.recreate or name in self._withdrawn or not self._may_copy_into(name):
                 continue
             cleaning = self._cleaning.get(name)
             for partition in partitions:
@@ -650,7 +662,7 @@ class Copying:
         """Says of partitions that nobody can copy now why that is."""
         words = []
         for partition in self.partitions:
-            if partition in wanted or partition in self._ignored or partition.topic in self._to_end:
+            if partition in wanted or partition in self._ignored or partition.topic in self._withdrawn:
                 continue
             reason = self._reason_to_wait(partition)
             if self._told_waiting.get(partition) != reason:
@@ -691,7 +703,7 @@ class Copying:
         provision = decide_provision(
             self._views[Side.SOURCE],
             self._views[Side.TARGET],
-            {name: partitions for name, partitions in self._moving.items() if name not in self._to_end},
+            {name: partitions for name, partitions in self._moving.items() if name not in self._withdrawn},
             adopted=self.positions.topics,
             cleared=self._cleared | self.positions.topics,
             recreate=recreate,

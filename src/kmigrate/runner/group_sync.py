@@ -311,17 +311,21 @@ class GroupSync:
         self._poked.set()
         return released
 
-    def reads(self) -> dict[str, frozenset[TopicName]]:
-        """The groups that were found, and the topics for which each has commits on the source; for any thread."""
-        sync = self._sync
-        if sync is None:
-            return {}
-        pictures = dict(sync.pictures)
-        return {
-            group: frozenset(tp.topic for tp, each in picture.source.partitions.items() if each.offset >= 0)
-            for group, picture in pictures.items()
-            if group in sync.selected.groups and picture.source is not None
-        }
+    def reads(self) -> dict[str, frozenset[TopicName]] | None:
+        """The groups that were found, and the topics for which each has commits on the source; for any thread.
+
+        None while not all of them are known.
+        """
+        sync, summary = self._sync, self._summary
+        if sync is None or summary is None or summary.trouble:
+            return None
+        pictures, found = dict(sync.pictures), {}
+        for group in sync.selected.groups:
+            picture = pictures.get(group)
+            if picture is None or picture.source is None:
+                return None
+            found[group] = frozenset(tp.topic for tp, each in picture.source.partitions.items() if each.offset >= 0)
+        return found
 
     def latch(self, groups: Iterable[str], reason: str) -> None:
         """The commits of these groups are no longer brought to the target; those that are latched already stay so."""
@@ -337,6 +341,13 @@ class GroupSync:
             for group, record in latched.items():
                 self.adopt(group, record)
         self._poked.set()
+
+    def unlatch(self, groups: Iterable[str], reason: str) -> None:
+        """Ends the latches of these groups that were made for this reason; others stay."""
+        known = self.book.load()
+        self.release(
+            group for group in groups if (moved := known.get(group, NO_RECORD).moved) and moved.reason == reason
+        )
 
     def adopt(self, group: str, record: GroupRecord) -> None:
         """Another record of a group, which the book has already; only within `exclusively`."""

@@ -139,6 +139,19 @@ class Maps:
             found = translate(self.map_of(partition), offset_class, ends, offset, Side.SOURCE, log_start)
         return None if found is None else found.target
 
+    def ends_at(self, partition: TopicPartition, target_end: Offset) -> Ends | None:
+        """What an end of the target is on the source, beyond what was told too; None if the map does not tell.
+
+        A run is told before anything is sent under it, so that the last one holds for whatever has landed.
+        """
+        if not self._classes.get(partition, OffsetClass.IDENTICAL).needs_map:
+            return Ends(target_end, target_end)
+        with self._lock:
+            runs = self.map_of(partition).from_target(target_end, 1)
+        if not runs or runs[0].target > target_end:
+            return None
+        return Ends(Offset(runs[0].source + target_end - runs[0].target), target_end)
+
     def runs(self, partition: TopicPartition, floor: int) -> tuple[Run, ...]:
         """The end of the map, from a little before what the target acknowledged."""
         if not self._classes.get(partition, OffsetClass.IDENTICAL).needs_map:

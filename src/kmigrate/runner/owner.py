@@ -101,6 +101,7 @@ LAST_COMMIT_SECONDS = 3.0
 LAST_GROUPS_SECONDS = 15.0
 """How long groups that wait are waited for when everything is copied: they may wait for what is written now."""
 LEASE_SECONDS = 45.0
+GROUPS_UNKNOWN = "the source's consumer groups are not all known yet: `kmigrate group list -f FILE` says why"
 SECURE_SECONDS = 2.0
 """How long a decision of a cutover may take to be mirrored before it is acted on."""
 MIRROR_GROUPS_SECONDS = 2.0
@@ -250,7 +251,9 @@ class Owner:
             self._back.begin({})  # what was begun before goes on
 
         def plan() -> tuple[Sequence[Wave], Sequence[str]]:
-            return plan_waves(self._manifest, copying.moving_topics, groups.reads())
+            reads = groups.reads()
+            waves, problems = plan_waves(self._manifest, copying.moving_topics, reads or {})
+            return waves, problems if reads is not None else (*problems, GROUPS_UNKNOWN)
 
         return make_leader(crew, self._desk.cutover, plan)
 

@@ -213,7 +213,7 @@ WAY_BACK = Table(
                 *(_G.LEASE, _G.READERS_AWAY, _G.TARGET_FROZEN, _G.COPIED_BACK, _G.VERIFIED_BACK),
                 _G.APPROVED,
             ),
-            effects=(_E.END_REVERSE_COPY, _E.COMMIT_BACK, _E.HAND_BACK, _E.LIFT_FENCE),
+            effects=(_E.COMMIT_BACK, _E.END_REVERSE_COPY, _E.HAND_BACK, _E.LIFT_FENCE),
             is_frozen=True,
             is_irreversible=True,
             undo="abort: the service goes on where it was",

@@ -29,6 +29,7 @@ from kmigrate.kafka_types import (
 from kmigrate.manifest import load_manifest
 from kmigrate.offsets.beginning import Beginning
 from kmigrate.offsets.classes import OffsetClass
+from kmigrate.offsets.offset_map import Ends
 from kmigrate.preflight.bounds import Bounds, Unseen
 from kmigrate.runner.cleaning import CleaningSeen, CleaningWatch
 from kmigrate.runner.copying import START_SECONDS, Copying, Observation
@@ -465,3 +466,61 @@ def test_what_is_behind_may_change_hands(world: World, monkeypatch: pytest.Monke
     assert told == [(10, [Behind(PLACE, before, 490)])]
     assert world.workers.added == [0, 1]
     assert all(orders.pipelines == () for orders in world.workers.got[-2:]), "its holder gives it up first"
+
+
+def release(world: World) -> None:
+    """The pipeline that had the partition says that nothing of it is under way any more."""
+    key = next(orders.pipelines[0].key for orders in reversed(world.workers.got) if orders.pipelines)
+    report = PipelineProgress(
+        key=key,
+        orders=world.workers.got[-1].number,
+        partitions=(),
+        released=(PLACE,),
+        source_trouble="",
+        target_trouble="",
+    )
+    world.copying.on_event(ProgressReceived(0, report), 0)
+
+
+def is_ordered(world: World) -> bool:
+    """Whether the worker has the partition, by what it was told last."""
+    return any(each.partition == PLACE for pipeline in world.workers.got[-1].pipelines for each in pipeline.partitions)
+
+
+def test_a_copy_ends_where_its_last_word_says_once_nothing_is_under_way(world: World) -> None:
+    world.hear(PartitionState.IN_SYNC, None, target_end=Offset(10))
+    world.copying.end_topics([ORDERS])
+    world.turn()
+    assert not is_ordered(world)
+    assert world.copying.ends_of(ORDERS) is None, "something may be under way"
+    release(world)
+    world.turn()
+    assert world.copying.ends_of(ORDERS) == {PLACE: Ends(Offset(10), Offset(10))}
+    assert world.copying.latest[PLACE].state is PartitionState.HANDED_OVER
+    world.copying.correct_ends(ORDERS, {PLACE: Ends(Offset(12), Offset(12))})
+    world.turn()
+    assert (world.copying.latest[PLACE].position, world.copying.latest[PLACE].target_end) == (12, 12)
+    assert not is_ordered(world)
+
+
+def test_a_copy_goes_on_where_it_ended(world: World) -> None:
+    world.hear(PartitionState.IN_SYNC, None, target_end=Offset(10))
+    world.copying.end_topics([ORDERS])
+    world.turn()
+    release(world)
+    world.turn()
+    world.copying.resume_topics([ORDERS])
+    assert world.copying.ends_of(ORDERS) is None
+    world.turn()
+    assert is_ordered(world)
+    assert world.order().remembered is not None
+
+
+def test_who_copies_says_first_how_far_it_is(world: World) -> None:
+    world.hear(PartitionState.WAITING, None, target_end=Offset(-1))
+    world.copying.end_topics([ORDERS])
+    world.turn()
+    assert is_ordered(world), "nobody could tell afterwards"
+    world.hear(PartitionState.IN_SYNC, None, target_end=Offset(10))
+    world.turn()
+    assert not is_ordered(world)

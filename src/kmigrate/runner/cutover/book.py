@@ -69,6 +69,15 @@ class CutoverBook:
         """(name of the step, name of the move): what the operator said is done."""
         return frozenset((step, move) for step, move in json.loads(self._store.get(_ATTESTED + wave) or "[]"))
 
+    def withdraw_attestation(self, wave: str, step: str, move: str) -> None:
+        """The step is entered again: what was said of it before counts no more."""
+        left = sorted(self.attested(wave) - {(step, move)})
+        self._store.decide(
+            "attest",
+            {"wave": wave, "step": step, "move": move, "withdrawn": True},
+            facts={_ATTESTED + wave: json.dumps(left, ensure_ascii=False)},
+        )
+
     def attest(self, wave: str, step: str, move: str, by: str) -> None:
         """Keeps the operator's word that what a step asks for is done."""
         attested = sorted({*self.attested(wave), (step, move)})
@@ -83,28 +92,34 @@ class CutoverBook:
         return {
             TopicName(topic): {
                 TopicPartition(TopicName(topic), Partition(number)): Ends(Offset(source), Offset(target))
-                for number, source, target in rows
+                for number, source, target in each["ends"]
             }
-            for topic, rows in json.loads(self._store.get(ENDED) or "{}").items()
+            for topic, each in json.loads(self._store.get(ENDED) or "{}").items()
         }
 
-    def record_ended(self, ends: Mapping[TopicName, Mapping[TopicPartition, Ends]]) -> None:
-        """Keeps where the copies of these topics ended; others stay as they are."""
-        self._put_ended({**self.ended(), **ends}, {"topics": sorted(ends)})
+    def ended_ms(self, topic: TopicName) -> int:
+        """When the copy of a topic ended, in milliseconds since the epoch; raises KeyError while it has not."""
+        return int(json.loads(self._store.get(ENDED) or "{}")[topic]["at"])
+
+    def record_ended(self, ends: Mapping[TopicName, Mapping[TopicPartition, Ends]], at_ms: int) -> None:
+        """Keeps where and when the copies of these topics ended; others stay as they are."""
+        known = json.loads(self._store.get(ENDED) or "{}")
+        new: dict[str, object] = {
+            topic: {
+                "at": at_ms,
+                "ends": [[tp.partition, source, target] for tp, (source, target) in sorted(its.items())],
+            }
+            for topic, its in ends.items()
+        }
+        self._put_ended({**known, **new}, {"topics": sorted(ends)})
 
     def forget_ended(self, topics: Iterable[TopicName]) -> None:
         """The copies of these topics go on."""
-        gone = set(topics)
-        left = {topic: ends for topic, ends in self.ended().items() if topic not in gone}
+        gone, known = set(topics), json.loads(self._store.get(ENDED) or "{}")
+        left = {topic: each for topic, each in known.items() if topic not in gone}
         self._put_ended(left, {"topics": sorted(gone), "resumed": True})
 
-    def _put_ended(
-        self, ended: Mapping[TopicName, Mapping[TopicPartition, Ends]], detail: Mapping[str, object]
-    ) -> None:
-        value = {
-            topic: [[tp.partition, source, target] for tp, (source, target) in sorted(ends.items())]
-            for topic, ends in ended.items()
-        }
+    def _put_ended(self, value: Mapping[str, object], detail: Mapping[str, object]) -> None:
         self._store.decide("copy-ended", detail, facts={ENDED: json.dumps(value, ensure_ascii=False)})
 
     def prepared(self) -> dict[str, dict[TopicPartition, Offset]]:

@@ -17,7 +17,7 @@ from typing import Protocol
 from kmigrate.errors import GateNotReached, Refused, UsageError
 from kmigrate.runner.cutover.book import CutoverBook
 from kmigrate.runner.cutover.document import CutoverDocument, WaveStatus, show_wave
-from kmigrate.schemes.cutover import Cutover, Phase, begin
+from kmigrate.schemes.cutover import Cutover, Outcome, Phase, begin
 from kmigrate.schemes.effects import Effect
 from kmigrate.schemes.events import (
     Abort,
@@ -113,7 +113,7 @@ class CutoverDesk:
     def plan(self, waves: Sequence[Wave], problems: Sequence[str] = ()) -> None:
         """The waves as they would be begun now; those that have begun stay as they are."""
         with self._lock:
-            known = {name: each for name, each in self._cutovers.items() if each.number}
+            known = {name: each for name, each in self._cutovers.items() if each.number and not _may_begin_anew(each)}
             wanted = {wave.name: begin(wave, self._now()) for wave in waves}
             for name, cutover in wanted.items():
                 before = self._cutovers.get(name)
@@ -154,7 +154,19 @@ class CutoverDesk:
                 self.book.save(decision.cutover, decision.entry)
                 log.info("wave %s, decision %d: %s", wave, decision.cutover.number, decision.entry)
             self._cutovers[wave] = decision.cutover
+            self._forget_words(before, decision.cutover)
             return None
+
+    def _forget_words(self, before: Cutover, now: Cutover) -> None:
+        """A step that is entered asks for its operator's word anew."""
+        if (before.way, before.stage) == (now.way, now.stage) or now.phase is not Phase.WAITING:
+            return
+        wave, at = now.wave.name, now.at
+        if (at.step.name, at.move.name) in self.book.attested(wave):
+            self.book.withdraw_attestation(wave, at.step.name, at.move.name)
+            facts = self._facts.get(wave)
+            if facts is not None:
+                self._facts[wave] = replace(facts, attested=self.book.attested(wave))
 
     def next_effect(self, wave: str) -> Effect | None:
         """What is to be carried out now for a wave."""
@@ -194,8 +206,19 @@ class CutoverDesk:
                 raise Refused(
                     f"no cutover can begin: {'; '.join(self._problems)}", hint="mend the manifest, and start again"
                 )
+        if order.late is LateChoice.APPEND:
+            raise UsageError(
+                "late records cannot be appended by this version", hint="`--late list` lists them, and they stay"
+            )
+        came = self._now()
         looker.look_again()
         with self._lock:
+            facts = self._facts.get(wave)
+            if order.kind is not CommandKind.ATTEST and (facts is None or facts.at_seconds < came):
+                raise GateNotReached(
+                    "the clusters could not be looked at in time: nothing was decided",
+                    hint="`kmigrate status -f FILE` says what is in the way; try again",
+                )
             number = self._cutovers[wave].number if order.number is None else order.number
             if order.kind is CommandKind.ATTEST:
                 self._attest(wave, number, order.by)
@@ -234,6 +257,11 @@ class CutoverDesk:
         if wave not in self._cutovers:
             raise UsageError(f"there is no wave {wave!r}", hint=f"there are {', '.join(self._cutovers)}")
         return wave
+
+
+def _may_begin_anew(cutover: Cutover) -> bool:
+    """An aborted cutover left everything as it was."""
+    return cutover.phase is Phase.OVER and cutover.outcome is Outcome.ABORTED
 
 
 def _can_be_approved(cutover: Cutover) -> bool:

@@ -96,6 +96,8 @@ def lag_of(commits: Commits | None, topics: Collection[TopicName], ends: Ends) -
         return None
     wanted = set(topics)
     read = {partition.topic for partition in commits if partition.topic in wanted}
+    if read - {partition.topic for partition in ends}:
+        return None  # a topic that was not seen may hold anything
     lag = 0
     for partition, bounds in ends.items():
         if partition.topic not in read:
@@ -163,6 +165,8 @@ def _unowned(owned: frozenset[TopicPartition] | None, commits: Commits | None, e
     if owned is None or commits is None:
         return None
     topics = {partition.topic for partition in commits}
+    if topics - {partition.topic for partition in ends}:
+        return None
     return sum(partition.topic in topics and partition not in owned for partition in ends)
 
 

@@ -7,7 +7,7 @@ told for a while stands still from the next look on.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kmigrate.kafka_types import Offset, Side, TopicPartition
@@ -38,9 +38,11 @@ class History:
 
     _ends: dict[TopicPartition, _Seen] = field(default_factory=dict)
     _moved: dict[TopicPartition, float] = field(default_factory=dict)
+    _began: float | None = None
 
     def look(self, ends: Mapping[TopicPartition, Offset], now: float) -> None:
         """Log ends as they are now; those that are missing are not known."""
+        self._began = now if self._began is None else self._began
         for partition, end in ends.items():
             before = self._ends.get(partition)
             if before is None or now - before.at > LAPSE_SECONDS:
@@ -57,9 +59,11 @@ class History:
         seen = self._ends.get(partition)
         return None if seen is None else seen.since
 
-    def growing(self, now: float) -> Iterator[TopicPartition]:
-        """The partitions that grew a moment ago."""
-        return (partition for partition, at in self._moved.items() if now - at <= GROWS_SECONDS)
+    def growing(self, now: float) -> set[TopicPartition] | None:
+        """The partitions that grew a moment ago; None before it was looked at for long enough."""
+        if self._began is None or now - self._began < GROWS_SECONDS:
+            return None
+        return {partition for partition, at in self._moved.items() if now - at <= GROWS_SECONDS}
 
 
 @dataclass(slots=True)

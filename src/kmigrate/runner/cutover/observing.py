@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from kmigrate.cluster.client import ClusterClient
@@ -50,10 +51,16 @@ class Copy(Protocol):
 
 
 class Back(NamedTuple):
-    """Of a partition: target offsets below which everything is on the source again, and was compared there."""
+    """Of a partition that is copied back: target offsets below which everything is on the source again, and was
+    compared there (None: not known), and why its copy back has stopped."""
 
-    copied: Offset
+    copied: Offset | None
     verified: Offset | None = None
+    stop: str = ""
+
+
+NOTHING_COPIED = Ends(Offset(0), Offset(0))
+NO_BACK: Mapping[TopicPartition, Back] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +108,8 @@ class Observer:
         began = self._now()
         _, target = self._look_at(Side.TARGET, topics)
         latest = self._sources.copy.latest.copy()
-        on_source, source = self._look_at(Side.SOURCE, topics)
+        back = self._sources.back()
+        on_source, source = self._look_at(Side.SOURCE, topics, back)
         seen = {side: looker.look(groups) if groups else {} for side, looker in self._groups.items()}
         fenced = {side: self._fenced(side) for side in Side}
         held = {TopicName(name) for name in self._sources.held()}
@@ -109,10 +117,9 @@ class Observer:
             TopicPartition(TopicName(each.topic), each.partition): each  # type: ignore[arg-type]
             for each in self._sources.verifications()
         }
-        back = self._sources.back()
         prepared = self._book.prepared()
         copied = {tp: _copied(latest.get(tp)) for tp in {*source, *target}}
-        growing = set(self._histories[Side.SOURCE].growing(began))
+        growing = self._histories[Side.SOURCE].growing(began)
         found: dict[str, WaveFacts] = {}
         for cutover in cutovers:
             wave = cutover.wave
@@ -135,7 +142,9 @@ class Observer:
                 groups={
                     group: self._group(group, wave.topics, seen, ends, copied, prepared, began) for group in wave.groups
                 },
-                stragglers=self._stragglers(on_source, [tp for tp in places if tp in growing]),
+                stragglers=None
+                if growing is None
+                else self._stragglers(on_source, [tp for tp in places if tp in growing]),
                 holds=frozenset(held & mine),
                 fenced_on_source=fenced[Side.SOURCE],
                 fenced_on_target=fenced[Side.TARGET],
@@ -144,7 +153,9 @@ class Observer:
             )
         return found
 
-    def _look_at(self, side: Side, topics: list[TopicName]) -> tuple[ClusterMetadata | None, Seen]:
+    def _look_at(
+        self, side: Side, topics: list[TopicName], back: Mapping[TopicPartition, Back] = NO_BACK
+    ) -> tuple[ClusterMetadata | None, Seen]:
         client, now = self._clients[side], self._now()
         try:
             metadata = client.metadata(topics)
@@ -158,11 +169,21 @@ class Observer:
             for number in topic.partitions
         ]
         seen = read_bounds(client, metadata, places)
-        ends = {tp: each.end for tp, each in seen.items() if isinstance(each, Bounds) and each.end >= 0}
+        ends: dict[TopicPartition, Offset] = {}
+        for tp, each in seen.items():
+            if isinstance(each, Bounds) and each.end >= 0:
+                end = each.end if side is Side.TARGET else _application_end(each.end, self._ended(tp), back.get(tp))
+                if end is not None:
+                    ends[tp] = end
         self._histories[side].look(ends, now)
         return metadata, seen
 
     # -- partitions
+
+    def _ended(self, tp: TopicPartition) -> Ends | None:
+        """Where its copy ended; a partition that came later was not copied at all."""
+        ends = self._sources.copy.ends_of(tp.topic)
+        return None if ends is None else ends.get(tp, NOTHING_COPIED)
 
     def _partition(
         self,
@@ -177,12 +198,14 @@ class Observer:
     ) -> PartitionFacts:
         source = on_source if isinstance(on_source, Bounds) else None
         target = on_target if isinstance(on_target, Bounds) else None
-        ended = (self._sources.copy.ends_of(tp.topic) or {}).get(tp)
+        ended = self._ended(tp)
         source_end = None if source is None else _application_end(source.end, ended, back)
         copied = ended.source if ended is not None else _copied(progress)
         stop = None
         if progress is not None:
             stop = "" if progress.stop is None else progress.stop.kind.value
+        if back is not None and back.stop:
+            stop = back.stop
         late = None
         if source_end is not None and ended is not None:
             settled = cutover.ends_of(EffectKind.APPEND_LATE) | cutover.ends_of(EffectKind.LIST_LATE)
@@ -294,14 +317,13 @@ def _verified(known: PartitionVerification | None) -> Offset | None:
     return Offset(known.end)
 
 
-def _application_end(end: Offset, ended: Ends | None, back: Back | None) -> Offset:
-    """A log end of the source without what the reverse copy appended behind the end of the copy.
-
-    Where both logs have the same offsets, that is up to where the copy back has come.
-    """
-    if ended is None or back is None or back.copied <= ended.target:
+def _application_end(end: Offset, ended: Ends | None, back: Back | None) -> Offset | None:
+    """A log end of the source without what the reverse copy appended behind the end of the copy; None: not known."""
+    if ended is None or back is None:
         return end
-    return Offset(end - (back.copied - ended.target))
+    if back.copied is None:
+        return None
+    return Offset(end - max(0, back.copied - ended.target))
 
 
 def _application_records(

@@ -28,12 +28,16 @@ LiftFence = Callable[[Cutover, Effect], Carried | Waits]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackEffects:
-    """The handlers. `memory` is what the copy back remembers; `lift_fence` frees the source's topics of a fence."""
+    """The handlers. `memory` is what the copy back remembers; `lift_fence` frees the source's topics of a fence.
+
+    `ended_ms` is when the copy of a topic ended: until then nothing but the copy had written to the target.
+    """
 
     manifest: Manifest
     back: ReverseCopy
     memory: Memory
     ends_of: Callable[[TopicName], Mapping[TopicPartition, Ends] | None]
+    ended_ms: Callable[[TopicName], int]
     lift_fence: LiftFence
 
     def handlers(self) -> dict[EffectKind, Handler]:
@@ -59,7 +63,8 @@ class BackEffects:
                 return Waits(f"the copy of topic {topic} has not ended yet")
             ends |= {tp: each.source for tp, each in known.items()}
         if ends:
-            self.back.begin(ends)
+            even_ms = min(self.ended_ms(topic) for topic in {tp.topic for tp in ends})
+            self.back.begin(ends, even_ms=even_ms)
         return Carried()
 
     def end(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
@@ -96,18 +101,25 @@ class BackEffects:
 
     def seen(self) -> dict[TopicPartition, Back]:
         """How far everything is back, and compared; for the observer."""
-        copied = self.back.positions()
-        if not copied:
-            return {}
-        try:
-            verified = {
-                (each.topic, each.partition): Offset(each.end)
-                for each in self.memory.verifications(Mode.RECORDS)
-                if each.end is not None and each.difference is None
-            }
-        except KmigrateError:
-            verified = {}
-        return {tp: Back(position, verified.get((tp.topic, tp.partition))) for tp, position in copied.items()}
+        copied, stops = self.back.positions(), self.back.stops()
+        verified = {
+            (each.topic, each.partition): Offset(each.end)
+            for each in self.memory.verifications(Mode.RECORDS)
+            if each.end is not None and each.difference is None
+        }
+        return {
+            tp: Back(
+                copied.get(tp),
+                verified.get((tp.topic, tp.partition)),
+                f"{stops[tp].kind.value}, of the copy back" if tp in stops else "",
+            )
+            for tp in self.back.begun()
+        }
+
+    def keep_alive(self) -> None:
+        """A process that died is started again, from where the logs say."""
+        if self.back.begun() and not self.back.is_running:
+            self.back.begin({})
 
 
 def _nothing(_cutover: Cutover, _effect: Effect) -> Carried | Waits:

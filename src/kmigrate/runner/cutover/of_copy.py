@@ -5,6 +5,7 @@ Rule: as in `carrying.py`. What ends a topic's copy is in the book before the ef
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,6 +27,9 @@ from kmigrate.schemes.effects import Effect, EffectKind, End
 from kmigrate.topics.alter import AlterOutcome
 from kmigrate.topics.create import Failed, Later
 
+QUIET_SECONDS = 5.0
+"""How long a log end must stand still before it counts as where a copy ended."""
+
 
 class Copy(Protocol):
     """What is done with the copy; for any thread."""
@@ -34,11 +38,32 @@ class Copy(Protocol):
     def resume_topics(self, topics: Iterable[TopicName]) -> None: ...
     def ends_of(self, topic: TopicName) -> Mapping[TopicPartition, Ends] | None: ...
     def positions_of(self, topic: TopicName) -> Mapping[TopicPartition, Ends]: ...
+    def correct_ends(self, topic: TopicName, ends: Mapping[TopicPartition, Ends]) -> None: ...
+
+
+class Stillness:
+    """For how long the log ends of topics have been the same; what was not asked for a while begins anew."""
+
+    def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._seen: dict[TopicName, tuple[Mapping[TopicPartition, Offset], float]] = {}
+
+    def __call__(self, topic: TopicName, ends: Mapping[TopicPartition, Offset]) -> float:
+        now = self._seconds()
+        before, since = self._seen.get(topic, (ends, now))
+        if before != ends:
+            since = now
+        self._seen[topic] = ends, since
+        return now - since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyEffects:
-    """The handlers; `clients` opens a client of a cluster, each handler closes its own."""
+    """The handlers; `clients` opens a client of a cluster, each handler closes its own.
+
+    `to_source` tells what an end of the target is on the source; `still_since` for how long log ends of a topic have
+    been these; `wall_ms` is the clock.
+    """
 
     manifest: Manifest
     book: CutoverBook
@@ -47,6 +72,9 @@ class CopyEffects:
     clients: Mapping[Side, Callable[[], ClusterClient]]
     memory: Memory
     reach: Mapping[Side, Reach]
+    to_source: Callable[[TopicPartition, Offset], Offset | str]
+    still_since: Callable[[TopicName, Mapping[TopicPartition, Offset]], float]
+    wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
     def handlers(self) -> dict[EffectKind, Handler]:
         kind = EffectKind
@@ -69,18 +97,51 @@ class CopyEffects:
     # -- the copy
 
     def end_copy(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
+        """The last words of those who copied may lag behind what landed: the target's log end, once it stands still,
+        says where a copy ended. Where everything up to a frozen end is copied, nothing can be on its way."""
         topics = cutover.topics_of(effect.scope)
         known = self.book.ended()
         self.copy.end_topics(topics)
         found: dict[TopicName, Mapping[TopicPartition, Ends]] = {}
+        frozen = cutover.ends_of(EffectKind.FREEZE)
         for topic in topics:
             ends = self.copy.ends_of(topic)
             if ends is None:
                 return Waits(f"what was sent for topic {topic} is answered first")
-            found[topic] = ends
-        if any(known.get(topic) != dict(ends) for topic, ends in found.items()):
-            self.book.record_ended(found)
+            if topic not in known and not all(frozen.get(tp) == each.source for tp, each in ends.items()):
+                landed = self._landed(topic)
+                if isinstance(landed, str):
+                    return Waits(landed)
+                ends = landed
+                self.copy.correct_ends(topic, ends)
+            found[topic] = known.get(topic, ends)
+        if found.keys() - known.keys():
+            self.book.record_ended(found, self.wall_ms())
         return Carried(_ends({tp: each.target for ends in found.values() for tp, each in ends.items()}))
+
+    def _landed(self, topic: TopicName) -> Mapping[TopicPartition, Ends] | str:
+        """Where the target's logs end, and what that is on the source; or what is waited for."""
+        client = self.clients[Side.TARGET]()
+        try:
+            metadata = client.metadata([topic])
+            places = [TopicPartition(topic, number) for number in metadata.topics[topic].partitions]
+            seen = read_bounds(client, metadata, places)
+        finally:
+            client.close()
+        ends: dict[TopicPartition, Offset] = {}
+        for tp, bounds in seen.items():
+            if not isinstance(bounds, Bounds):
+                return f"{tp} on the target: {bounds.reason}"
+            ends[tp] = bounds.end
+        if self.still_since(topic, ends) < QUIET_SECONDS:
+            return f"topic {topic} stands still on the target first: something may be on its way"
+        landed: dict[TopicPartition, Ends] = {}
+        for tp, end in ends.items():
+            place = self.to_source(tp, end)
+            if isinstance(place, str):
+                return f"{tp}: {place}"
+            landed[tp] = Ends(place, end)
+        return landed
 
     def resume_copy(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
         topics = cutover.topics_of(effect.scope)

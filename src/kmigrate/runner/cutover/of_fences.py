@@ -93,6 +93,8 @@ class FenceEffects:
     def lift(self, side: Side, cutover: Cutover, effect: Effect) -> Carried | Waits:
         topics = set(cutover.topics_of(effect.scope))
         for fence in self._standing(side, topics):
+            if not set(fence.topics) <= topics:
+                continue  # somebody else's
             client = self.clients[side]()
             try:
                 Fencer(client, self.fences).lift(fence.number, f"the cutover of wave {cutover.wave.name}")

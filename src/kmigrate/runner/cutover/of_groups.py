@@ -34,7 +34,7 @@ class Groups(Protocol):
     """The groups that the owner keeps in step; for any thread."""
 
     def latch(self, groups: Iterable[str], reason: str) -> None: ...
-    def release(self, groups: Iterable[str]) -> tuple[str, ...]: ...
+    def unlatch(self, groups: Iterable[str], reason: str) -> None: ...
     def whole_round(self, timeout_seconds: float) -> bool: ...
     def place(self) -> Place: ...
 
@@ -67,12 +67,11 @@ class GroupEffects:
         }
 
     def end_sync(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
-        groups = cutover.wave.scope(effect.scope).groups
-        self.groups.latch(groups, f"the cutover of wave {cutover.wave.name} ended the bringing of its commits")
+        self.groups.latch(cutover.wave.scope(effect.scope).groups, _latch(cutover))
         return Carried()
 
     def resume_sync(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
-        self.groups.release(cutover.wave.scope(effect.scope).groups)
+        self.groups.unlatch(cutover.wave.scope(effect.scope).groups, _latch(cutover))
         return Carried()
 
     # -- to the target
@@ -136,6 +135,8 @@ class GroupEffects:
                 ours = [tp for tp, at in known.get(group, {}).items() if tp in there and there[tp].offset == at]
                 if not ours:
                     continue
+                if not self.may_write():
+                    return Waits("waiting for the lease")
                 broker = _coordinator(target, group)
                 error, errors = target.delete_offsets(broker, group, ours)
                 failed = error or next((each for each in errors.values() if each), 0)
@@ -173,8 +174,8 @@ class GroupEffects:
                 missing = self._commit(source, group, wanted, at_least=False)
                 if missing:
                     return Waits(missing)
-        if known.keys() & set(groups):
-            self.book.forget_prepared(groups)
+        if effect.kind is EffectKind.TRANSLATE_BACK and known.keys() & set(groups):
+            self.book.forget_prepared(groups)  # a way back may be given up: then they are prepared still
         return Carried()
 
     # -- commits
@@ -219,6 +220,10 @@ class GroupEffects:
         finally:
             source.close()
             target.close()
+
+
+def _latch(cutover: Cutover) -> str:
+    return f"the cutover of wave {cutover.wave.name} ended the bringing of its commits"
 
 
 def _coordinator(cluster: ClusterGroups, group: str) -> BrokerId:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from kmigrate.kafka_types import TopicName
 from kmigrate.manifest import Manifest, wishes_of
+from kmigrate.manifest.model import Scheme
 from kmigrate.runner.cutover.waves import problems_of, waves_of
-from kmigrate.schemes.wave import Ending, MoveKind, Wave
+from kmigrate.schemes.wave import Ending, History, MoveKind, Wave
 
 
 def is_led(manifest: Manifest) -> bool:
@@ -19,9 +21,15 @@ def plan_waves(
     manifest: Manifest, topics: Collection[TopicName], groups: Mapping[str, Collection[TopicName]]
 ) -> tuple[tuple[Wave, ...], tuple[str, ...]]:
     """(the waves, what speaks against them); `groups`: each group, and the topics that it reads."""
-    waves = waves_of(manifest, topics, groups)
+    waves = tuple(map(_led_back, waves_of(manifest, topics, groups)))
     problems = [f"{each.told}; {each.way}" for each in problems_of(manifest, topics, groups)]
     return waves, (*problems, *_not_yet(waves))
+
+
+def _led_back(wave: Wave) -> Wave:
+    """The way back begins where the source ended when its copy did: where writers go on there afterwards, it cannot."""
+    stops = wave.scheme is Scheme.CONSUMERS_FIRST or wave.history is History.STOPPED
+    return wave if stops or not wave.has_way_back else replace(wave, has_way_back=False)
 
 
 def _not_yet(waves: Sequence[Wave]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from kmigrate.runner.cutover.desk import CutoverDesk
 from kmigrate.runner.cutover.leader import Leader, Plan
 from kmigrate.runner.cutover.observing import Observer, Sources
 from kmigrate.runner.cutover.of_back import BackEffects
-from kmigrate.runner.cutover.of_copy import CopyEffects
+from kmigrate.runner.cutover.of_copy import CopyEffects, Stillness
 from kmigrate.runner.cutover.of_fences import FenceEffects
 from kmigrate.runner.cutover.of_groups import GroupEffects
 from kmigrate.runner.desk import Desk
@@ -28,6 +28,8 @@ from kmigrate.runner.start import Reach
 from kmigrate.runner.status import MigrationState, StatusDocument
 from kmigrate.runner.verification import PartitionVerification
 from kmigrate.runner.verify_partition import Mode
+from kmigrate.schemes.cutover import Cutover
+from kmigrate.schemes.effects import EffectKind
 from kmigrate.state.fence_book import FenceBook
 from kmigrate.state.store import Store
 
@@ -94,6 +96,11 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
             return found.reason if found.source_offset is None else Offset(found.source_offset)
         return back_memory.to_source(partition, offset)
 
+    def landed_on_source(partition: TopicPartition, end: Offset) -> Offset | str:
+        """What an end of the target is on the source, also if it is beyond the last words of those who copied."""
+        found = crew.copying.maps.ends_at(partition, end)
+        return "its offset map does not tell" if found is None else found.source
+
     of_copy = CopyEffects(
         manifest=crew.manifest,
         book=book,
@@ -102,6 +109,8 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         clients=clients,
         memory=memory,
         reach=crew.reach,
+        to_source=landed_on_source,
+        still_since=Stillness(),
     )
     of_groups = GroupEffects(
         book=book,
@@ -117,6 +126,7 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         back=crew.back,
         memory=back_memory,
         ends_of=crew.copying.ends_of,
+        ended_ms=book.ended_ms,
         lift_fence=lambda cutover, effect: of_fences.lift(Side.SOURCE, cutover, effect),
     )
     observer = Observer(
@@ -132,4 +142,10 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         book,
     )
     carrier = Carrier({**of_copy.handlers(), **of_groups.handlers(), **of_fences.handlers(), **of_back.handlers()})
-    return Leader(cutovers, observer, carrier, plan, of_fences.confirm, crew.secure)
+
+    def confirm(cutover: Cutover) -> None:
+        of_fences.confirm(cutover)
+        if cutover.is_in_force(EffectKind.BEGIN_REVERSE_COPY):
+            of_back.keep_alive()
+
+    return Leader(cutovers, observer, carrier, plan, confirm, crew.secure)

@@ -19,7 +19,7 @@ from kmigrate.runner.cutover.desk import CommandKind, CutoverDesk, Order
 from kmigrate.runner.cutover.document import CutoverDocument
 from kmigrate.schemes.cutover import Phase
 from kmigrate.schemes.effects import EffectKind, End
-from kmigrate.schemes.events import EffectDone
+from kmigrate.schemes.events import EffectDone, LateChoice
 from kmigrate.schemes.facts import WaveFacts
 from kmigrate.schemes.order import moves_of
 from kmigrate.schemes.wave import Wave
@@ -115,6 +115,20 @@ def test_a_closed_gate_is_no_failure_and_changes_nothing(world: World) -> None:
 
 def test_nothing_seen_opens_no_gate(world: World) -> None:
     world.seen = None
+    with pytest.raises(GateNotReached, match="could not be looked at"):
+        world.do()
+
+
+def test_what_was_seen_before_a_command_decides_nothing(world: World) -> None:
+    world.look_again()
+    world.seen = None
+    world.now += 1
+    with pytest.raises(GateNotReached, match="could not be looked at"):
+        world.do()
+
+
+def test_what_is_not_known_opens_no_gate(world: World) -> None:
+    world.seen = WaveFacts(at_seconds=NOW)
     with pytest.raises(GateNotReached, match="not known"):
         world.do()
 
@@ -199,6 +213,37 @@ def test_a_word_counts_for_its_step_and_is_kept(world: World) -> None:
         world.do(CommandKind.ATTEST, number=7)
 
 
+def test_a_step_that_is_entered_again_asks_for_a_word_again(world: World) -> None:
+    world.to_stop_writers()
+    world.do(approved=True)
+    world.carry_out()
+    assert world.step == "freeze"
+    world.do(CommandKind.ATTEST)
+    assert len(world.desk.book.attested(WAVE)) == 1
+    world.do(CommandKind.ABORT)
+    world.carry_out()
+    world.do(approved=True)
+    world.carry_out()
+    assert world.step == "freeze"
+    assert world.desk.book.attested(WAVE) == frozenset()
+
+
+def test_an_aborted_cutover_may_begin_anew(world: World) -> None:
+    world.do()
+    world.do(CommandKind.ABORT)
+    world.carry_out()
+    assert world.desk.document().waves[0].outcome == "aborted"
+    world.desk.plan([CLEAN])
+    wave = world.desk.document().waves[0]
+    assert (wave.outcome, wave.begun, wave.step.name) == (None, False, "replicate")
+    world.do()
+
+
+def test_late_records_are_not_appended_by_this_version(world: World) -> None:
+    with pytest.raises(UsageError, match="cannot be appended"):
+        world.do(late=LateChoice.APPEND)
+
+
 def test_a_wave_that_has_begun_stays_as_it_began(world: World) -> None:
     world.do()
     world.desk.plan([replace(CLEAN, topics=(TopicName("another"),))])
@@ -237,12 +282,13 @@ def test_where_copies_ended_and_what_was_prepared_is_kept(tmp_path: Path) -> Non
     place = TopicPartition(TopicName("orders"), Partition(3))
     store = Store.open(tmp_path)
     book = CutoverBook(store)
-    book.record_ended({TopicName("orders"): {place: Ends(Offset(7), Offset(9))}})
+    book.record_ended({TopicName("orders"): {place: Ends(Offset(7), Offset(9))}}, 12_345)
     book.record_prepared({"g": {place: Offset(5)}})
     store.close()
     store = Store.open(tmp_path)
     book = CutoverBook(store)
     assert book.ended() == {"orders": {place: Ends(Offset(7), Offset(9))}}
+    assert book.ended_ms(TopicName("orders")) == 12_345
     assert book.prepared() == {"g": {place: Offset(5)}}
     book.forget_ended(["orders"])
     book.forget_prepared(["g"])

@@ -40,6 +40,7 @@ def test_commits_below_the_log_start_lag_from_there() -> None:
 def test_what_is_not_known_is_no_lag() -> None:
     assert lag_of(None, [ORDERS], ENDS) is None
     assert lag_of(offsets(a=1), [ORDERS], ENDS | {B: Unseen("no leader")}) is None
+    assert lag_of(offsets(a=1), [ORDERS], {}) is None, "a topic that was not seen may hold anything"
 
 
 def test_a_lag_falls_if_it_is_less_than_a_while_ago() -> None:

@@ -31,9 +31,10 @@ def test_what_nobody_looked_at_for_a_while_may_have_moved() -> None:
 def test_only_what_grew_a_moment_ago_grows() -> None:
     history = History()
     history.look({A: Offset(5), B: Offset(5)}, 100.0)
-    history.look({A: Offset(6), B: Offset(4)}, 101.0)
-    assert list(history.growing(102.0)) == [A], "an end that falls does not grow"
-    assert not list(history.growing(101.0 + GROWS_SECONDS + 1))
+    assert history.growing(101.0) is None, "it was not looked at for long enough"
+    history.look({A: Offset(6), B: Offset(4)}, 109.0)
+    assert history.growing(100.0 + GROWS_SECONDS) == {A}, "an end that falls does not grow"
+    assert history.growing(109.0 + GROWS_SECONDS + 1) == set()
 
 
 @pytest.mark.parametrize(
