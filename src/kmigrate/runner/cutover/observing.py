@@ -318,12 +318,16 @@ def _verified(known: PartitionVerification | None) -> Offset | None:
 
 
 def _application_end(end: Offset, ended: Ends | None, back: Back | None) -> Offset | None:
-    """A log end of the source without what the reverse copy appended behind the end of the copy; None: not known."""
+    """A log end of the source without what the reverse copy appended behind the end of the copy; None: not known.
+
+    While the copy back goes on nobody else has written: it looks at the log end itself, at every append and when it is
+    idle, and stops at the first record that is not its own. What it says of its progress is always a little late.
+    """
     if ended is None or back is None:
         return end
     if back.copied is None:
         return None
-    return Offset(end - max(0, back.copied - ended.target))
+    return Offset(end - max(0, back.copied - ended.target)) if back.stop else ended.source
 
 
 def _application_records(
