@@ -232,7 +232,6 @@ spec:
   groups:
     include: {_flow(service.groups)}
   scheme: {scheme.value}
-  fence: acl                              # brokers keep writers out while topics are handed over
   cutover:
     stillSeconds: 5                       # 330 by default, as clients retry for minutes; these stop cleanly
   limits:
