@@ -26,9 +26,9 @@ WATCH_SECONDS = 1.0
 
 EXAMPLES = """\b
 Examples:
-  kmigrate cutover status -f orders.yaml    where it stands, what is missing
-  kmigrate cutover next -f orders.yaml      leave the step: its gates are open
-  kmigrate cutover abort -f orders.yaml     back, as long as that loses nothing
+  kmigrate cutover status -f orders.yaml   where it stands, what is missing
+  kmigrate cutover next -f orders.yaml     leave the step: its gates are open
+  kmigrate cutover abort -f orders.yaml    back, while that loses nothing
 """
 STATUS_EXAMPLES = """\b
 Examples:

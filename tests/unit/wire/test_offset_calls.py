@@ -149,10 +149,27 @@ def described_answer() -> bytes:
     return struct.pack(">i", 5) + b"\0" + struct.pack(">i", 0) + uvarint(3) + good + bad + b"\0"
 
 
+def orders(number: int) -> TopicPartition:
+    return TopicPartition(TopicName("orders"), Partition(number))
+
+
+def test_an_assignment_tells_its_partitions() -> None:
+    topic = struct.pack(">h", 6) + b"orders" + struct.pack(">iii", 2, 0, 2)
+    data = struct.pack(">hi", 1, 1) + topic + struct.pack(">i", -1)
+    assert offset_calls.read_assignment(data) == (orders(0), orders(2))
+    assert offset_calls.read_assignment(b"") == (), "a member that has none yet"
+    assert offset_calls.read_assignment(data[:9]) is None, "of another kind of client"
+
+
 def test_a_group_of_the_new_protocol_tells_its_members() -> None:
     found = offset_calls.describe_consumer_groups(["new", "old"]).decode(0, described_answer())
     assert found == {
-        "new": DescribedGroup(0, "Stable", "consumer", (Member("m-1", "app", "10.0.0.7", "static-1"),)),
+        "new": DescribedGroup(
+            0,
+            "Stable",
+            "consumer",
+            (Member("m-1", "app", "10.0.0.7", "static-1", tuple(orders(number) for number in range(3))),),
+        ),
         "old": DescribedGroup(69, "", "consumer", ()),
     }
 
