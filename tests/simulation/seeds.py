@@ -5,6 +5,7 @@ A failing seed is run again, alone, with the command that the failure prints.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import traceback
 from collections import Counter
@@ -80,7 +81,7 @@ def run_many(
     seeds = range(seed * runs, (seed + 1) * runs)
     chunks = [seeds[at : at + chunk] for at in range(0, runs, chunk)]
     seen: Counter[str] = Counter()
-    with ProcessPoolExecutor(PROCESSES) as pool:
+    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:  # a fork of librdkafka crashes
         for found, broken in pool.map(partial(run_worlds, make), chunks):
             seen += found
             if broken:

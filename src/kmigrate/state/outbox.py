@@ -189,7 +189,8 @@ def _trigger(table: Table, event: str, row: str) -> str:
     condition = f"WHEN {row}.key NOT IN ({local})" if table.name == _FACTS else ""
     return (
         f"CREATE TEMP TRIGGER outbox_{table.name}_{event}_{row} AFTER {event} ON main.{table.name} {condition} "
-        f"BEGIN INSERT OR REPLACE INTO outbox (tbl, key) VALUES ('{table.name}', json_array({key})); END"
+        f"BEGIN DELETE FROM outbox WHERE tbl = '{table.name}' AND key = json_array({key});"
+        f" INSERT INTO outbox (tbl, key) VALUES ('{table.name}', json_array({key})); END"
     )
 
 
