@@ -124,7 +124,7 @@ class World:
         self.note_change()
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(steps)
 def test_a_recovered_state_is_one_that_there_was_or_a_later_one(script: list[tuple[object, ...]]) -> None:
     memory = Path("/dev/shm")  # a store waits for its disk at every step
