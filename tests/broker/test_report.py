@@ -54,7 +54,8 @@ def test_a_migration_is_accounted_for_and_a_changed_byte_of_its_journal_is_named
     assert copy.command("verify").returncode == 0
 
     document = report(copy)
-    topics = {each["topic"]: each for each in document["topics"]}
+    # groups of other tests have commits for other topics, which a report tells too
+    topics = {each["topic"]: each for each in document["topics"] if each["topic"] in (plain, aborted)}
     assert topics.keys() == {plain, aborted}
     assert sum(each["position"] for each in topics[plain]["partitions"]) == RECORDS
     for topic in topics.values():
