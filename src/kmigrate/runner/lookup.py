@@ -8,7 +8,7 @@ The JSON of both documents is a contract, as the status document's. Reference: d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -188,6 +188,16 @@ class Lookup:
                 return RunsPage(partitions=tuple(page), next=_mark(tp, first + len(runs)))
             room -= len(runs)
         return RunsPage(partitions=tuple(page), next=None)
+
+    def all_runs(self, topic: str | None) -> Iterator[PartitionRuns]:
+        """The runs of all partitions, or of one topic's, page by page."""
+        start: Mark | None = None
+        while True:
+            page = self.runs(topic, start)
+            yield from page.partitions
+            if page.next is None:
+                return
+            start = page.next
 
     def _read_runs(self, tp: TopicPartition, ends: Ends, first: int, pieces: int) -> tuple[list[Stretch], bool]:
         """Runs from number `first` on, and whether there are more."""

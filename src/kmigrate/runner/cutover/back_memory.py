@@ -15,7 +15,7 @@ from kmigrate.kafka_types import Offset, Side, TopicName, TopicPartition
 from kmigrate.offsets.offset_map import Ends
 from kmigrate.runner.back import ReverseCopy
 from kmigrate.runner.back_manifest import BACK
-from kmigrate.runner.lookup import Lookup, Mark, PartitionRuns
+from kmigrate.runner.lookup import Lookup, PartitionRuns
 from kmigrate.runner.status import MigrationState, PartitionStatus, StatusDocument
 from kmigrate.runner.verification import PartitionVerification
 from kmigrate.runner.verify_partition import Mode
@@ -61,13 +61,7 @@ class BackMemory:
     def runs(self, topic: str | None) -> Iterator[PartitionRuns]:
         """The runs of its offset maps."""
         with self._lookup() as lookup:
-            start: Mark | None = None
-            while True:
-                page = lookup.runs(topic, start)
-                yield from page.partitions
-                if page.next is None:
-                    return
-                start = page.next
+            yield from lookup.all_runs(topic)
 
     def to_source(self, partition: TopicPartition, offset: Offset) -> Offset | str:
         """Where an offset of the migration's target, behind the end of the copy, is on its source; or why not known."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from kmigrate.kafka_types import Offset, Partition, TopicName, TopicPartition
 from kmigrate.offsets.offset_map import Ends
@@ -94,16 +95,21 @@ class CutoverBook:
                 TopicPartition(TopicName(topic), Partition(number)): Ends(Offset(source), Offset(target))
                 for number, source, target in each["ends"]
             }
-            for topic, each in json.loads(self._store.get(ENDED) or "{}").items()
+            for topic, each in self._ended().items()
         }
+
+    def _ended(self) -> dict[str, Any]:
+        """Topic → when its copy ended, and where, as it is kept."""
+        ended: dict[str, Any] = json.loads(self._store.get(ENDED) or "{}")
+        return ended
 
     def ended_ms(self, topic: TopicName) -> int:
         """When the copy of a topic ended, in milliseconds since the epoch; raises KeyError while it has not."""
-        return int(json.loads(self._store.get(ENDED) or "{}")[topic]["at"])
+        return int(self._ended()[topic]["at"])
 
     def record_ended(self, ends: Mapping[TopicName, Mapping[TopicPartition, Ends]], at_ms: int) -> None:
         """Keeps where and when the copies of these topics ended; others stay as they are."""
-        known = json.loads(self._store.get(ENDED) or "{}")
+        known = self._ended()
         new: dict[str, object] = {
             topic: {
                 "at": at_ms,
@@ -115,7 +121,7 @@ class CutoverBook:
 
     def forget_ended(self, topics: Iterable[TopicName]) -> None:
         """The copies of these topics go on."""
-        gone, known = set(topics), json.loads(self._store.get(ENDED) or "{}")
+        gone, known = set(topics), self._ended()
         left = {topic: each for topic, each in known.items() if topic not in gone}
         self._put_ended(left, {"topics": sorted(gone), "resumed": True})
 

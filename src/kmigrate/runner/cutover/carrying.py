@@ -46,6 +46,11 @@ class Waits(NamedTuple):
 Handler = Callable[[Cutover, Effect], Carried | Waits]
 
 
+def carry_nothing(_cutover: Cutover, _effect: Effect) -> Carried | Waits:
+    """The handler of effects of which the decision itself is all there is."""
+    return Carried()
+
+
 @dataclass(slots=True)
 class _UnderWay:
     effect: Effect

@@ -14,7 +14,7 @@ from kmigrate.manifest import Manifest
 from kmigrate.offsets.offset_map import Ends
 from kmigrate.runner.back import ReverseCopy
 from kmigrate.runner.back_manifest import derive
-from kmigrate.runner.cutover.carrying import Carried, Handler, Waits
+from kmigrate.runner.cutover.carrying import Carried, Handler, Waits, carry_nothing
 from kmigrate.runner.cutover.observing import Back
 from kmigrate.runner.cutover.verifying import verify_here
 from kmigrate.runner.start import Reach
@@ -47,8 +47,8 @@ class BackEffects:
             kind.END_REVERSE_COPY: self.end,
             kind.COPY_BACK: self.copy_back,
             kind.VERIFY_BACK: self.verify_back,
-            kind.HAND_BACK: _nothing,
-            kind.TAKE_AGAIN: _nothing,
+            kind.HAND_BACK: carry_nothing,
+            kind.TAKE_AGAIN: carry_nothing,
         }
 
     def begin(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
@@ -120,8 +120,3 @@ class BackEffects:
         """A process that died is started again, from where the logs say."""
         if self.back.begun() and not self.back.is_running:
             self.back.begin({})
-
-
-def _nothing(_cutover: Cutover, _effect: Effect) -> Carried | Waits:
-    """The decision itself is all there is to it."""
-    return Carried()

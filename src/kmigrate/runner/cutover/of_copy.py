@@ -6,7 +6,7 @@ Rule: as in `carrying.py`. What ends a topic's copy is in the book before the ef
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,9 +15,9 @@ from kmigrate.errors import Refused
 from kmigrate.kafka_types import Offset, Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.offsets.offset_map import Ends
-from kmigrate.preflight.bounds import Bounds, read_bounds
+from kmigrate.preflight.bounds import Bounds, Unseen, read_bounds
 from kmigrate.runner.cutover.book import CutoverBook
-from kmigrate.runner.cutover.carrying import Carried, Handler, Waits
+from kmigrate.runner.cutover.carrying import Carried, Handler, Waits, carry_nothing
 from kmigrate.runner.cutover.verifying import verify_here
 from kmigrate.runner.effects import Effects
 from kmigrate.runner.start import Reach
@@ -83,12 +83,12 @@ class CopyEffects:
             kind.RESUME_COPY: self.resume_copy,
             kind.LIFT_HOLDS: self.lift_holds,
             kind.SET_HOLDS: self.set_holds,
-            kind.PROMOTE: _nothing,
-            kind.DEMOTE: _nothing,
+            kind.PROMOTE: carry_nothing,
+            kind.DEMOTE: carry_nothing,
             kind.FREEZE: lambda cutover, effect: self.find_ends(Side.SOURCE, cutover, effect),
-            kind.UNFREEZE: _nothing,
+            kind.UNFREEZE: carry_nothing,
             kind.FREEZE_TARGET: lambda cutover, effect: self.find_ends(Side.TARGET, cutover, effect),
-            kind.UNFREEZE_TARGET: _nothing,
+            kind.UNFREEZE_TARGET: carry_nothing,
             kind.COPY_TAIL: self.copy_tail,
             kind.VERIFY_TAIL: self.verify_tail,
             kind.LIST_LATE: lambda cutover, effect: self.find_ends(Side.SOURCE, cutover, effect, settled=False),
@@ -121,15 +121,8 @@ class CopyEffects:
 
     def _landed(self, topic: TopicName) -> Mapping[TopicPartition, Ends] | str:
         """Where the target's logs end, and what that is on the source; or what is waited for."""
-        client = self.clients[Side.TARGET]()
-        try:
-            metadata = client.metadata([topic])
-            places = [TopicPartition(topic, number) for number in metadata.topics[topic].partitions]
-            seen = read_bounds(client, metadata, places)
-        finally:
-            client.close()
         ends: dict[TopicPartition, Offset] = {}
-        for tp, bounds in seen.items():
+        for tp, bounds in self._bounds(Side.TARGET, [topic]).items():
             if not isinstance(bounds, Bounds):
                 return f"{tp} on the target: {bounds.reason}"
             ends[tp] = bounds.end
@@ -160,21 +153,22 @@ class CopyEffects:
 
     # -- where logs end
 
+    def _bounds(self, side: Side, topics: Sequence[TopicName]) -> Mapping[TopicPartition, Bounds | Unseen]:
+        client = self.clients[side]()
+        try:
+            metadata = client.metadata(topics)
+            places = [TopicPartition(name, number) for name in topics for number in metadata.topics[name].partitions]
+            return read_bounds(client, metadata, places)
+        finally:
+            client.close()
+
     def find_ends(self, side: Side, cutover: Cutover, effect: Effect, *, settled: bool = True) -> Carried | Waits:
         """The true log ends of a side; `settled`: only where nothing is open, and every replica is in sync."""
         topics = cutover.topics_of(effect.scope)
         if side is Side.TARGET:
             topics = tuple(topic for topic in topics if topic in cutover.promoted_topics)
-        client = self.clients[side]()
-        try:
-            metadata = client.metadata(list(topics))
-            places = [TopicPartition(name, number) for name in topics for number in metadata.topics[name].partitions]
-            seen = read_bounds(client, metadata, places)
-        finally:
-            client.close()
         ends: dict[TopicPartition, Offset] = {}
-        for tp in places:
-            bounds = seen[tp]
+        for tp, bounds in self._bounds(side, topics).items():
             if not isinstance(bounds, Bounds):
                 return Waits(f"{tp} on the {side}: {bounds.reason}")
             if settled and not bounds.end == bounds.high_watermark == bounds.last_stable:
@@ -212,11 +206,6 @@ class CopyEffects:
             if missing:
                 return Waits(missing)
         return Carried()
-
-
-def _nothing(_cutover: Cutover, _effect: Effect) -> Carried | Waits:
-    """The decision itself is all there is to it."""
-    return Carried()
 
 
 def _ends(ends: Mapping[TopicPartition, Offset]) -> tuple[End, ...]:

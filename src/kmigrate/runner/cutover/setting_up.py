@@ -23,7 +23,7 @@ from kmigrate.runner.cutover.of_groups import GroupEffects
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.effects import Effects
 from kmigrate.runner.group_sync import GroupSync
-from kmigrate.runner.lookup import Lookup, Mark, PartitionRuns
+from kmigrate.runner.lookup import Lookup, PartitionRuns
 from kmigrate.runner.start import Reach
 from kmigrate.runner.status import MigrationState, StatusDocument
 from kmigrate.runner.verification import PartitionVerification
@@ -63,13 +63,7 @@ class OwnMemory:
         return known or StatusDocument(name=self._name, state=MigrationState.WAITING)
 
     def runs(self, topic: str | None) -> Iterator[PartitionRuns]:
-        start: Mark | None = None
-        while True:
-            page = self._lookup.runs(topic, start)
-            yield from page.partitions
-            if page.next is None:
-                return
-            start = page.next
+        return self._lookup.all_runs(topic)
 
     def verifications(self, mode: Mode) -> list[PartitionVerification]:
         return self._desk.verifications.load(mode)
