@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-import kmigrate
+from kmigrate.copy.child_environment import child_environment
 from kmigrate.copy.orders import LeaseGrant, MapsSaved, Orders, Saved, SavedMaps, WorkerSettings
 from kmigrate.copy.progress import PipelineProgress
 from kmigrate.copy.throttle import make_memory
@@ -83,7 +83,7 @@ class _Child:
                 stdout=log,
                 stderr=log,
                 pass_fds=(theirs.fileno(), workers_fd, *([] if settings.rates_fd is None else [settings.rates_fd])),
-                env=_environment(),
+                env=child_environment(),
             )
             self._connection = Connection(os.dup(ours.fileno()))
         self._first: WorkerSettings | None = settings
@@ -184,13 +184,6 @@ class _Child:
             return self.process.wait()
         finally:
             self._connection.close()
-
-
-def _environment() -> dict[str, str]:
-    """Ours, with the place of this package first, so that the worker runs the same program."""
-    place = str(Path(kmigrate.__file__).parents[1])
-    inherited = os.environ.get("PYTHONPATH")
-    return os.environ | {"PYTHONPATH": f"{place}{os.pathsep}{inherited}" if inherited else place}
 
 
 def _put(events: queue.Queue[Event], event: Event, stopping: threading.Event) -> None:

@@ -13,9 +13,8 @@ import subprocess
 import sys
 import threading
 from multiprocessing.connection import Connection
-from pathlib import Path
 
-import kmigrate
+from kmigrate.copy.child_environment import child_environment
 from kmigrate.kafka_types import TopicPartition
 from kmigrate.runner.back_messages import BackSettings, Failed, Logged, Told, Word
 
@@ -42,7 +41,7 @@ class BackChild:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                env=_environment(),
+                env=child_environment(),
                 process_group=0,  # a Ctrl-C at the terminal reaches it through the owner only
             )
         self._connection = Connection(os.dup(self._ours.fileno()))
@@ -119,10 +118,3 @@ class BackChild:
             case Failed():
                 with self._lock:
                     self._failed = message
-
-
-def _environment() -> dict[str, str]:
-    """Ours, with the place of this package first, so that the process runs the same program."""
-    place = str(Path(kmigrate.__file__).parents[1])
-    inherited = os.environ.get("PYTHONPATH")
-    return os.environ | {"PYTHONPATH": f"{place}{os.pathsep}{inherited}" if inherited else place}

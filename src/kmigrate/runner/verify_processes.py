@@ -7,16 +7,14 @@ task with it: nothing is known of that partition then.
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
-from pathlib import Path
 from typing import NamedTuple
 
-import kmigrate
+from kmigrate.copy.child_environment import child_environment
 from kmigrate.kafka_types import TopicPartition
 from kmigrate.runner.verify_partition import Outcome, Task
 from kmigrate.runner.verify_worker import Settings, Told
@@ -89,7 +87,7 @@ def _start(settings: Settings) -> _Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),
-            env=_environment(),
+            env=child_environment(),
         )
     with contextlib.suppress(OSError):  # one that is gone shows when it is listened to
         ours.send(settings)
@@ -111,12 +109,3 @@ def _died(child: _Child, partition: TopicPartition) -> Outcome:
         child.process.wait(_END_SECONDS)
     reason = f"the process that compared {partition} ended (exit code {child.process.returncode})"
     return Outcome(partition=partition, compared_to=-1, failure=reason, hint="run it again; is there enough memory?")
-
-
-def _environment() -> dict[str, str]:
-    """The same environment, with the package that runs here found first."""
-    environment = dict(os.environ)
-    root = str(Path(kmigrate.__file__).parents[1])
-    known = environment.get("PYTHONPATH", "")
-    environment["PYTHONPATH"] = f"{root}{os.pathsep}{known}" if known else root
-    return environment
