@@ -76,6 +76,7 @@ class FenceEffects:
                     settings=Reach.of(side, settings, self.manifest.name).settings,
                     ours=principal_of(settings.security).name,
                     bootstrap=order.bootstrap,
+                    we_write=False,  # a copy into these topics has ended, or lifts the fence first
                 )
                 plan = plan_fence(FenceWish(kind=kind, acks_all=kind is FenceKind.MIN_ISR), facts)
                 if plan.objections:
