@@ -56,7 +56,7 @@ def leave(cutover: Cutover, facts: WaveFacts, now: float, by: str) -> Decision |
         then=OVER if is_over else then,
         outcome=ends if is_over else None,
         phase=Phase.ACTING,
-        pending=_planned(cutover, stage),
+        pending=planned(cutover, stage),
         trouble="",
         open_since=None,
     )
@@ -76,7 +76,7 @@ def _closed(closed: Sequence[GateResult]) -> Refusal:
     return Refusal(kind=RefusalKind.CLOSED, told=told, way=closed[0].way)
 
 
-def _planned(cutover: Cutover, stage: Stage) -> tuple[Effect, ...]:
+def planned(cutover: Cutover, stage: Stage) -> tuple[Effect, ...]:
     """The effects of leaving a step that this wave has: fences and a reverse copy only where it wants them.
 
     A fence is lifted for just those topics that it was put up for.

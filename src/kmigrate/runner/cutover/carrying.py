@@ -24,7 +24,7 @@ from kmigrate.schemes.events import EffectDone, EffectFailed
 log = logging.getLogger(__name__)
 
 DEATH_VARIABLE = "KMIGRATE_TEST_DEATH"
-"""`before freeze` or `after freeze` kills this process there, once: for tests of what follows."""
+"""`before end-copy at promote` (or `after …`), an effect and a step, kills this process there: for tests."""
 AGAIN_SECONDS = 0.2
 """How long until what waits is tried again …"""
 FAILED_SECONDS = 2.0
@@ -78,7 +78,7 @@ class Carrier:
             if not self._under_way.errand.done:
                 return None
             if self._under_way.wave == wave:
-                return self._collect(effect)
+                return self._collect(cutover)
             return None  # another wave's turn takes it up
         if effect is None:
             self.waits.pop(wave, None)
@@ -89,7 +89,7 @@ class Carrier:
         if handler is None:
             reason = "this version of kmigrate cannot do that yet"
             return EffectFailed(effect=effect, reason=reason, is_final=True)
-        _die(f"before {effect.kind.value}")
+        _die("before", effect, cutover)
         self._under_way = _UnderWay(effect, wave, Errand(lambda: handler(cutover, effect), str(effect)))
         return None
 
@@ -98,7 +98,7 @@ class Carrier:
         if self._under_way is not None and self._under_way.wave not in waves and self._under_way.errand.done:
             self._under_way = None
 
-    def _collect(self, wanted: Effect | None) -> EffectDone | EffectFailed | None:
+    def _collect(self, cutover: Cutover) -> EffectDone | EffectFailed | None:
         assert self._under_way is not None
         effect, wave, errand = self._under_way.effect, self._under_way.wave, self._under_way.errand
         self._under_way = None
@@ -118,9 +118,9 @@ class Carrier:
                 self._rest(wave, AGAIN_SECONDS)
             else:
                 self.waits.pop(wave, None)
-                _die(f"after {effect.kind.value}")
+                _die("after", effect, cutover)
                 outcome = EffectDone(effect=effect, ends=result.ends)
-        if effect != wanted:
+        if effect != cutover.next_effect:
             log.info("%s of wave %s is no longer wanted: %s", effect, wave, outcome)
             return None
         return outcome
@@ -129,8 +129,8 @@ class Carrier:
         self._not_before[wave] = self._now() + seconds
 
 
-def _die(moment: str) -> None:
-    if os.environ.get(DEATH_VARIABLE) == moment:
+def _die(when: str, effect: Effect, cutover: Cutover) -> None:
+    if os.environ.get(DEATH_VARIABLE) == f"{when} {effect.kind.value} at {cutover.at.step.name}":
         os.kill(os.getpid(), signal.SIGKILL)
 
 
