@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 import pytest
 
 from kmigrate.demo.embedded import EmbeddedCluster
-from tests.fault.harness import Migration, closing_all, wait_until
+from tests.fault.harness import LIVENESS_SECONDS, Migration, closing_all, wait_until
 from tests.kafka_tools import new_topic_name
 from tests.scenario.leading import Lead, Operator, Service, Writer
 
@@ -119,6 +122,53 @@ def test_clients_that_do_not_do_as_they_are_told_are_noticed_and_named(start: St
     lead.settle()
     operator.go_on()
     assert lead.status()["outcome"] == "finished"
+
+
+def test_of_two_operators_who_press_next_at_once_one_wins_and_the_other_is_told(start: Start, service: Service) -> None:
+    lead = start("consumers-first", wayBack=False)
+    operator = Operator(lead, service)
+    for step, command in (("stop-writers", "next"), ("watch", "finish")):
+        operator.go_on(until=step)
+        if command == "next":
+            service.writer.stop()
+        wait_until("all but the approval is there", lambda: lead.missing() == {"approved"}, evidence=lead.evidence)
+        ended = _press_at_once(lead, command)
+        assert sorted(code for code, _ in ended) == [0, 6], ended
+        assert any("somebody was faster" in said or "is finished" in said for _, said in ended), ended
+        lead.settle()
+    wave = lead.status()
+    assert wave["outcome"] == "finished"
+    decided = lead.migration.log()
+    for step in wave["steps"]:
+        assert decided.count(f"left step {step['number']}, {step['name']}") == 1
+    for effect in ("capture-commits", "freeze", "copy-tail", "verify-tail", "end-copy", "promote"):
+        assert len(re.findall(rf" {effect}( of [^:]+)?: done", decided)) == 1, effect
+    service.judge()
+
+
+def _press_at_once(lead: Lead, command: str) -> list[tuple[int, str]]:
+    """Two operators are asked for the migration's name, and type it at the same moment: their exit codes, and what they
+    were told."""
+    place = ["-f", str(lead.migration.manifest), "--state", str(lead.migration.state_root)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    argv = [sys.executable, "-m", "kmigrate", "cutover", command, *place]
+    operators = [subprocess.Popen(argv, text=True, **pipes) for _ in range(2)]  # type: ignore[call-overload]
+    try:
+        for each in operators:  # each has seen where the wave is when it asks
+            asked = ""
+            while "name to go on" not in asked:
+                letter = each.stderr.read(1)
+                assert letter, f"it ended without asking: {asked}"
+                asked += letter
+        for each in operators:
+            each.stdin.write(f"{lead.migration.name}\n")
+            each.stdin.flush()
+        said = [each.communicate(timeout=LIVENESS_SECONDS)[1] for each in operators]
+    finally:
+        for each in operators:
+            each.kill()
+            each.wait()
+    return list(zip((each.returncode for each in operators), said, strict=True))
 
 
 def test_a_record_of_an_application_that_comes_too_early_closes_every_gate(start: Start, service: Service) -> None:

@@ -27,7 +27,7 @@ from tests.conftest import OLD_VERSION
 from tests.fault.harness import Migration, wait_until
 from tests.kafka_tools import TIMEOUT_SECONDS, create_topic, new_topic_name, produce, read_all
 from tests.secured.certificates import Authority
-from tests.secured.cluster import PASSWORDS, Security
+from tests.secured.cluster import Security, app_client
 from tests.secured.granted import Acls, Guarded
 
 pytestmark = pytest.mark.broker
@@ -45,17 +45,6 @@ def fence(copy: Migration, command: str, *arguments: str) -> Result:
 
 def book_of(copy: Migration) -> FenceBook:
     return FenceBook(MigrationFolder(copy.state_root, copy.name).path)
-
-
-def as_app(cluster: EmbeddedCluster) -> dict[str, Any]:
-    """What a client of the user `app` needs."""
-    return {
-        "bootstrap.servers": cluster.bootstrap_of("SASL_PLAINTEXT"),
-        "security.protocol": "SASL_PLAINTEXT",
-        "sasl.mechanism": "PLAIN",
-        "sasl.username": "app",
-        "sasl.password": PASSWORDS["app"],
-    }
 
 
 def producer_of(config: Mapping[str, Any]) -> Producer:
@@ -102,7 +91,7 @@ def test_a_deny_holds_a_writer_and_no_reader(tmp_path: Path, guarded: Guarded, s
     copy = guarded.migration(tmp_path, [topic], "none", {})
     allow_app(acls, topic)
     before = acls.list()
-    writer = producer_of(as_app(cluster))
+    writer = producer_of(app_client(cluster))
     assert write(writer, topic, b"1") is None
     where = ("--side", str(side), "--kind", "acl", "-t", topic, "--principal", APP)
     put = fence(copy, "put", *where)
@@ -111,7 +100,7 @@ def test_a_deny_holds_a_writer_and_no_reader(tmp_path: Path, guarded: Guarded, s
     refused = write(writer, topic, b"2")
     assert isinstance(refused, KafkaError)
     assert refused.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
-    reader = read_all(as_app(cluster)["bootstrap.servers"], topic, config=as_app(cluster))
+    reader = read_all(app_client(cluster)["bootstrap.servers"], topic, config=app_client(cluster))
     assert [record.value for record in reader] == [b"1"]
     assert f"fence 1 (acl) on the {side} STANDING" in CliRunner().invoke(
         commands, ["status", "-f", str(copy.manifest), "--state", str(copy.state_root)]
@@ -146,7 +135,7 @@ def test_a_putting_that_is_killed_is_lifted_by_the_watcher(tmp_path: Path, guard
     assert sooner is not None
     wait_until("it is lifted", lambda: book.fence(number).phase is FencePhase.LIFTED, seconds=30)
     assert acls.list() == before
-    assert write(producer_of(as_app(cluster)), topic, b"1") is None
+    assert write(producer_of(app_client(cluster)), topic, b"1") is None
     if not book.fence(number).stood:
         book.change(number, lambda known: replace(known, stood=True))  # nothing more is waited for
     wait_until("the watcher ends", lambda: not book.is_watched(), seconds=20)
@@ -161,17 +150,17 @@ def test_a_topic_without_rules_keeps_its_readers(
     cluster = start_cluster(OLD_VERSION, security=security)
     topic = create_topic(cluster.bootstrap)
     copy = Migration(tmp_path, cluster, target_cluster, [topic], name=new_topic_name("fence"))
-    assert write(producer_of(as_app(cluster)), topic, b"1") is None
+    assert write(producer_of(app_client(cluster)), topic, b"1") is None
     unsure = fence(copy, "put", "--kind", "acl")
     assert (unsure.exit_code, "--everyone-without-rules" in unsure.stderr) == (BLOCKED, True), unsure.output
     put = fence(copy, "put", "--kind", "acl", "--everyone-without-rules", "true")
     assert put.exit_code == 0, put.output
-    assert isinstance(write(producer_of(as_app(cluster)), topic, b"2"), KafkaError)
-    reader = read_all(as_app(cluster)["bootstrap.servers"], topic, config=as_app(cluster))
+    assert isinstance(write(producer_of(app_client(cluster)), topic, b"2"), KafkaError)
+    reader = read_all(app_client(cluster)["bootstrap.servers"], topic, config=app_client(cluster))
     assert [record.value for record in reader] == [b"1"]
     assert fence(copy, "lift").exit_code == 0
     assert Acls(cluster).list() == set()
-    assert write(producer_of(as_app(cluster)), topic, b"3") is None
+    assert write(producer_of(app_client(cluster)), topic, b"3") is None
 
 
 @pytest.mark.parametrize("before", [None, "1"])

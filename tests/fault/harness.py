@@ -306,15 +306,20 @@ class Migration:
         self.wait_for_growth()
         return time.monotonic() - begun
 
-    def revive(self) -> None:
-        """Start the owner again, without what made it die."""
-        self._environment.pop("KMIGRATE_TEST_DEATH", None)
+    def revive(self, death: str = "") -> None:
+        """Start the owner again, to die at another moment, or at none."""
+        self._environment["KMIGRATE_TEST_DEATH"] = death
         self.start()
         wait_until("the owner answers", self.status, evidence=self.evidence)
 
     def messages(self) -> str:
         """All that the owner said on stderr, in every one of its lives."""
         return self.stderr.read_text(errors="replace") if self.stderr.exists() else ""
+
+    def log(self) -> str:
+        """All that it has logged, in every one of its lives."""
+        files = sorted((self.state_root / self.name).glob("*.log*"))
+        return "\n".join(each.read_text(errors="replace") for each in files)
 
     def evidence(self) -> str:
         """What a failure should show."""

@@ -1,50 +1,68 @@
-"""kmigrate dies before or after any effect of a scheme: the next owner goes on, and nothing is lost or repeated."""
+"""kmigrate dies before and after any effect of any scheme, on its way on, back, or where something is taken back: the
+next owner goes on, and nothing is lost or repeated.
+
+The clusters have authorizers, as fences need them; applications are the user `app`, kmigrate is `copier`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AclOperation, ResourceType
 
-from kmigrate.demo.embedded import EmbeddedCluster
+from kmigrate.kafka_types import Side
 from tests.fault.cells import Cell, cells
+from tests.fault.cutover_matrix import Course, is_order_kept, last_frozen_moment, moments
 from tests.fault.harness import Migration, closing_all, wait_until
 from tests.kafka_tools import new_topic_name
 from tests.scenario.leading import Lead, Operator, Service
+from tests.secured.cluster import app_client
+from tests.secured.granted import Guarded
 
 pytestmark = pytest.mark.broker
 
-EFFECTS = {
-    "consumers-first": ("capture-commits", "freeze", "copy-tail", "verify-tail", "end-copy", "lift-holds", "promote"),
-    "producers-first": ("end-group-sync", "end-copy", "lift-holds", "promote", "prepare-groups"),
-}
-"""Scheme → the effects that it carries out without a fence and a way back."""
-DEATHS = [
-    (scheme, f"{when} {effect}")
-    for scheme, effects in EFFECTS.items()
-    for effect in effects
-    for when in ("before", "after")
-]
+MOMENTS = moments()
 KILLED = -9
-QUICK = {"cutover": {"stillSeconds": 3}}
+LATE = (Course.LATE, Course.LATE_BACK)
+FREEZE_SECONDS = 30
+"""How long writers wait at most where that is to be too long."""
 
 
 @pytest.fixture
-def service(source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster) -> Iterator[Service]:
-    made = Service(source_cluster, target_cluster)
+def service(guarded: Guarded) -> Iterator[Service]:
+    made = Service(guarded.clusters[Side.SOURCE], guarded.clusters[Side.TARGET], client_of=app_client)
+    for acls in guarded.acls.values():
+        for operation in (AclOperation.READ, AclOperation.WRITE):
+            acls.allow(operation, ResourceType.TOPIC, made.topic, principal="User:app")
+        acls.allow(AclOperation.READ, ResourceType.GROUP, made.group, principal="User:app")
+        for kind in (ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID):
+            acls.allow(AclOperation.ALL, kind, "*")
+        acls.allow(AclOperation.ALL, ResourceType.BROKER, "kafka-cluster")
     made.start()
     try:
         yield made
     finally:
         made.close()
+        guarded.take_all()
 
 
-@cells(long=len(DEATHS), sample=2)
-def test_a_death_in_the_middle_of_a_step_is_followed_by_its_end(cell: Cell, tmp_path: Path, service: Service) -> None:
-    scheme, moment = cell.pick(DEATHS)
-    cell.note("death", f"{scheme}: {moment}")
-    spec = {"scheme": scheme, "groups": {"include": [service.group]}, "wayBack": False, **QUICK}
+@cells(long=len(MOMENTS), sample=2)
+def test_a_death_in_the_middle_of_a_step_is_followed_by_its_end(
+    cell: Cell, tmp_path: Path, guarded: Guarded, service: Service
+) -> None:
+    moment = cell.pick(MOMENTS)
+    is_late = moment.course in LATE
+    cell.note("cutover", {**moment.named(), "fault": "kmigrate dies before and after it"})
+    deaths = [moment.death("before"), moment.death("after")]
+    if is_late:
+        deaths.insert(0, last_frozen_moment(moment).death("before"))
+    quick = {"stillSeconds": 3} | ({"freezeSeconds": FREEZE_SECONDS} if is_late else {})
+    sides = {str(side): {"properties": {"request.timeout.ms": "5000", **guarded.properties(side)}} for side in Side}
+    spec = {**sides, **moment.story.spec(), "fence": "acl", "groups": {"include": [service.group]}, "cutover": quick}
     migration = Migration(
         tmp_path,
         service.source,
@@ -52,15 +70,35 @@ def test_a_death_in_the_middle_of_a_step_is_followed_by_its_end(cell: Cell, tmp_
         [service.topic],
         name=new_topic_name("dies"),
         spec=spec,
-        environment={"KMIGRATE_TEST_DEATH": moment},
+        environment={"KMIGRATE_TEST_DEATH": deaths[0]},
     )
     with closing_all([migration]):
         migration.start()
         migration.wait_for_state("IN_SYNC")
         operator = Operator(Lead(migration), service)
-        operator.go_on_through_a_death(KILLED)
-        wave = operator.lead.status()
-        assert wave["outcome"] == "finished", operator.lead.evidence()
-        service.judge()
-        wait_until("the hold is lifted", lambda: migration.status()["held"] == [])
+        lead_on = LEADING[moment.course](operator)
+        operator.go_through_deaths(
+            deaths, lead_on, exit_code=KILLED, between=partial(_wait_too_long, deaths[0] if is_late else "")
+        )
+        if moment.course is Course.ABORT:
+            migration.wait_for_growth()
+        service.judge(in_order=is_order_kept(moment.story))
+        wanted = [service.topic] if moment.course is Course.ABORT else []
+        wait_until("the hold is as it should be", lambda: migration.status()["held"] == wanted)
         cell.note("records", len(service.writer.acknowledged))
+
+
+def _wait_too_long(last_in_time: str, death: str) -> None:
+    """Nobody runs until writers have waited for too long."""
+    if death == last_in_time:
+        time.sleep(FREEZE_SECONDS)
+
+
+LEADING: dict[Course, Callable[[Operator], Callable[[], None]]] = {
+    Course.FORWARD: lambda operator: operator.finish,
+    Course.LATE: lambda operator: operator.finish,
+    Course.ABORT: lambda operator: operator.abort,
+    Course.BACK: lambda operator: operator.roll_back,
+    Course.LATE_BACK: lambda operator: operator.roll_back,
+}
+"""Course → how an operator goes it, and goes on where he was."""

@@ -22,6 +22,7 @@ import pytest
 
 from tests.fault.cells import CELLS_VARIABLE
 from tests.long.claims import Claims
+from tests.long.cutover_table import cutover_table
 from tests.long.jobs import AnotherRun, end_with_parent, heed_interrupts, run_side_by_side
 from tests.long.matrix import Matrix
 from tests.long.results import FILE, Result, Version, append_result, current_version, latest, load_results
@@ -32,6 +33,7 @@ MINUTES = 115.0
 JOBS = 3
 """Most cells wait most of the time: for sessions, quiet ends, brokers that come back."""
 ROOM = "tests/fault"
+TABLES = {"cutover": cutover_table}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -44,9 +46,12 @@ def main(arguments: Sequence[str]) -> int:
     os.environ[CELLS_VARIABLE] = "all"
     if wanted.claims is not None:
         return _run(wanted, version, seed, finished)
-    print(f"commit {version.commit}, seed {seed}: {len(finished)} cells are finished; results: {FILE}", flush=True)
     matrix = _collect(wanted, version, seed)
     cells = matrix.cells
+    if wanted.table:
+        print(TABLES[wanted.table](cells, latest(before)))
+        return 0
+    print(f"commit {version.commit}, seed {seed}: {len(finished)} cells are finished; results: {FILE}", flush=True)
     if not wanted.list:
         left = [cell for cell in cells if cell not in finished]
         try:
@@ -68,6 +73,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=MINUTES, help="no cell begins later than that")
     parser.add_argument("--failed", action="store_true", help="run cells again that failed")
     parser.add_argument("--list", action="store_true", help="only show the results so far")
+    parser.add_argument("--table", choices=sorted(TABLES), help="only show the results so far, as a table in Markdown")
     parser.add_argument("--claims", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     wanted = parser.parse_args(arguments)

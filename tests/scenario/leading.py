@@ -8,10 +8,10 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
 
 from kmigrate.api.client import Client
 from kmigrate.demo.embedded import EmbeddedCluster
@@ -21,6 +21,14 @@ from tests.fault.harness import LIVENESS_SECONDS, Migration, wait_until
 from tests.kafka_tools import create_topic, new_topic_name
 
 WAITS = ("waiting", "over")
+BY_ITSELF = ("freeze", "promote", "freeze-back", "return")
+"""The steps that are never left by an operator."""
+ClientOf = Callable[[EmbeddedCluster], Mapping[str, Any]]
+
+
+def plain_client(cluster: EmbeddedCluster) -> dict[str, Any]:
+    """What a client of a cluster without secrets needs."""
+    return {"bootstrap.servers": cluster.bootstrap}
 
 
 class Lead:
@@ -41,6 +49,10 @@ class Lead:
         approve = [] if command == "abort" else ["--approve", self.migration.name]
         self.said = self.migration.command(f"cutover {command}", "--wave", self.wave, *approve, *arguments)
         return self.said.returncode
+
+    def missing(self) -> set[str]:
+        """The gates that are closed."""
+        return {each["gate"] for each in self.status()["evidence"] if not each["open"]}
 
     def leave(self, step: str, *arguments: str, command: str = "next", seconds: float = LIVENESS_SECONDS) -> None:
         """Leaves this step as soon as its gates are open, and waits until what follows is done."""
@@ -86,15 +98,25 @@ class Lead:
 class Service:
     """One writer and one reader, and what became of every record."""
 
-    def __init__(self, source: EmbeddedCluster, target: EmbeddedCluster, *, partitions: int = 3) -> None:
+    def __init__(
+        self,
+        source: EmbeddedCluster,
+        target: EmbeddedCluster,
+        *,
+        partitions: int = 3,
+        client_of: ClientOf = plain_client,
+    ) -> None:
+        """`client_of` is what its applications need to reach a cluster."""
         self.source, self.target = source, target
         self.partitions = partitions
         self.topic = create_topic(source.bootstrap, partitions=partitions)
         self.group = new_topic_name("group")
-        self.writer = Writer(self.topic, partitions)
-        self.reader = Reader(self.group, self.topic)
-        self.newer = Reader(self.group, self.topic)
+        self.writer = Writer(self.topic, partitions, client_of=client_of)
+        self.reader = Reader(self.group, self.topic, client_of=client_of)
+        self.newer = Reader(self.group, self.topic, client_of=client_of)
         """Of the same group, on the target, where both are read for a while."""
+        self.others: list[Writer] = []
+        """Writers that write where they should not."""
 
     def start(self) -> None:
         """Runs on the source."""
@@ -103,23 +125,28 @@ class Service:
         wait_until("the service runs", lambda: len(self.reader.read) > 100)
 
     def close(self) -> None:
-        for each in (self.writer, self.reader, self.newer):
+        for each in (self.writer, *self.others, self.reader, self.newer):
             each.stop()
 
-    def judge(self, *, in_order: bool = True) -> None:
-        """Everything acknowledged was read once; in order."""
-        self.writer.stop()
-        wanted = sorted(self.writer.acknowledged)
-        wait_until("everything is read", lambda: len(self.reader.read) + len(self.newer.read) >= len(wanted))
+    def judge(self, *, in_order: bool = True, once: bool = True) -> None:
+        """Everything acknowledged was read; once, and in order. Also what `others` wrote."""
+        writers = (self.writer, *self.others)
+        for each in writers:
+            each.stop()
+        wanted = sorted(number for each in writers for number in each.acknowledged)
+        wait_until("everything is read", lambda: len(self._read() if once else {*self._read()}) >= len(wanted))
         self.reader.stop()
         self.newer.stop()
-        assert not self.writer.failed
+        assert not [failed for each in writers for failed in each.failed]
         read = [*self.reader.read, *self.newer.read]
-        numbers = sorted(number for _, _, number in read)
+        numbers = sorted(self._read() if once else {*self._read()})
         assert numbers == wanted, f"lost: {_less(wanted, numbers)}; repeated: {_less(numbers, wanted)}"
         for partition in range(self.partitions if in_order else 0):
             mine = [number for at, _, number in read if at == partition]
             assert mine == sorted(mine), f"partition {partition} was read out of order"
+
+    def _read(self) -> list[int]:
+        return [number for reader in (self.reader, self.newer) for _, _, number in reader.read]
 
 
 def _less(these: list[int], those: list[int]) -> list[int]:
@@ -135,8 +162,13 @@ class Operator:
         self._hesitate = hesitate
         self.steps: list[str] = []
         """The steps that were left, in order."""
+        self.may_fail: tuple[int, ...] = (0,)
+        """How commands may end beside what they should: clusters may be down."""
+        self.attests = False
+        """Whether no application writes to the target, and the operator's word stands for that."""
         self._done: set[tuple[str, str]] = set()
         self._told: set[str] = set()
+        self._has_asked_back = False
 
     def go_on(self, *, seconds: float = 240.0, until: str = "") -> None:
         """To the end of the wave, or until it waits at a step."""
@@ -153,16 +185,70 @@ class Operator:
         """What these steps ask for is done already."""
         self._told |= set(steps)
 
-    def go_on_through_a_death(self, exit_code: int) -> None:
-        """To the end of the wave; the owner is started again once, when it has died."""
-        migration = self.lead.migration
-        with contextlib.suppress(KmigrateError, AssertionError):
-            self.go_on()
-        if migration.exit_code is None:
-            raise AssertionError(f"nobody died\n{self.lead.evidence()}")
-        assert migration.wait_for_exit() == exit_code, migration.evidence()
-        migration.revive()
+    def finish(self) -> None:
+        """To the end of the wave on the target."""
         self.go_on()
+        assert self.lead.status()["outcome"] == "finished", self.lead.evidence()
+
+    def roll_back(self, at: str = "watch") -> None:
+        """On to a step, and from there back to the source; goes on where it was if it is called again."""
+        if self.lead.settle()["way"] == "forward":
+            self.go_on(until=at)
+            self.ask("rollback")
+        self.go_on()
+        assert self.lead.status()["outcome"] == "rolled back", self.lead.evidence()
+
+    def abort(self, at: str = "watch") -> None:
+        """On to a step without a record on the target, and back to the beginning; goes on where it was if it is called
+        again. The service is on the source then."""
+        self.attests = True
+        if not (self._has_asked_back and _is_new(self.lead.settle())):
+            self.go_on(until=at)
+            self._stop_all()
+            self._has_asked_back = True
+            self.ask("abort")
+            wait_until("everything is taken back", lambda: _is_new(self.lead.settle()), evidence=self.lead.evidence)
+        self.service.reader.start(self.service.source)
+        self.service.writer.start(self.service.source)
+
+    def ask(self, command: str) -> None:
+        """Commands a way back, as soon as it is taken."""
+
+        def is_taken() -> bool:
+            code = self.lead.next(command=command)
+            assert code in (0, 5, 6), self.lead.said.stderr
+            return code == 0
+
+        wait_until(f"{command} is taken", is_taken, evidence=lambda: f"{self.lead.said.stderr}\n{self.lead.evidence()}")
+
+    def go_through_deaths(
+        self,
+        deaths: Sequence[str],
+        lead_on: Callable[[], None],
+        *,
+        exit_code: int,
+        between: Callable[[str], object] = str,
+    ) -> None:
+        """Does `lead_on`, again and again, until nobody dies any more; the migration was started with the first death.
+
+        `between` is called with what it died of, while it is dead.
+        """
+        migration = self.lead.migration
+        for death, following in zip(deaths, (*deaths[1:], ""), strict=True):
+            try:
+                lead_on()
+            except (KmigrateError, AssertionError) as error:
+                reason: BaseException | None = error
+            else:
+                reason = None
+            try:
+                code = migration.wait_for_exit(3.0)
+            except AssertionError:
+                raise AssertionError(f"nobody died {death}\n{self.lead.evidence()}") from reason
+            assert code == exit_code, migration.evidence()
+            between(death)
+            migration.revive(following)
+        lead_on()
 
     def _act(self, step: Mapping[str, Any]) -> None:
         """What the operator does at a step, once."""
@@ -182,54 +268,80 @@ class Operator:
                 service.reader.start(service.target)
             case "stop-writers":
                 service.writer.stop()
-            case "start-writers":
-                service.writer.start(service.target)
-            case "move-writers":
+            case "start-writers" | "move-writers":
                 service.writer.stop()
-                service.writer.start(service.target)
+                if not self.attests:
+                    service.writer.start(service.target)
             case "join-readers":
                 service.newer.start(service.target)
             case "stop-old-readers":
                 service.reader.stop()
             case "stop-on-target":
-                service.writer.stop()
-                service.reader.stop()
-                service.newer.stop()
+                self._stop_all()
             case "start-on-source":
                 service.reader.start(service.source)
                 service.writer.start(service.source)
 
+    def _stop_all(self) -> None:
+        self.service.writer.stop()
+        self.service.reader.stop()
+        self.service.newer.stop()
+
     def _leave(self, wave: Mapping[str, Any]) -> None:
         closed = {each["gate"] for each in wave["evidence"] if not each["open"]} - {"approved"}
+        word = []
+        if self.attests and "target-moving" in closed:
+            closed, word = closed - {"target-moving"}, ["--attest"]
         if "verified" in closed:
             done = self.lead.migration.command("verify")
-            assert done.returncode == 0, done.stderr
-        if closed or wave["step"]["name"] in ("freeze", "promote", "freeze-back", "return"):  # it goes on by itself
+            assert done.returncode in self.may_fail, done.stderr
+        if closed or wave["step"]["name"] in BY_ITSELF:
             time.sleep(0.3)
             return
         command = "finish" if wave["step"]["name"] == "watch" else "next"
-        code = self.lead.next(command=command)
-        assert code in (0, 5, 6), self.lead.said.stderr
+        code = self.lead.next(*word, command=command)
+        assert code in (0, 5, 6) or code in self.may_fail, self.lead.said.stderr
         if code == 0:
             self.steps.append(wave["step"]["name"])
 
 
-class Writer:
-    """An application that writes numbers to a topic, on one side at a time."""
+def _is_new(wave: Mapping[str, Any]) -> bool:
+    """Whether a wave was aborted; it may begin anew, and a moment later is shown so."""
+    return wave["outcome"] == "aborted" or not wave["begun"]
 
-    def __init__(self, topic: str, partitions: int, *, pause_seconds: float = 0.002) -> None:
+
+class Writer:
+    """An application that writes numbers to a topic, on one side at a time; `first` is the first of them."""
+
+    def __init__(
+        self,
+        topic: str,
+        partitions: int,
+        *,
+        pause_seconds: float = 0.002,
+        first: int = 0,
+        client_of: ClientOf = plain_client,
+    ) -> None:
         self._topic, self._partitions, self._pause = topic, partitions, pause_seconds
+        self._client_of = client_of
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self.acknowledged: list[int] = []
         self.failed: list[str] = []
-        self._next = 0
+        self._next = first
 
     def start(self, cluster: EmbeddedCluster) -> None:
         """Begins to write there."""
         self._ending.clear()
-        self._thread = threading.Thread(target=self._run, args=(cluster.bootstrap,), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(dict(self._client_of(cluster)),), daemon=True)
         self._thread.start()
+
+    def write(self, cluster: EmbeddedCluster, count: int) -> None:
+        """Writes so many records there, as fast as it goes, and ends."""
+        self._ending.clear()
+        before = len(self.acknowledged)
+        self._run(dict(self._client_of(cluster)), count)
+        assert len(self.acknowledged) == before + count, self.failed[:3]
 
     def stop(self) -> None:
         """Ends, with everything acknowledged."""
@@ -238,8 +350,10 @@ class Writer:
             self._thread.join(LIVENESS_SECONDS)
             self._thread = None
 
-    def _run(self, bootstrap: str) -> None:
-        producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5})
+    def _run(self, client: dict[str, Any], count: int | None = None) -> None:
+        """Until it is told to end; or `count` records, without a pause."""
+        producer = Producer({**client, "enable.idempotence": True, "linger.ms": 5})
+        last = None if count is None else self._next + count
 
         def on_delivery(number: int) -> Callable[[Any, Any], None]:
             def note(error: Any, _message: Any) -> None:
@@ -250,21 +364,30 @@ class Writer:
 
             return note
 
-        while not self._ending.is_set():
+        while not self._ending.is_set() and self._next != last:
             number, self._next = self._next, self._next + 1
             producer.produce(
                 self._topic, b"%d" % number, partition=number % self._partitions, on_delivery=on_delivery(number)
             )
             producer.poll(0)
-            time.sleep(self._pause)
+            if count is None:
+                time.sleep(self._pause)
+            elif number % 1000 == 0:
+                producer.flush(LIVENESS_SECONDS)
         producer.flush(LIVENESS_SECONDS)
 
 
 class Reader:
-    """An application that reads a topic as a group and commits what it has read, on one side at a time."""
+    """An application that reads a topic as a group and commits what it has read, on one side at a time.
 
-    def __init__(self, group: str, topic: str) -> None:
+    What it reads once more counts, unless that is its own: what it could not commit it may have to read again.
+    """
+
+    def __init__(self, group: str, topic: str, *, client_of: ClientOf = plain_client) -> None:
         self._group, self._topic = group, topic
+        self._client_of = client_of
+        self._unsure: set[int] = set()
+        """What was read, and perhaps not committed."""
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self.read: list[tuple[int, int, int]] = []
@@ -273,7 +396,7 @@ class Reader:
     def start(self, cluster: EmbeddedCluster) -> None:
         """Joins the group there."""
         self._ending.clear()
-        self._thread = threading.Thread(target=self._run, args=(cluster.bootstrap,), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(dict(self._client_of(cluster)),), daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -283,10 +406,10 @@ class Reader:
             self._thread.join(LIVENESS_SECONDS)
             self._thread = None
 
-    def _run(self, bootstrap: str) -> None:
+    def _run(self, client: dict[str, Any]) -> None:
         consumer = Consumer(
             {
-                "bootstrap.servers": bootstrap,
+                **client,
                 "group.id": self._group,
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
@@ -294,10 +417,15 @@ class Reader:
         )
         consumer.subscribe([self._topic])
         while not self._ending.is_set():
-            messages = consumer.consume(100, 0.2)
+            messages = [each for each in consumer.consume(100, 0.2) if each.error() is None]
             for each in messages:
-                if each.error() is None:
-                    self.read.append((each.partition(), each.offset(), int(each.value())))
+                number = int(each.value())
+                if number not in self._unsure:
+                    self.read.append((each.partition(), each.offset(), number))
+                self._unsure.add(number)
             if messages:
-                consumer.commit(asynchronous=False)
+                with contextlib.suppress(KafkaException):
+                    committed = consumer.commit(asynchronous=False)
+                    if not any(each.error for each in committed):
+                        self._unsure.clear()
         consumer.close()

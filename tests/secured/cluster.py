@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka.admin import (
     AdminClient,
@@ -160,6 +161,17 @@ def make_users(cluster: EmbeddedCluster, passwords: Mapping[str, str] = PASSWORD
         ]
         for each in admin.alter_user_scram_credentials(wanted).values():
             each.result(TIMEOUT_SECONDS)
+
+
+def app_client(cluster: EmbeddedCluster) -> dict[str, Any]:
+    """What a client of librdkafka needs to be the user `app`, who is no super user."""
+    return {
+        "bootstrap.servers": cluster.bootstrap_of("SASL_PLAINTEXT"),
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": "app",
+        "sasl.password": PASSWORDS["app"],
+    }
 
 
 def _options(mechanism: str) -> str:

@@ -1,0 +1,130 @@
+"""A broker dies at any step of any scheme, on either side, and comes back: the wave ends, and nothing is lost.
+
+Each side has one broker, so that all of it is gone at once: leaders, coordinators, the controller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kmigrate.api.client import Client
+from kmigrate.demo.embedded import EmbeddedCluster
+from kmigrate.errors import KmigrateError
+from kmigrate.kafka_types import Side
+from kmigrate.runner.folder import MigrationFolder
+from tests.conftest import SOURCE_VERSION, TARGET_VERSION
+from tests.fault.cells import Cell, cells
+from tests.fault.conftest import heal
+from tests.fault.cutover_matrix import Course, Place, is_order_kept, places
+from tests.fault.harness import Migration, closing_all, wait_until
+from tests.kafka_tools import new_topic_name
+from tests.scenario.leading import Lead, Operator, Service
+
+pytestmark = pytest.mark.broker
+
+CELLS = [(place, side) for place in places() for side in Side]
+BROKER = 1
+LOOK_SECONDS = 0.02
+"""No step is over sooner than that: each of its effects takes the leader a turn."""
+CLUSTERS_AWAY = (0, 1, 4)
+"""How a command may end that needs both clusters."""
+Pair = tuple[EmbeddedCluster, EmbeddedCluster]
+
+
+class Killer:
+    """Watches a wave, kills a broker when it comes to a step, and starts it again; a context manager."""
+
+    def __init__(self, lead: Lead, place: Place, cluster: EmbeddedCluster, *, away_seconds: float) -> None:
+        self._client = Client(MigrationFolder(lead.migration.state_root, lead.migration.name), start_seconds=0.0)
+        self._place, self._cluster, self._away_seconds = place, cluster, away_seconds
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.has_killed = False
+        self.wordless: list[Mapping[str, Any]] = []
+        """What `status` said where it did not tell where it stands, or what is to be done."""
+
+    def __enter__(self) -> Killer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ending.wait(LOOK_SECONDS):
+            with contextlib.suppress(KmigrateError):
+                wave = self._client.cutover().to_value()["waves"][0]
+                words = [wave["sentence"], wave["who"], wave["todo"], wave["undo"]]
+                if not all(words) or "unknown" in " ".join(words).lower():
+                    self.wordless.append(wave)
+                if not self.has_killed and self._is_there(wave):
+                    self._cluster.kill(BROKER)
+                    self.has_killed = True
+                    self._ending.wait(self._away_seconds)
+                    self._cluster.start_node(BROKER)
+
+    def _is_there(self, wave: Mapping[str, Any]) -> bool:
+        is_back = self._place.course is Course.BACK
+        return wave["step"]["name"] == self._place.step and (wave["way"] == "back") is is_back
+
+
+@pytest.fixture(scope="module")
+def _fragile(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    failures = request.session.testsfailed
+    clusters = EmbeddedCluster(SOURCE_VERSION), EmbeddedCluster(TARGET_VERSION)
+    try:
+        for cluster in clusters:
+            cluster.start()
+        yield clusters
+    finally:
+        for cluster in clusters:
+            cluster.close(failed=request.session.testsfailed > failures)
+
+
+@pytest.fixture
+def service(_fragile: Pair) -> Iterator[Service]:
+    for cluster in _fragile:
+        heal(cluster)
+    made = Service(*_fragile)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@cells(long=len(CELLS), sample=1)
+def test_a_broker_that_dies_at_a_step_delays_it(cell: Cell, tmp_path: Path, service: Service) -> None:
+    place, side = cell.pick(CELLS)
+    cell.note("cutover", {**place.named(), "fault": f"the {side}'s broker dies"})
+    quick = {"stillSeconds": 3}
+    spec = {**place.story.spec(), "groups": {"include": [service.group]}, "cutover": quick}
+    migration = Migration(
+        tmp_path, service.source, service.target, [service.topic], name=new_topic_name("broken"), spec=spec
+    )
+    victim = service.source if side is Side.SOURCE else service.target
+    with closing_all([migration]):
+        migration.start()
+        migration.wait_for_state("IN_SYNC")
+        operator = Operator(Lead(migration), service, hesitate=lambda: cell.chance.uniform(0.0, 1.0))
+        operator.may_fail = CLUSTERS_AWAY
+        with Killer(operator.lead, place, victim, away_seconds=cell.chance.uniform(0.0, 3.0)) as killer:
+            begun = time.monotonic()
+            if place.course is Course.BACK:
+                operator.roll_back()
+            else:
+                operator.finish()
+            cell.note("seconds_to_the_end", round(time.monotonic() - begun, 1))
+        assert killer.has_killed, f"{place.step} was never seen"
+        assert not killer.wordless, killer.wordless[0]
+        service.judge(in_order=is_order_kept(place.story))
+        wait_until("the hold is lifted", lambda: migration.status()["held"] == [], evidence=migration.evidence)
+        cell.note("records", len(service.writer.acknowledged))

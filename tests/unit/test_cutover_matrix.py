@@ -1,0 +1,51 @@
+"""The crash matrix of the cutover forgets nothing that the tables have."""
+
+from __future__ import annotations
+
+from kmigrate.schemes.effects import EFFECTS, EffectKind
+from tests.fault.cutover_matrix import Course, moments, places, stories
+from tests.long.cutover_table import cutover_table
+from tests.long.results import Result
+
+ELSEWHERE = {EffectKind.LIST_LATE, EffectKind.APPEND_LATE}
+"""Carried out on a command of their own, which `test_cutover_misbehaves.py` gives."""
+NOT_LED = {EffectKind.OPEN_OVERLAP, EffectKind.CLOSE_OVERLAP}
+
+
+def test_every_effect_is_somewhere() -> None:
+    there = {EffectKind(each.effect) for each in moments()}
+    assert set(EFFECTS) - there - ELSEWHERE <= NOT_LED
+
+
+def test_every_course_is_gone_and_nothing_is_there_twice() -> None:
+    assert {each.course for each in moments()} == set(Course)
+    assert len(set(moments())) == len(moments())
+    assert len(set(places())) == len(places())
+
+
+def test_variants_that_do_the_same_are_one() -> None:
+    names = [str(each) for each in stories()]
+    assert "producers-first rolling" in names
+    assert "producers-first none" not in names
+
+
+def test_the_table_counts_what_passed_what_failed_and_what_was_not_run() -> None:
+    noted = {"scheme": "consumers-first clean", "course": "forward", "step": "freeze"}
+    killed, broken = "kmigrate dies before and after it", "the source's broker dies"
+    results = {
+        "test_cutover_dies.py::a": _result(True, {**noted, "effect": "copy-tail", "fault": killed}, 1_000),
+        "test_cutover_dies.py::b": _result(False, {**noted, "effect": "copy-tail", "fault": killed}, 500),
+        "test_cutover_brokers.py::c": _result(True, {**noted, "fault": broken}, 30),
+    }
+    table = cutover_table([*results, "test_cutover_dies.py::d", "test_rights.py::e"], results).splitlines()
+    assert table[0] == "3 of 4 cells were run, with the code of abc."
+    assert f"| Step · effect | {killed} | {broken} |" in table
+    assert "| freeze · copy-tail | 1 passed, **1 failed**; 1,500 records | – |" in table
+    assert "| freeze | – | 1 passed; 30 records |" in table
+    assert f"| {killed} | 2 | 1 | 1 | 1,500 |" in table
+    assert table[-1] == "| all | 3 | 2 | 1 | 1,530 |"
+
+
+def _result(passed: bool, noted: dict[str, str], records: int) -> Result:
+    figures = {"cutover": noted, "records": records}
+    return Result(cell="", code="", commit="abc", seed=1, passed=passed, seconds=1.0, figures=figures)
