@@ -147,11 +147,12 @@ class MigrationFolder:
         """Becomes the owner, or raises Refused that names the one there is.
 
         After an owner that was killed its workers may still be ending: waits for them, up to
-        `timeout_seconds`, and says so through `waiting`.
+        `timeout_seconds`, and says so through `waiting`. So long it also waits for commands that read, one after the
+        other, where the last owner is known to be dead.
         """
         owner_fd = self._open(self.owner_lock)
         try:
-            if not lock_within(owner_fd, patience_seconds):
+            if not self._is_locked(owner_fd, patience_seconds, timeout_seconds):
                 raise self._refused()
             note = OwnerNote.of_this_process(self.socket_path)
             note.write(owner_fd)
@@ -205,6 +206,13 @@ class MigrationFolder:
             os.close(fd)
             raise
         return fd
+
+    def _is_locked(self, fd: int, patience_seconds: float, timeout_seconds: float) -> bool:
+        """Takes the owner's lock; False if an owner has it."""
+        if lock_within(fd, patience_seconds):
+            return True
+        note = self.owner_note()
+        return note is not None and not note.is_alive and lock_within(fd, timeout_seconds)
 
     def _refused(self) -> Refused:
         note = self.owner_note()

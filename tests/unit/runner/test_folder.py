@@ -1,10 +1,12 @@
 """A migration has one owner, and no worker of a dead owner beside a new one."""
 
+import contextlib
 import json
 import os
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,22 @@ def test_a_killed_owner_leaves_nothing_to_clean_up(tmp_path: Path) -> None:
     assert not folder.owner_alive()
     with folder.take_ownership(patience_seconds=0) as ownership:
         assert ownership.note.pid == os.getpid()
+
+
+def test_commands_that_read_after_a_dead_owner_are_waited_for(tmp_path: Path) -> None:
+    process = start_owner(tmp_path)
+    process.kill()
+    process.communicate()
+    folder = MigrationFolder(tmp_path, "orders")
+    reading = contextlib.ExitStack()
+    assert reading.enter_context(folder.briefly_locked())
+    with pytest.raises(Refused):
+        folder.take_ownership(patience_seconds=0, timeout_seconds=0)
+    ends = threading.Timer(0.2, reading.close)
+    ends.start()
+    with folder.take_ownership(patience_seconds=0) as ownership:
+        assert ownership.note.pid == os.getpid()
+    ends.join()
 
 
 def test_a_worker_of_a_dead_owner_is_waited_for(tmp_path: Path) -> None:
