@@ -1,5 +1,5 @@
-"""Leads a migration through its scheme as an operator does, by the command line; and applications that are told what
-to do by hand."""
+"""Leads a migration through its scheme as an operator does, by commands; and applications that are told what to do by
+hand."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from click.testing import CliRunner
 from confluent_kafka import Consumer, KafkaException, Producer
 
 from kmigrate.api.client import Client
+from kmigrate.cli.group import commands
 from kmigrate.demo.embedded import EmbeddedCluster
 from kmigrate.errors import KmigrateError
 from kmigrate.runner.folder import MigrationFolder
@@ -47,8 +49,11 @@ class Lead:
     def next(self, *arguments: str, command: str = "next") -> int:
         """Leaves the step; returns the exit code."""
         approve = [] if command == "abort" else ["--approve", self.migration.name]
-        self.said = self.migration.command(f"cutover {command}", "--wave", self.wave, *approve, *arguments)
-        return self.said.returncode
+        place = ("-f", str(self.migration.manifest), "--state", str(self.migration.state_root))
+        self.said = CliRunner().invoke(
+            commands, ["cutover", command, *place, "--wave", self.wave, *approve, *arguments]
+        )
+        return self.said.exit_code
 
     def missing(self) -> set[str]:
         """The gates that are closed."""
