@@ -57,13 +57,8 @@ def test_an_abort_leaves_everything_as_it_was(start: Start, service: Service) ->
     operator = Operator(lead, service)
     operator.go_on(until="start-writers")
     wait_until("the hold is lifted", lambda: lead.migration.status()["held"] == [])
-    service.reader.stop()
-    assert lead.next(command="abort") == 0, lead.said.stderr
-    lead.settle()
-    assert lead.status()["outcome"] == "aborted"
+    operator.abort(at="start-writers")
     wait_until("the hold is back", lambda: lead.migration.status()["held"] == [service.topic])
-    service.reader.start(service.source)
-    service.writer.start(service.source)
     lead.migration.wait_for_growth()
     service.judge()
 

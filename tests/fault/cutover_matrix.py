@@ -35,7 +35,8 @@ spec:
   %s: %s
   fence: %s
 """
-TOPIC = TopicName("orders")
+APPLICATION = "  applications: [{name: relay, groups: [relay], reads: [orders], writes: [bills]}]\n"
+ORDERS, BILLS = TopicName("orders"), TopicName("bills")
 
 
 class Course(StrEnum):
@@ -51,17 +52,18 @@ class Course(StrEnum):
 
 
 class Story(NamedTuple):
-    """A scheme with its history or its ending."""
+    """A scheme with its history or its ending; perhaps with an application that reads and writes."""
 
     scheme: str
     variant: str
+    has_application: bool = False
 
     def spec(self) -> dict[str, Any]:
         """What a manifest says of it."""
         return {"scheme": self.scheme, _word(self.scheme): self.variant}
 
     def __str__(self) -> str:
-        return f"{self.scheme} {self.variant}"
+        return f"{self.scheme} {self.variant}{', with an application' if self.has_application else ''}"
 
 
 class Moment(NamedTuple):
@@ -105,12 +107,23 @@ def stories() -> tuple[Story, ...]:
 
 
 def moments() -> tuple[Moment, ...]:
-    """Every effect that is carried out, with a fence and a way back wherever they can be had."""
-    return tuple(
-        Moment(story, course, step, kind.value)
-        for story in stories()
-        for course, step, kind in dict.fromkeys(_effects(_begun(story)))
-    )
+    """Every effect that is carried out, with a fence and a way back wherever they can be had.
+
+    With an application there are only those that there are not without it. It writes to the target what it reads there,
+    so that nothing can be taken back.
+    """
+    found: list[Moment] = []
+    for story in stories():
+        for course, step, kind in dict.fromkeys(_effects(_begun(story))):
+            found.append(Moment(story, course, step, kind.value))
+        for relayed in _relayed(story):
+            more = [Moment(relayed, course, step, kind.value) for course, step, kind in _effects(_begun(relayed))]
+            found += [
+                each
+                for each in dict.fromkeys(more)
+                if each._replace(story=story) not in found and each.course in (Course.FORWARD, Course.BACK)
+            ]
+    return tuple(found)
 
 
 def last_frozen_moment(taken_back: Moment) -> Moment:
@@ -122,13 +135,20 @@ def last_frozen_moment(taken_back: Moment) -> Moment:
 
 
 def places() -> tuple[Place, ...]:
-    """Every step, forward and back."""
-    return tuple(
-        Place(story, course, at.at.step.name)
-        for story in stories()
-        for course, way in ((Course.FORWARD, _walk(_begun(story))), (Course.BACK, _walk_back(_begun(story))))
-        for at in way
-    )
+    """Every step, forward and back; with an application only those that there are not without it."""
+    found: list[Place] = []
+    for story in stories():
+        for each in (story, *_relayed(story)):
+            for course, way in ((Course.FORWARD, _walk(_begun(each))), (Course.BACK, _walk_back(_begun(each)))):
+                steps = dict.fromkeys(at.at.step.name for at in way)
+                found += [Place(each, course, step) for step in steps if Place(story, course, step) not in found]
+    return tuple(found)
+
+
+def _relayed(story: Story) -> tuple[Story, ...]:
+    """The same with an application, where it can be led."""
+    relayed = story._replace(has_application=True)
+    return () if _wave(relayed, is_fenced=True) is None else (relayed,)
 
 
 def is_order_kept(story: Story) -> bool:
@@ -149,8 +169,12 @@ def _wave(story: Story, *, is_fenced: bool) -> Wave | None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "matrix.yaml"
         text = MANIFEST % (story.scheme, _word(story.scheme), story.variant, "acl" if is_fenced else "none")
+        topics, groups = [ORDERS], {"billing": {ORDERS}}
+        if story.has_application:
+            text += APPLICATION
+            topics, groups = [ORDERS, BILLS], {"billing": {BILLS}, "relay": {ORDERS}}
         file.write_text(text, encoding="utf-8")
-        (wave,), problems = plan_waves(load_manifest(file, environ={}), [TOPIC], {"billing": {TOPIC}})
+        (wave,), problems = plan_waves(load_manifest(file, environ={}), topics, groups)
     return None if problems else wave
 
 

@@ -26,6 +26,7 @@ from tests.fault.cutover_matrix import Course, Place, is_order_kept, places
 from tests.fault.harness import Migration, closing_all, wait_until
 from tests.kafka_tools import new_topic_name
 from tests.scenario.leading import Lead, Operator, Service
+from tests.scenario.relaying import make_service
 
 pytestmark = pytest.mark.broker
 
@@ -90,10 +91,10 @@ def _fragile(request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 
 @pytest.fixture
-def service(_fragile: Pair) -> Iterator[Service]:
+def service(_fragile: Pair, cell: Cell) -> Iterator[Service]:
     for cluster in _fragile:
         heal(cluster)
-    made = Service(*_fragile)
+    made = make_service(*_fragile, has_application=cell.pick(CELLS)[0].story.has_application)
     made.start()
     try:
         yield made
@@ -106,9 +107,9 @@ def test_a_broker_that_dies_at_a_step_delays_it(cell: Cell, tmp_path: Path, serv
     place, side = cell.pick(CELLS)
     cell.note("cutover", {**place.named(), "fault": f"the {side}'s broker dies"})
     quick = {"stillSeconds": 3}
-    spec = {**place.story.spec(), "groups": {"include": [service.group]}, "cutover": quick}
+    spec = {**place.story.spec(), **service.spec(), "cutover": quick}
     migration = Migration(
-        tmp_path, service.source, service.target, [service.topic], name=new_topic_name("broken"), spec=spec
+        tmp_path, service.source, service.target, service.topics, name=new_topic_name("broken"), spec=spec
     )
     victim = service.source if side is Side.SOURCE else service.target
     with closing_all([migration]):

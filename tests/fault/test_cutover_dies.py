@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tests.fault.cutover_matrix import Course, is_order_kept, last_frozen_moment
 from tests.fault.harness import Migration, closing_all, wait_until
 from tests.kafka_tools import new_topic_name
 from tests.scenario.leading import Lead, Operator, Service
+from tests.scenario.relaying import make_service
 from tests.secured.cluster import app_client
 from tests.secured.granted import Guarded
 
@@ -33,12 +35,15 @@ FREEZE_SECONDS = 30
 
 
 @pytest.fixture
-def service(guarded: Guarded) -> Iterator[Service]:
-    made = Service(guarded.clusters[Side.SOURCE], guarded.clusters[Side.TARGET], client_of=app_client)
+def service(guarded: Guarded, cell: Cell) -> Iterator[Service]:
+    clusters = guarded.clusters[Side.SOURCE], guarded.clusters[Side.TARGET]
+    made = make_service(*clusters, has_application=cell.pick(MOMENTS).story.has_application, client_of=app_client)
     for acls in guarded.acls.values():
-        for operation in (AclOperation.READ, AclOperation.WRITE):
-            acls.allow(operation, ResourceType.TOPIC, made.topic, principal="User:app")
-        acls.allow(AclOperation.READ, ResourceType.GROUP, made.group, principal="User:app")
+        for topic, operation in product(made.topics, (AclOperation.READ, AclOperation.WRITE)):
+            acls.allow(operation, ResourceType.TOPIC, topic, principal="User:app")
+        for group in made.groups:
+            acls.allow(AclOperation.READ, ResourceType.GROUP, group, principal="User:app")
+            acls.allow(AclOperation.WRITE, ResourceType.TRANSACTIONAL_ID, group, principal="User:app")
         for kind in (ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID):
             acls.allow(AclOperation.ALL, kind, "*")
         acls.allow(AclOperation.ALL, ResourceType.BROKER, "kafka-cluster")
@@ -62,12 +67,12 @@ def test_a_death_in_the_middle_of_a_step_is_followed_by_its_end(
         deaths.insert(0, last_frozen_moment(moment).death("before"))
     quick = {"stillSeconds": 3} | ({"freezeSeconds": FREEZE_SECONDS} if is_late else {})
     sides = {str(side): {"properties": {"request.timeout.ms": "5000", **guarded.properties(side)}} for side in Side}
-    spec = {**sides, **moment.story.spec(), "fence": "acl", "groups": {"include": [service.group]}, "cutover": quick}
+    spec = {**sides, **moment.story.spec(), **service.spec(), "fence": "acl", "cutover": quick}
     migration = Migration(
         tmp_path,
         service.source,
         service.target,
-        [service.topic],
+        service.topics,
         name=new_topic_name("dies"),
         spec=spec,
         environment={"KMIGRATE_TEST_DEATH": deaths[0]},
@@ -83,7 +88,7 @@ def test_a_death_in_the_middle_of_a_step_is_followed_by_its_end(
         if moment.course is Course.ABORT:
             migration.wait_for_growth()
         service.judge(in_order=is_order_kept(moment.story))
-        wanted = [service.topic] if moment.course is Course.ABORT else []
+        wanted = list(service.topics) if moment.course is Course.ABORT else []
         wait_until("the hold is as it should be", lambda: migration.status()["held"] == wanted)
         cell.note("records", len(service.writer.acknowledged))
 

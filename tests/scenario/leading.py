@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from click.testing import CliRunner
 from confluent_kafka import Consumer, KafkaException, Producer
@@ -100,6 +100,13 @@ class Lead:
         return f"{shown}\n{self.migration.evidence()}"
 
 
+class Process(Protocol):
+    """An application that runs on one side at a time."""
+
+    def start(self, cluster: EmbeddedCluster) -> None: ...
+    def stop(self) -> None: ...
+
+
 class Service:
     """One writer and one reader, and what became of every record."""
 
@@ -122,6 +129,14 @@ class Service:
         """Of the same group, on the target, where both are read for a while."""
         self.others: list[Writer] = []
         """Writers that write where they should not."""
+        self.relay: Process | None = None
+        """An application between the writer and the reader, where there is one."""
+        self.topics: tuple[str, ...] = (self.topic,)
+        self.groups: tuple[str, ...] = (self.group,)
+
+    def spec(self) -> dict[str, Any]:
+        """What a manifest says of its groups and applications."""
+        return {"groups": {"include": list(self.groups)}}
 
     def start(self) -> None:
         """Runs on the source."""
@@ -213,8 +228,7 @@ class Operator:
             self._has_asked_back = True
             self.ask("abort")
             wait_until("everything is taken back", lambda: _is_new(self.lead.settle()), evidence=self.lead.evidence)
-        self.service.reader.start(self.service.source)
-        self.service.writer.start(self.service.source)
+        self._start_on_source()
 
     def ask(self, command: str) -> None:
         """Commands a way back, as soon as it is taken."""
@@ -281,14 +295,25 @@ class Operator:
                 service.newer.start(service.target)
             case "stop-old-readers":
                 service.reader.stop()
+            case "stop-application" | "start-application" | "move-application":
+                assert service.relay is not None, "who has no application is not asked to move it"
+                service.relay.stop()
+                if step["name"] != "stop-application":
+                    service.relay.start(service.target)
             case "stop-on-target":
                 self._stop_all()
             case "start-on-source":
-                service.reader.start(service.source)
-                service.writer.start(service.source)
+                self._start_on_source()
+
+    def _start_on_source(self) -> None:
+        service = self.service
+        for each in filter(None, (service.reader, service.relay, service.writer)):
+            each.start(service.source)
 
     def _stop_all(self) -> None:
         self.service.writer.stop()
+        if self.service.relay is not None:
+            self.service.relay.stop()
         self.service.reader.stop()
         self.service.newer.stop()
 
