@@ -64,6 +64,10 @@ class ClusterSide:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes all connections."""
         for link in self._links.values():
             link.close()
         self._client.close()

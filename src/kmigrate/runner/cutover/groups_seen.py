@@ -28,11 +28,20 @@ Ends = Mapping[TopicPartition, Bounds | Unseen]
 
 
 class GroupSeen(NamedTuple):
-    """One group on one side: how many members, its commits, and which partitions members have; None: not known."""
+    """One group on one side: how many members, its commits, and which partitions members have; None: not known.
+
+    `read` are the commits, moved on to the end where nothing that a consumer sees is left before it.
+    """
 
     members: int | None = None
     commits: Commits | None = None
     owned: frozenset[TopicPartition] | None = None
+    read: Commits | None = None
+
+    @property
+    def read_up_to(self) -> Commits | None:
+        """Up to where it has read; the commits where nobody looked further."""
+        return self.commits if self.read is None else self.read
 
 
 class GroupLooker:
@@ -114,8 +123,9 @@ def read_by_all(groups: Mapping[str, GroupSeen]) -> Callable[[TopicPartition], O
         return lambda partition: Offset(0)
     readers: dict[TopicName, list[Commits]] = {}
     for seen in groups.values():
-        for topic in {partition.topic for partition in seen.commits or {}}:
-            readers.setdefault(topic, []).append(seen.commits or {})
+        read = seen.read_up_to or {}
+        for topic in {partition.topic for partition in read}:
+            readers.setdefault(topic, []).append(read)
     return lambda partition: min(
         (commits.get(partition, Offset(0)) for commits in readers.get(partition.topic, ())), default=Offset(0)
     )
@@ -137,14 +147,14 @@ def facts_of(
     source, target = seen[Side.SOURCE], seen[Side.TARGET]
     inside = set(topics)
     mine = None if source.commits is None else {tp: at for tp, at in source.commits.items() if tp.topic in inside}
-    target_lag = lag_of(target.commits, topics, ends[Side.TARGET])
+    target_lag = lag_of(target.read_up_to, topics, ends[Side.TARGET])
     is_prepared = None
     if prepared is not None and target.commits is not None:
         is_prepared = all(target.commits.get(partition, -1) >= at for partition, at in prepared.items())
     return GroupFacts(
         source_members=source.members,
         target_members=target.members,
-        source_lag=lag_of(source.commits, topics, ends[Side.SOURCE]),
+        source_lag=lag_of(source.read_up_to, topics, ends[Side.SOURCE]),
         target_lag=target_lag,
         is_target_lag_falling=history.is_falling(group, target_lag, now),
         unowned_on_target=_unowned(target.owned, mine, ends[Side.TARGET]),

@@ -20,9 +20,11 @@ from kmigrate.errors import ClusterError, KmigrateError
 from kmigrate.kafka_types import BrokerId, Offset, ProducerId, Side, TopicName, TopicPartition
 from kmigrate.offsets.offset_map import Ends
 from kmigrate.preflight.bounds import Bounds, Unseen, by_leader, read_bounds
+from kmigrate.query.sides import ClusterSide
 from kmigrate.runner.cutover.book import CutoverBook
 from kmigrate.runner.cutover.groups_seen import GroupLooker, GroupSeen, LagHistory, facts_of, read_by_all
 from kmigrate.runner.cutover.history import History, Rates
+from kmigrate.runner.cutover.unread import Unread, records_of
 from kmigrate.runner.fencing import Fencer
 from kmigrate.runner.verification import PartitionVerification, Verdict
 from kmigrate.schemes.cutover import Cutover
@@ -36,6 +38,8 @@ from kmigrate.wire.error_codes import ErrorCode
 
 log = logging.getLogger(__name__)
 
+STILL_SECONDS = 1.0
+"""A log that moved since then is not looked at for what is left in it."""
 MOST_STRAGGLERS = 100
 """How many partitions at most are looked up by producer."""
 Seen = Mapping[TopicPartition, Bounds | Unseen]
@@ -88,6 +92,10 @@ class Observer:
     ) -> None:
         self._clients = {side: open_client() for side, open_client in clients.items()}
         self._groups = {side: GroupLooker(open_client()) for side, open_client in clients.items()}
+        self._readers = {
+            side: ClusterSide(side, open_client(), calls.READ_COMMITTED) for side, open_client in clients.items()
+        }
+        self._unread = {side: Unread(records_of(reader)) for side, reader in self._readers.items()}
         self._sources = sources
         self._book = book
         self._now = wall_seconds
@@ -100,6 +108,8 @@ class Observer:
             client.close()
         for groups in self._groups.values():
             groups.close()
+        for reader in self._readers.values():
+            reader.close()
 
     def look(self, cutovers: Collection[Cutover]) -> dict[str, WaveFacts]:
         """The facts of these waves, as of now; what a cluster does not tell is not known."""
@@ -110,7 +120,12 @@ class Observer:
         latest = self._sources.copy.latest.copy()
         back = self._sources.back()
         on_source, source = self._look_at(Side.SOURCE, topics, back)
-        seen = {side: looker.look(groups) if groups else {} for side, looker in self._groups.items()}
+        seen = {
+            side: self._with_read(side, looker.look(groups), {Side.SOURCE: source, Side.TARGET: target}[side], began)
+            if groups
+            else {}
+            for side, looker in self._groups.items()
+        }
         fenced = {side: self._fenced(side) for side in Side}
         held = {TopicName(name) for name in self._sources.held()}
         verified = {
@@ -267,6 +282,16 @@ class Observer:
         return found
 
     # -- groups and fences
+
+    def _with_read(self, side: Side, groups: Mapping[str, GroupSeen], ends: Seen, now: float) -> dict[str, GroupSeen]:
+        """The groups with what they have read, where logs stand still."""
+        unread, history = self._unread[side], self._histories[side]
+        still = {tp for tp in ends if (since := history.still_since(tp)) is not None and now - since >= STILL_SECONDS}
+        unread.begin()
+        return {
+            name: each if each.commits is None else each._replace(read=unread.read_up_to(each.commits, ends, still))
+            for name, each in groups.items()
+        }
 
     def _group(
         self,

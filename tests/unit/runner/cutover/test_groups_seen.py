@@ -53,6 +53,12 @@ def test_a_lag_falls_if_it_is_less_than_a_while_ago() -> None:
     assert history.is_falling("g", None, FALLING_SECONDS + 2) is None
 
 
+def test_what_no_consumer_sees_is_no_lag_and_not_late() -> None:
+    seen = GroupSeen(1, offsets(a=99, b=50), read=offsets(a=100, b=50))
+    assert look(seen, GroupSeen()).source_lag == 0
+    assert read_by_all({"g": seen})(A) == 100
+
+
 def look(source: GroupSeen, target: GroupSeen, prepared: dict[TopicPartition, Offset] | None = None) -> GroupFacts:
     return facts_of(
         "g",
