@@ -19,7 +19,7 @@ pytestmark = pytest.mark.broker
 
 FREEZE_SECONDS = 12
 FIRST_OF_OTHERS = 10**9
-AFTER_FREEZE = "after freeze at freeze"
+AFTER_FREEZE = "before copy-tail at freeze"
 KILLED = -9
 
 
@@ -89,7 +89,8 @@ def writes_once_frozen(world: World) -> None:
         world.intruder(world.service.source).stop()
 
     world.operator.go_through_deaths([AFTER_FREEZE], world.operator.finish, exit_code=KILLED, between=write)
-    assert "the freeze was broken" in world.lead.migration.log()
+    broken = "the freeze was broken" in world.lead.migration.log()
+    assert broken, world.lead.evidence()
 
 
 def comes_late(world: World) -> None:
