@@ -56,11 +56,13 @@ class Copy(Protocol):
 
 class Back(NamedTuple):
     """Of a partition that is copied back: target offsets below which everything is on the source again, and was
-    compared there (None: not known), and why its copy back has stopped."""
+    compared there (None: not known), why its copy back has stopped, and from which offset of the source on records lie
+    there that are not its own."""
 
     copied: Offset | None
     verified: Offset | None = None
     stop: str = ""
+    foreign_from: Offset | None = None
 
 
 NOTHING_COPIED = Ends(Offset(0), Offset(0))
@@ -225,7 +227,7 @@ class Observer:
         if source_end is not None and ended is not None:
             settled = cutover.ends_of(EffectKind.APPEND_LATE) | cutover.ends_of(EffectKind.LIST_LATE)
             late = max(0, source_end - max(ended.source, settled.get(tp, Offset(0)), read(tp)))
-        elif copied is not None:
+        elif ended is None and copied is not None:
             late = 0  # the copy is still under way: nothing can be late
         return PartitionFacts(
             source_end=source_end,
@@ -351,7 +353,7 @@ def _application_end(end: Offset, ended: Ends | None, back: Back | None) -> Offs
     if ended is None or back is None:
         return end
     if back.copied is None:
-        return None
+        return None if back.foreign_from is None else Offset(end - max(0, back.foreign_from - ended.source))
     return Offset(end - max(0, back.copied - ended.target)) if back.stop else ended.source
 
 

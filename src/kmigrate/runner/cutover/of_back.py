@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from kmigrate.copy.states import StopKind
 from kmigrate.errors import KmigrateError
 from kmigrate.kafka_types import Offset, Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
@@ -112,6 +113,7 @@ class BackEffects:
                 copied.get(tp),
                 verified.get((tp.topic, tp.partition)),
                 f"{stops[tp].kind.value}, of the copy back" if tp in stops else "",
+                stops[tp].offset if tp in stops and stops[tp].kind is StopKind.FOREIGN_WRITE else None,
             )
             for tp in self.back.begun()
         }

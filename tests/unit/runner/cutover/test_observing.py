@@ -46,6 +46,9 @@ def progress(position: int, target_end: int, **changes: Any) -> PartitionProgres
         (Back(Offset(110)), 100),
         (Back(Offset(110), stop="FOREIGN_WRITE, of the copy back"), 120),
         (Back(Offset(70), stop="FOREIGN_WRITE, of the copy back"), 150),
+        (Back(None, stop="FOREIGN_WRITE, of the copy back", foreign_from=Offset(110)), 140),
+        (Back(None, stop="FOREIGN_WRITE, of the copy back", foreign_from=Offset(100)), 150),
+        (Back(None, stop="SOURCE_CORRUPT, of the copy back"), None),
     ],
 )
 def test_what_is_copied_back_is_no_application_s_record(back: Back | None, told: int | None) -> None:
