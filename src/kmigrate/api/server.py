@@ -1,8 +1,8 @@
 """Applications are served from threads of their own: an owner's on the migration's unix socket, serve's on its own.
 
-Rule: copying never waits for the API: FastAPI and uvicorn are imported in the thread, and only when somebody comes: they
-take half a second and 25 MB, which a copy that nobody asks anything does without. Who serves at a path has its lock, so a
-socket file that is already there is a dead process's and is replaced.
+Rule: copying never waits for the API: FastAPI and uvicorn are imported in the thread, and only when somebody comes:
+they take half a second and 25 MB, which a copy that nobody asks anything does without. Who serves at a path has its
+lock, so a socket file that is already there is a dead process's and is replaced.
 """
 
 from __future__ import annotations
