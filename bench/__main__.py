@@ -45,6 +45,7 @@ CASES: dict[str, Callable[[Lab], CaseResult]] = {
     "compacted": compacted.measure,
     "alignment": alignment.measure,
     "memory": memory.measure,
+    "memory-steady": memory.measure_steady,
     "first-record": first_record.measure,
     **idle.CASES,
     "latency": latency.measure,
