@@ -1,4 +1,4 @@
-"""Memory of owner and workers: while a hundred partitions are copied at full speed, and in ten minutes of production."""
+"""Memory of owner and workers: as a hundred partitions are copied at full speed, and in ten minutes of production."""
 
 from __future__ import annotations
 
