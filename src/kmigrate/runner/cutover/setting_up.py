@@ -20,6 +20,7 @@ from kmigrate.runner.cutover.of_back import BackEffects
 from kmigrate.runner.cutover.of_copy import CopyEffects, Stillness
 from kmigrate.runner.cutover.of_fences import FenceEffects
 from kmigrate.runner.cutover.of_groups import GroupEffects
+from kmigrate.runner.cutover.of_rights import RightsEffects
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.effects import Effects
 from kmigrate.runner.group_sync import GroupSync
@@ -115,6 +116,7 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         may_write=crew.groups.may_write,
     )
     of_fences = FenceEffects(manifest=crew.manifest, folder=crew.folder, fences=fences, clients=clients)
+    of_rights = RightsEffects(store=crew.store, client=clients[Side.TARGET], may_write=crew.may_write)
     of_back = BackEffects(
         manifest=crew.manifest,
         back=crew.back,
@@ -135,7 +137,8 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         ),
         book,
     )
-    carrier = Carrier({**of_copy.handlers(), **of_groups.handlers(), **of_fences.handlers(), **of_back.handlers()})
+    rooms = (of_copy, of_groups, of_rights, of_fences, of_back)
+    carrier = Carrier({kind: handler for room in rooms for kind, handler in room.handlers().items()})
 
     def confirm(cutover: Cutover) -> None:
         of_fences.confirm(cutover)
