@@ -322,8 +322,8 @@ class Lab:
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _client(self, side: Side) -> ClusterClient:
-        host, port = self.bootstrap(side).split(":")
-        return ClusterClient(side, [(host, int(port))], ConnectionSettings(client_id="bench"))
+        places = [address.split(":") for address in self.bootstrap(side).split(",")]
+        return ClusterClient(side, [(host, int(port)) for host, port in places], ConnectionSettings(client_id="bench"))
 
     def _error_free(self, side: Side, topic: str, partitions: int, which: int = calls.LATEST) -> dict[Place, int]:
         places = [Place(TopicName(topic), Partition(index)) for index in range(partitions)]
