@@ -17,6 +17,7 @@ from typing import NoReturn
 from bench import (
     alignment,
     compacted,
+    cutover,
     first_record,
     groups,
     idle,
@@ -49,6 +50,7 @@ CASES: dict[str, Callable[[Lab], CaseResult]] = {
     **idle.CASES,
     "latency": latency.measure,
     "groups": groups.measure,
+    "cutover": cutover.measure,
     "verify": reading.measure_verify,
     "message": reading.measure_message,
 }

@@ -16,10 +16,19 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from kmigrate.cluster.authentication import NotAuthenticated, authenticate
 from kmigrate.cluster.clock import steady_seconds
+from kmigrate.cluster.cord import Cord, current_cord
 from kmigrate.cluster.network import Buffer, Link
 from kmigrate.cluster.opening import NotOpened, open_stream
 from kmigrate.cluster.settings import ConnectionSettings
-from kmigrate.errors import AuthenticationFailed, BrokerRefused, ConnectionLost, NoAnswer, ProtocolError, Unreachable
+from kmigrate.errors import (
+    AuthenticationFailed,
+    BrokerRefused,
+    ConnectionLost,
+    CutOff,
+    NoAnswer,
+    ProtocolError,
+    Unreachable,
+)
 from kmigrate.kafka_types import BrokerAddress, Side
 from kmigrate.wire.call import Call, VersionRanges, api_versions, error_name
 
@@ -59,10 +68,15 @@ class Connection:
         self._answered = 0
         self._offered: VersionRanges = {}
         began = steady_seconds()
+        cord = current_cord()
+        if cord is not None:
+            cord.check()
         try:
             self._stream = open_stream(address.host, address.port, settings)
         except NotOpened as error:
             raise Unreachable(str(error), side=side, broker=str(address), hint=error.hint) from error.__cause__
+        if cord is not None:
+            self._hang_on(cord)
         self.opened_in_seconds = steady_seconds() - began
         try:
             self._offered = self._ask_versions()
@@ -72,6 +86,13 @@ class Connection:
         except ConnectionLost as error:
             hint = "the broker's log says more; security.protocol must be that of the listener"
             raise Unreachable(error.reason, side=side, broker=str(address), hint=hint) from None
+
+    def _hang_on(self, cord: Cord) -> None:
+        try:
+            cord.hold(self)
+        except CutOff:
+            self._stream.close()
+            raise
 
     def _ask_versions(self) -> VersionRanges:
         versions = api_versions()
@@ -230,6 +251,10 @@ class Connection:
         self._failure = self._failure or reason
         self._stream.close()
         return ConnectionLost(reason, side=self.side, broker=str(self.address))
+
+    def sever(self) -> None:
+        """Ends what is waited for here, from any thread; the next use raises ConnectionLost."""
+        self._stream.sever()
 
     def close(self) -> None:
         self._failure = self._failure or "closed here"
