@@ -103,11 +103,11 @@ class _Outbox:
             earlier = self._pending.get(under)
             self._pending[under] = report if earlier is None else merge(earlier, report)
             self._filled.notify()
-        if any(each.entries for each in report.partitions):
+        if report.released or any(each.entries for each in report.partitions):
             self._urgent.set()
 
     def send_forever(self) -> None:
-        """Sends what came together, at most every 0.2 s or when copying waits for it; ends with the connection."""
+        """Sends what came together, at most every 0.2 s or when somebody waits for it; ends with the connection."""
         while True:
             with self._filled:
                 self._filled.wait_for(lambda: self._pending)

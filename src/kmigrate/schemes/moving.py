@@ -1,9 +1,9 @@
 """How a cutover moves: it leaves a step, enters another, or takes back what was done since one.
 
 Rule: the last step before a freeze is safe, as writers are free there. Effects are taken back in the reverse order;
-what is pending first may have been done, so its undo comes before them. While writers wait their fence comes first,
-as soon as nothing is handed over and no end is final any more: the rest may wait for a cluster that is silent, and writers must not. What
-was in force before is not touched.
+what is pending first may have been done, so its undo comes before them. While writers wait their fence comes first, as
+soon as nothing is handed over and no end is final any more: the rest may wait for a cluster that is silent, and writers
+must not. What was in force before is not touched.
 """
 
 from __future__ import annotations

@@ -29,6 +29,9 @@ from kmigrate.topics.create import Failed, Later
 
 QUIET_SECONDS = 5.0
 """How long a log end must stand still before it counts as where a copy ended."""
+ENDING_SECONDS = 1.0
+"""How long whoever copies is waited for at a time."""
+_POLL_SECONDS = 0.02
 
 
 class Copy(Protocol):
@@ -74,6 +77,8 @@ class CopyEffects:
     to_source: Callable[[TopicPartition, Offset], Offset | str]
     still_since: Callable[[TopicName, Mapping[TopicPartition, Offset]], float]
     wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    seconds: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
     def handlers(self) -> dict[EffectKind, Handler]:
         kind = EffectKind
@@ -101,6 +106,7 @@ class CopyEffects:
         topics = cutover.topics_of(effect.scope)
         known = self.book.ended()
         self.copy.end_topics(topics)
+        self._wait_for_ends(topics)
         found: dict[TopicName, Mapping[TopicPartition, Ends]] = {}
         frozen = cutover.ends_of(EffectKind.FREEZE)
         for topic in topics:
@@ -117,6 +123,12 @@ class CopyEffects:
         if found.keys() - known.keys():
             self.book.record_ended(found, self.wall_ms())
         return Carried(_ends({tp: each.target for ends in found.values() for tp, each in ends.items()}))
+
+    def _wait_for_ends(self, topics: Sequence[TopicName]) -> None:
+        """A moment, until whoever copies has let go: that takes less than it takes to come again."""
+        deadline = self.seconds() + ENDING_SECONDS
+        while any(self.copy.ends_of(topic) is None for topic in topics) and self.seconds() < deadline:
+            self.sleep(_POLL_SECONDS)
 
     def _landed(self, topic: TopicName) -> Mapping[TopicPartition, Ends] | str:
         """Where the target's logs end, and what that is on the source; or what is waited for."""
