@@ -155,7 +155,8 @@ def _allow_everybody(cluster: EmbeddedCluster) -> None:
         *(ResourceType.TOPIC, _PREFIX, ResourcePatternType.PREFIXED, "User:*", "*"),
         *(AclOperation.ALL, AclPermissionType.ALLOW),
     )
-    for future in _admin(cluster).create_acls([rule]).values():
+    admin = _admin(cluster)
+    for future in admin.create_acls([rule]).values():
         future.result(_LIMIT_SECONDS)
 
 
