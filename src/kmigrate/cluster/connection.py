@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 from kmigrate.cluster.authentication import NotAuthenticated, authenticate
+from kmigrate.cluster.bell import Bell
 from kmigrate.cluster.clock import steady_seconds
 from kmigrate.cluster.cord import Cord, current_cord
 from kmigrate.cluster.network import Buffer, Link
@@ -262,17 +263,23 @@ class Connection:
 
 
 class RealNetwork:
-    """The network as it is: sockets and this machine's clocks."""
+    """The network as it is: sockets and this machine's clocks. A `bell` ends a wait before its time."""
 
-    def __init__(self, settings: Mapping[Side, ConnectionSettings]) -> None:
+    def __init__(self, settings: Mapping[Side, ConnectionSettings], bell: Bell | None = None) -> None:
         self._settings = settings
+        self._bell = bell
+
+    def hearing(self, bell: Bell) -> RealNetwork:
+        """The same network for a thread whose waits this bell ends."""
+        return RealNetwork(self._settings, bell)
 
     def connect(self, side: Side, address: BrokerAddress) -> Connection:
         return Connection(side, address, self._settings[side])
 
     def wait(self, links: Sequence[Link], timeout_seconds: float) -> Sequence[Link]:
         connections = {cast(Connection, link).fileno(): link for link in links}
-        if len(connections) == 0:
+        bell = self._bell
+        if bell is None and not connections:
             time.sleep(max(0.0, timeout_seconds))
             return ()
         pending = [link for link in links if cast(Connection, link).pending()]
@@ -281,7 +288,14 @@ class RealNetwork:
         poller = select.poll()
         for number in connections:
             poller.register(number, select.POLLIN)
-        ready = [connections[number] for number, _event in poller.poll(max(0.0, timeout_seconds) * 1000)]
+        if bell is None:
+            heard = poller.poll(max(0.0, timeout_seconds) * 1000)
+        else:
+            poller.register(bell, select.POLLIN)
+            heard = poller.poll(max(0.0, timeout_seconds) * 1000)
+            if any(number == bell.fileno() for number, _event in heard):
+                bell.silence()
+        ready = [connections[number] for number, _event in heard if number in connections]
         return [*ready, *(link for link in pending if link not in ready)] if pending else ready
 
     def steady_seconds(self) -> float:
