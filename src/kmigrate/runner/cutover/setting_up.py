@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,14 +97,21 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         found = crew.copying.maps.ends_at(partition, end)
         return "its offset map does not tell" if found is None else found.source
 
+    @contextlib.contextmanager
+    def effects() -> Iterator[Effects]:
+        with (
+            contextlib.closing(clients[Side.SOURCE]()) as source,
+            contextlib.closing(clients[Side.TARGET]()) as target,
+        ):
+            yield Effects(crew.store, source, target, crew.may_write)
+
     of_copy = CopyEffects(
         manifest=crew.manifest,
         book=book,
         copy=crew.copying,
-        effects=Effects(crew.store, crew.reach[Side.SOURCE].client(), crew.reach[Side.TARGET].client(), crew.may_write),
+        effects=effects,
         clients=clients,
         memory=memory,
-        reach=crew.reach,
         to_source=landed_on_source,
         still_since=Stillness(),
     )
@@ -138,11 +146,12 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         book,
     )
     rooms = (of_copy, of_groups, of_rights, of_fences, of_back)
-    carrier = Carrier({kind: handler for room in rooms for kind, handler in room.handlers().items()})
+    handlers = {kind: handler for room in rooms for kind, handler in room.handlers().items()}
+    carrier = Carrier(handlers, secure=crew.secure)
 
     def confirm(cutover: Cutover) -> None:
         of_fences.confirm(cutover)
         if cutover.is_in_force(EffectKind.BEGIN_REVERSE_COPY):
             of_back.keep_alive()
 
-    return Leader(cutovers, observer, carrier, plan, confirm, crew.secure)
+    return Leader(cutovers, observer, carrier, plan, confirm)
