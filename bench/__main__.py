@@ -32,6 +32,7 @@ from bench import (
     tuning,
 )
 from bench.lab import Lab
+from bench.programs import compile_kmigrate
 from bench.report import RESULTS, CaseResult, case_table, goals_table, load, readme_part, replace_part, save
 from kmigrate.errors import KmigrateError
 
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str]) -> int:
             README.write_text(replace_part(README.read_text(encoding="utf-8"), readme_part(load(folder, list(CASES)))))
             say(f"wrote the table of {README.name}")
             return 0
+        compile_kmigrate()
         with Lab(say=say, short=options.short, rounds=options.rounds) as lab:
             if options.cases[:1] == [PROFILE]:
                 print(profiling.profile(lab, *options.cases[1:] or ["throughput"]))
