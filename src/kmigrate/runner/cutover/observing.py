@@ -30,6 +30,7 @@ from kmigrate.runner.verification import PartitionVerification, Verdict
 from kmigrate.schemes.cutover import Cutover
 from kmigrate.schemes.effects import EffectKind
 from kmigrate.schemes.facts import GroupFacts, PartitionFacts, Straggler, WaveFacts
+from kmigrate.schemes.steps import Gate
 from kmigrate.security.fence import Fence
 from kmigrate.state.fence_book import FenceBook
 from kmigrate.wire import calls
@@ -42,6 +43,7 @@ STILL_SECONDS = 1.0
 """A log that moved since then is not looked at for what is left in it."""
 MOST_STRAGGLERS = 100
 """How many partitions at most are looked up by producer."""
+_CLOSELY = {Side.SOURCE: frozenset({Gate.DRAINED, Gate.NO_LATE_RECORDS}), Side.TARGET: frozenset({Gate.LAG_FALLING})}
 Seen = Mapping[TopicPartition, Bounds | Unseen]
 
 
@@ -122,12 +124,9 @@ class Observer:
         latest = self._sources.copy.latest.copy()
         back = self._sources.back()
         on_source, source = self._look_at(Side.SOURCE, topics, back)
-        seen = {
-            side: self._with_read(side, looker.look(groups), {Side.SOURCE: source, Side.TARGET: target}[side], began)
-            if groups
-            else {}
-            for side, looker in self._groups.items()
-        }
+        seen = {side: looker.look(groups) if groups else {} for side, looker in self._groups.items()}
+        for side, ends_there in ((Side.SOURCE, source), (Side.TARGET, target)):
+            seen[side] |= self._with_read(side, seen[side], _looked_at_closely(side, cutovers), ends_there, began)
         fenced = {side: self._fenced(side) for side in Side}
         held = {TopicName(name) for name in self._sources.held()}
         verified = {
@@ -285,14 +284,17 @@ class Observer:
 
     # -- groups and fences
 
-    def _with_read(self, side: Side, groups: Mapping[str, GroupSeen], ends: Seen, now: float) -> dict[str, GroupSeen]:
-        """The groups with what they have read, where logs stand still."""
+    def _with_read(
+        self, side: Side, groups: Mapping[str, GroupSeen], wanted: Collection[str], ends: Seen, now: float
+    ) -> dict[str, GroupSeen]:
+        """Some groups with what they have read, where logs stand still."""
         unread, history = self._unread[side], self._histories[side]
         still = {tp for tp in ends if (since := history.still_since(tp)) is not None and now - since >= STILL_SECONDS}
         unread.begin()
         return {
-            name: each if each.commits is None else each._replace(read=unread.read_up_to(each.commits, ends, still))
-            for name, each in groups.items()
+            name: seen._replace(read=unread.read_up_to(seen.commits, ends, still))
+            for name in wanted
+            if (seen := groups.get(name)) is not None and seen.commits is not None
         }
 
     def _group(
@@ -327,6 +329,11 @@ class Observer:
 
     def _is_whole(self, fence: Fence) -> bool:
         return fence.is_wanted and Fencer(self._clients[fence.side], self._sources.fences).is_whole(fence)
+
+
+def _looked_at_closely(side: Side, cutovers: Iterable[Cutover]) -> list[str]:
+    """The groups of which it matters at this step whether they have read everything on a side."""
+    return sorted({group for each in cutovers if _CLOSELY[side] & {*each.at.step.gates} for group in each.wave.groups})
 
 
 def _copied(progress: PartitionProgress | None) -> Offset | None:
