@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import PartitionState, Stop, StopKind
-from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, TopicName, TopicPartition
+from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, Side, TopicName, TopicPartition
 from kmigrate.offsets.offset_map import Ends
 from kmigrate.preflight.bounds import Bounds
-from kmigrate.runner.cutover.observing import Back, _application_end, _application_records, _is_settled
+from kmigrate.runner.cutover.observing import (
+    Back,
+    _application_end,
+    _application_records,
+    _is_settled,
+    _looked_at_closely,
+)
+from kmigrate.schemes.cutover import begin
+from tests.unit.schemes.examples import CLEAN
 
 PLACE = TopicPartition(TopicName("orders"), Partition(0))
 ENDED = Ends(Offset(100), Offset(80))
@@ -86,3 +95,14 @@ def test_what_nobody_saw_is_not_known() -> None:
 def test_a_partition_is_settled_once_everything_is_decided() -> None:
     assert _is_settled(bounds(10)) is True
     assert _is_settled(bounds(10, stable=9)) is False
+
+
+def test_what_is_left_to_read_is_looked_at_only_where_a_gate_asks() -> None:
+    cutover = begin(replace(CLEAN, name="one"), 0.0)
+    asked = {
+        stage.step.name: {str(side) for side in Side if _looked_at_closely(side, [replace(cutover, stage=index)])}
+        for index, stage in enumerate(cutover.stages)
+    }
+    assert asked["freeze"] == asked["promote"] == set(), "nothing is read for it while writers wait"
+    assert asked["watch"] == {"source"}
+    assert _looked_at_closely(Side.SOURCE, [replace(cutover, stage=len(cutover.stages) - 1)]) == sorted(CLEAN.groups)
