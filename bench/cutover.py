@@ -207,10 +207,8 @@ class _Move:
         for name in writers:
             service.kill(name)  # what the fence has refused is an error to them, and not tried again
         service.start(writers, Side.TARGET)
-        at = {
-            side: [each.at_ns / _NS for each in service.ledger().acknowledged if each.place.side is side]
-            for side in Side
-        }
+        acknowledged = service.ledger().acknowledged
+        at = {side: [each.at_ns / _NS for each in acknowledged if each.place.side is side] for side in Side}
         last, first = max(at[Side.SOURCE]), min(at[Side.TARGET])
         figures = {"writers": may_write - last, "readers": readers_wait, "writers restarted": first - last}
         figures |= _parts(self._state / self._name / FILE_NAME, last + wall)
