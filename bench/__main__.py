@@ -33,6 +33,7 @@ from bench import (
     tuning,
 )
 from bench.lab import Lab
+from bench.programs import compile_kmigrate
 from bench.report import (
     RESULTS,
     CaseResult,
@@ -57,6 +58,7 @@ CASES: dict[str, Callable[[Lab], CaseResult]] = {
     "compacted": compacted.measure,
     "alignment": alignment.measure,
     "memory": memory.measure,
+    "memory-steady": memory.measure_steady,
     "first-record": first_record.measure,
     **idle.CASES,
     "latency": latency.measure,
@@ -87,6 +89,7 @@ def main(arguments: Sequence[str]) -> int:
             _write_pages(load(folder, list(CASES)))
             say(f"wrote the tables of {README.name} and {PERFORMANCE.name}")
             return 0
+        compile_kmigrate()
         with Lab(say=say, short=options.short, rounds=options.rounds) as lab:
             if options.cases[:1] == [PROFILE]:
                 print(profiling.profile(lab, *options.cases[1:] or ["throughput"]))

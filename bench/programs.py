@@ -5,6 +5,7 @@ kmigrate counts with all its processes: CPU of owner and workers, their PSS adde
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import json
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+import kmigrate
 from bench import proc
 from bench.lab import BenchError, Lab, Load, producer_command
 from kmigrate.demo.java import start_java
@@ -162,6 +164,11 @@ spec:
   offsets: {{class: identical}}
   limits: {{targetFreePercent: 0}}
 """
+
+
+def compile_kmigrate() -> None:
+    """Compiles the package's files, as every installation of it does; a checkout may never have been."""
+    compileall.compile_dir(Path(kmigrate.__file__).parent, quiet=2)
 
 
 def kmigrate_command() -> list[str]:

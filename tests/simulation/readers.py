@@ -51,6 +51,7 @@ class ReadersClient:
         self.brokers = brokers
         self.links: list[ReadersLink] = []
         self.is_closed = False
+        self._kept: dict[BrokerId, ReadersLink] = {}
 
     def metadata(self, topics: Sequence[TopicName] | None) -> calls.ClusterMetadata:
         found: dict[TopicName, calls.TopicMetadata] = {}
@@ -79,11 +80,23 @@ class ReadersClient:
         self.links.append(link)
         return link
 
+    def link(self, broker: BrokerId) -> ReadersLink:
+        if broker not in self._kept:
+            self._kept[broker] = self.connect(broker)
+        return self._kept[broker]
+
+    def drop(self, broker: BrokerId) -> None:
+        link = self._kept.pop(broker, None)
+        if link is not None:
+            link.close()
+
     def broker(self, broker: BrokerId, call: Any) -> Any:
         return ReadersLink(self.logs).call(call)
 
     def close(self) -> None:
         self.is_closed = True
+        for broker in list(self._kept):
+            self.drop(broker)
 
 
 def partition_of(topic: str, number: int = 0) -> TopicPartition:

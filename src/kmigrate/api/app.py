@@ -15,10 +15,13 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from kmigrate import __version__
+from kmigrate.api import reads
+from kmigrate.api.door import Reply
 from kmigrate.api.replies import ErrorReply, Health, RequestBody, answer_error, answer_invalid
 from kmigrate.copy.states import Choice
 from kmigrate.errors import KmigrateError, UsageError
 from kmigrate.kafka_types import LARGEST_OFFSET, Offset, Side, TopicName
+from kmigrate.offsets.classes import OffsetClass
 from kmigrate.plan.actions import Kind, PlannedAction
 from kmigrate.report.account import ReportDocument
 from kmigrate.report.accounting import make_account
@@ -147,6 +150,12 @@ class VerificationsReply(RequestBody):
     kept: int
 
 
+class ClassesReply(RequestBody):
+    """The offset class of each partition, by topic and partition."""
+
+    topics: dict[str, dict[int, OffsetClass]]
+
+
 class DecisionsReply(RequestBody):
     """What the operator wants now, and which partitions were answered by this request."""
 
@@ -174,10 +183,7 @@ def create_app(desk: Desk, lookup: Lookup) -> FastAPI:
 
     @app.get("/v1/status", response_model=StatusDocument)
     def status(brief: bool = False) -> Response:
-        document = desk.status()
-        if document is None:
-            return Response(status_code=204)
-        return Response((document.brief if brief else document).to_json(), media_type="application/json")
+        return _response(reads.status(desk, brief=brief))
 
     @app.post("/v1/pause")
     def pause() -> DecisionsReply:
@@ -269,7 +275,7 @@ def create_app(desk: Desk, lookup: Lookup) -> FastAPI:
 
     @app.get("/v1/cutover", response_model=CutoverDocument)
     def cutover(wave: str | None = None, fresh: bool = False) -> Response:
-        return Response(desk.cutover.document(wave, fresh=fresh).to_json(), media_type="application/json")
+        return _response(reads.cutover(desk, wave, fresh=fresh))
 
     @app.post("/v1/cutover", response_model=WaveStatus)
     def command_cutover(request: CutoverRequest) -> WaveStatus:
@@ -293,6 +299,10 @@ def create_app(desk: Desk, lookup: Lookup) -> FastAPI:
     ) -> Response:
         found = lookup.translate(topic, partition, Offset(offset), side)
         return Response(found.to_json(), media_type="application/json")
+
+    @app.get("/v1/offsets/classes", response_model=ClassesReply)
+    def classes() -> Response:
+        return _response(reads.classes(lookup.store))
 
     @app.get("/v1/offsets/runs", response_model=RunsPage)
     def runs(
@@ -326,6 +336,12 @@ def create_app(desk: Desk, lookup: Lookup) -> FastAPI:
         return Response(made.to_json(), media_type="application/json")
 
     return app
+
+
+def _response(reply: Reply) -> Response:
+    return Response(
+        reply.content, status_code=reply.status_code, media_type=reply.media_type if reply.content else None
+    )
 
 
 def _reply(decisions: Decisions, answered: tuple[str, ...] = ()) -> DecisionsReply:

@@ -6,17 +6,16 @@ longer than that. What only some requests need is imported by them: a command is
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-import httpx
 from pydantic import TypeAdapter
 
+from kmigrate.api import reads
+from kmigrate.api.door import NO_CONTENT, START_SECONDS, TIMEOUT_SECONDS, Door, Reply
 from kmigrate.copy.rates import NO_LIMITS, RateLimits
 from kmigrate.copy.states import Choice
 from kmigrate.errors import KmigrateError, UsageError
@@ -37,14 +36,6 @@ if TYPE_CHECKING:
     from kmigrate.runner.verification import PartitionVerification
     from kmigrate.runner.verify_partition import Mode
 
-START_SECONDS = 3.0
-"""How long an owner that is starting is waited for: its lock is held, its socket is not there yet."""
-
-TIMEOUT_SECONDS = 45.0
-"""How long an owner may take for an answer."""
-
-_POLL_SECONDS = 0.1
-_HOST = "http://kmigrate"
 _ROWS_A_REQUEST = 1_000
 
 
@@ -65,20 +56,18 @@ class Client:
     ) -> None:
         self._folder = folder
         self._limits = manifest_limits
-        self._start_seconds = start_seconds
-        self._timeout_seconds = timeout_seconds
-        self._sleep = sleep
+        self._door = Door(folder, start_seconds=start_seconds, timeout_seconds=timeout_seconds, sleep=sleep)
         self.reached_owner = False
         """Whether the last request went to an owner; a decision without one is for the next run."""
 
-    def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> httpx.Response | None:
+    def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Reply | None:
         """The answer to any request of the API; None if the migration never ran. Raises what the answer tells of."""
         return self._request(method, path, body)
 
     def status(self, *, brief: bool = False) -> StatusDocument:
         """How the migration stands; NOT_STARTED if it never ran. `brief` leaves topics and what goes on out."""
         reply = self._request("GET", "/v1/status" + ("?brief=true" if brief else ""))
-        if reply is None or reply.status_code == httpx.codes.NO_CONTENT:
+        if reply is None or reply.status_code == NO_CONTENT:
             return StatusDocument(
                 name=self._folder.name,
                 state=MigrationState.NOT_STARTED,
@@ -251,49 +240,31 @@ class Client:
 
     def _request(
         self, method: str, path: str, body: Mapping[str, object] | None = None, *, creates: bool = False
-    ) -> httpx.Response | None:
+    ) -> Reply | None:
         """The answer of the owner or, without one, of the application here.
 
         None if there never was a run, unless the request `creates` what there is to remember.
         """
-        deadline = time.monotonic() + self._start_seconds
-        while True:
-            with self._folder.briefly_locked() as ours:
-                if ours:
-                    return self._in_process(method, path, body, creates=creates)
-            note = self._folder.owner_note()
-            socket_path = Path(note.socket) if note else self._folder.socket_path
-            try:
-                transport = httpx.HTTPTransport(uds=str(socket_path))
-                with httpx.Client(transport=transport, timeout=self._timeout_seconds) as http:
-                    self.reached_owner = True
-                    return checked(http.request(method, _HOST + path, json=body))
-            except httpx.HTTPError as error:
-                again = method == "GET" or isinstance(error, httpx.ConnectError)
-                if not again or time.monotonic() >= deadline:
-                    why = str(error) or type(error).__name__
-                    raise KmigrateError(
-                        f"{self._folder.name} is owned by {note or 'a process'} which does not answer "
-                        f"on {socket_path}: {why}",
-                        hint=f"it may be starting or ending: try again; its log is {self._folder.log}",
-                    ) from error
-            self._sleep(_POLL_SECONDS)
+        try:
+            return self._door.ask(method, path, body, lambda: self._in_process(method, path, body, creates=creates))
+        finally:
+            self.reached_owner = self._door.reached_owner
 
-    def _in_process(
-        self, method: str, path: str, body: Mapping[str, object] | None, *, creates: bool
-    ) -> httpx.Response | None:
+    def _in_process(self, method: str, path: str, body: Mapping[str, object] | None, *, creates: bool) -> Reply | None:
         if not creates and not Store.exists(self._folder.path):
             return None
-        from kmigrate.api.app import create_app
-        from kmigrate.runner.desk import Desk
-        from kmigrate.runner.lookup import Lookup
-
-        self.reached_owner = False
         store = Store.open(self._folder.path)
         try:
+            read = reads.answer(store, method, path)
+            if read is not None:
+                return read
+            from kmigrate.api.app import create_app
+            from kmigrate.api.in_process import ask_in_process
+            from kmigrate.runner.desk import Desk
+            from kmigrate.runner.lookup import Lookup
+
             desk = Desk(store, manifest_limits=self._limits)
-            app = create_app(desk, Lookup(store, desk.status))
-            return checked(asyncio.run(_call(httpx.ASGITransport(app), method, path, body)))
+            return ask_in_process(create_app(desk, Lookup(store, desk.status)), method, path, body)
         finally:
             store.close()
 
@@ -323,13 +294,6 @@ def _applies(reply: Mapping[str, Any]) -> ApplyStatus:
     return _apply_status().validate_python(reply)
 
 
-async def _call(
-    transport: httpx.ASGITransport, method: str, path: str, body: Mapping[str, object] | None
-) -> httpx.Response:
-    async with httpx.AsyncClient(transport=transport) as http:
-        return await http.request(method, _HOST + path, json=body)
-
-
 def _check_follows(before: PartitionRuns | None, part: PartitionRuns) -> None:
     """On the target the runs of a partition follow each other without a hole."""
     if before is None or (before.topic, before.partition) != (part.topic, part.partition):
@@ -339,23 +303,3 @@ def _check_follows(before: PartitionRuns | None, part: PartitionRuns) -> None:
         raise KmigrateError(
             f"{part.topic}-{part.partition} was copied anew while its runs were read", hint="begin again"
         )
-
-
-def checked(reply: httpx.Response, who: str = "the owner") -> httpx.Response:
-    """The reply, or the error that it tells of."""
-    if reply.is_success:
-        return reply
-    try:
-        told = reply.json()
-        error, hint, exit_code = str(told["error"]), str(told["hint"]), int(told["exitCode"])
-    except (ValueError, KeyError, TypeError):
-        error, hint, exit_code = f"{who} answered {reply.status_code}", "its log says more", 1
-    raise told_error(error, hint, exit_code)
-
-
-def told_error(error: str, hint: str, exit_code: int) -> KmigrateError:
-    """An error that an owner told of, which ends a command as it would have ended there."""
-    kind = UsageError if exit_code == UsageError.exit_code else KmigrateError
-    raised = kind(error, hint=hint)
-    raised.exit_code = exit_code
-    return raised

@@ -171,7 +171,7 @@ def _pass_on(
         return Response(status_code=204)
     if reply is None:
         raise UsageError(f"{name} has not been started", hint=f"start it with `kmigrate serve start {name}`")
-    return Response(reply.content, status_code=reply.status_code, media_type=reply.headers.get("content-type"))
+    return Response(reply.content, status_code=reply.status_code, media_type=reply.media_type or None)
 
 
 def _limits_of(holding: Holding | None) -> RateLimits:

@@ -6,15 +6,12 @@ held for that request only.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-import httpx
-
-from kmigrate.api.client import checked
+from kmigrate.api.door import NotAnswered, Reply, ask_over_socket, checked
 from kmigrate.errors import KmigrateError
 from kmigrate.runner.folder import OwnerNote
 from kmigrate.serve.document import MigrationsDocument, MigrationSummary
@@ -24,7 +21,6 @@ from kmigrate.serve.supervisor import Supervisor
 START_SECONDS = 5.0
 TIMEOUT_SECONDS = 60.0
 _POLL_SECONDS = 0.1
-_HOST = "http://kmigrate"
 
 
 class NotServed(KmigrateError):
@@ -48,7 +44,7 @@ class ServiceClient:
         try:
             reply = self._request("GET", "")
         except NotServed:
-            reply = self._in_process("GET", f"{_HOST}/v1/migrations", None)
+            reply = self._in_process("GET", "/v1/migrations", None)
         return MigrationsDocument.from_json(reply.text)
 
     def show(self, name: str) -> MigrationSummary:
@@ -72,8 +68,8 @@ class ServiceClient:
         """Has its owner end, and the manifest forgotten."""
         self._request("DELETE", f"/{quote(name, safe='')}")
 
-    def _request(self, method: str, path: str, body: Mapping[str, object] | None = None) -> httpx.Response:
-        url = f"{_HOST}/v1/migrations{path}"
+    def _request(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Reply:
+        url = f"/v1/migrations{path}"
         deadline = time.monotonic() + self._start_seconds
         while True:
             with self._roster.briefly_owned() as ours:
@@ -84,27 +80,20 @@ class ServiceClient:
             note = OwnerNote.read(self._roster.lock)
             socket_path = note.socket if note else str(self._roster.socket_path)
             try:
-                transport = httpx.HTTPTransport(uds=socket_path)
-                with httpx.Client(transport=transport, timeout=TIMEOUT_SECONDS) as http:
-                    self.reached_serve = True
-                    return checked(http.request(method, url, json=body), "serve")
-            except httpx.HTTPError as error:
-                again = method == "GET" or isinstance(error, httpx.ConnectError)
-                if not again or time.monotonic() >= deadline:
+                self.reached_serve = True
+                return checked(ask_over_socket(socket_path, method, url, body, TIMEOUT_SECONDS), "serve")
+            except NotAnswered as error:
+                if (error.was_sent and method != "GET") or time.monotonic() >= deadline:
                     raise NotServed(
                         f"{self._roster.root} is served by {note or 'a process'} which does not answer on "
-                        f"{socket_path}: {str(error) or type(error).__name__}",
+                        f"{socket_path}: {error}",
                         hint=f"it may be starting or ending: try again; its log is {self._roster.log}",
                     ) from error
             self._sleep(_POLL_SECONDS)
 
-    def _in_process(self, method: str, url: str, body: Mapping[str, object] | None) -> httpx.Response:
+    def _in_process(self, method: str, url: str, body: Mapping[str, object] | None) -> Reply:
+        from kmigrate.api.in_process import ask_in_process
         from kmigrate.api.service import create_service
 
-        async def ask() -> httpx.Response:
-            app = create_service(Supervisor(self._roster), None)
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
-                return await http.request(method, url, json=body)
-
         self.reached_serve = False
-        return checked(asyncio.run(ask()), "serve")
+        return checked(ask_in_process(create_service(Supervisor(self._roster), None), method, url, body), "serve")

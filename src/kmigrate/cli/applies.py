@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from kmigrate.api.client import Client, told_error
+from kmigrate.api.client import Client
+from kmigrate.api.door import told_error
 from kmigrate.cli.logfile import logging_to
 from kmigrate.errors import KmigrateError, Refused
 from kmigrate.manifest import Manifest

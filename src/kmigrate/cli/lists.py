@@ -1,18 +1,20 @@
-"""How the list of all migrations is printed: by `status` without a migration, and by `serve list`."""
+"""How the list of all migrations is printed: by `status` without a migration, and by `serve list`.
+
+What it takes to show the list is imported when it is shown: `status` of one migration only knows which ways there are.
+"""
 
 from __future__ import annotations
 
 import csv
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import yaml
 from rich.console import Console
 
-from kmigrate.cli.serve_screen import COLUMNS, migrations_screen, rows, wide_screen
-from kmigrate.serve.document import MigrationsDocument
+if TYPE_CHECKING:
+    from kmigrate.serve.document import MigrationsDocument
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,10 +28,14 @@ def list_output_option(command: F) -> F:
 
 def print_migrations(document: MigrationsDocument, console: Console, output: str) -> None:
     """The list as it was asked for."""
+    from kmigrate.cli.serve_screen import COLUMNS, migrations_screen, rows, wide_screen
+
     match output:
         case "json":
             click.echo(document.to_json(indent=2))
         case "yaml":
+            import yaml
+
             click.echo(yaml.safe_dump(document.to_value(), sort_keys=False, allow_unicode=True), nl=False)
         case "csv":
             writer = csv.writer(sys.stdout, lineterminator="\n")

@@ -1,16 +1,17 @@
 """Where records lie on the other side, as the migration's owner or its state tells; without either the same offsets.
 
-Rule: what is assumed is said. One status tells the classes of all partitions; a map is asked for single offsets.
+Rule: what is assumed is said. The classes of all partitions are asked for once; a map is asked for single offsets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from kmigrate.cli.options import Named
 from kmigrate.errors import UsageError
-from kmigrate.kafka_types import Offset, Partition, Side, TopicName, TopicPartition
+from kmigrate.kafka_types import Offset, Side, TopicPartition
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.offsets.offset_map import Ends
 from kmigrate.offsets.translation import Place
@@ -27,11 +28,10 @@ def recorded_places(named: Named, name: str, tell: Callable[[str], None]) -> Pla
     if not named.has_folder(name):
         tell(f"nothing is recorded of {name} here: offsets are taken to be identical on both sides")
         return _assumed()
-    client = named.client()
-    classes = {
-        TopicPartition(TopicName(each.topic), Partition(each.partition)): each.offset_class
-        for each in client.status().partitions
-    }
+    from kmigrate.api.reads import classes_of
+
+    classes = classes_of(named.folder(name)).classes
+    client = cache(named.client)
     known: dict[TopicPartition, Places] = {}
     is_told = False
 
@@ -53,13 +53,15 @@ def _assumed() -> PlacesOf:
     return lambda _partition: places
 
 
-def _places(client: Client, partition: TopicPartition, offset_class: OffsetClass | None) -> Places | None:
+def _places(client: Callable[[], Client], partition: TopicPartition, offset_class: OffsetClass | None) -> Places | None:
     """The places of a partition; None if nothing of it is recorded."""
+    if offset_class is None:
+        return None
     if offset_class is OffsetClass.IDENTICAL:
         return assumed_identical()
 
     def translate(offset: Offset, side: Side) -> Translation:
-        return client.translate(partition.topic, partition.partition, offset, side)
+        return client().translate(partition.topic, partition.partition, offset, side)
 
     def ask(offset: Offset, side: Side) -> Pair | None:
         found = translate(offset, side)

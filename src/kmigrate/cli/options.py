@@ -56,6 +56,12 @@ class Named:
         """Whether the migration of this name ever left anything here."""
         return ((self.state or default_state_root()) / name).is_dir()
 
+    def has_state(self, name: str) -> bool:
+        """Whether the migration of this name has anything recorded here."""
+        from kmigrate.state.store import Store
+
+        return Store.exists((self.state or default_state_root()) / name)
+
     def client(self) -> Client:
         """A client for the migration; raises ManifestError if the file does not name one."""
         from kmigrate.api.client import Client

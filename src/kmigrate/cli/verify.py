@@ -14,9 +14,10 @@ from rich.console import Console
 from kmigrate.cli.options import Named, message_options, migration_options
 from kmigrate.cli.verify_screen import progress_line, verify_screen
 from kmigrate.errors import KmigrateError, UsageError
-from kmigrate.manifest import load_manifest
+from kmigrate.manifest import Manifest, load_manifest
 from kmigrate.runner.verification import VerificationDocument
-from kmigrate.runner.verify import Progress, Scope, Verifier, stored_document
+from kmigrate.runner.verify import Progress, Report, Scope, Verifier, stored_document
+from kmigrate.runner.verify_pairs import PairVerifier
 from kmigrate.runner.verify_partition import Mode
 from kmigrate.runner.verify_processes import MOST_PROCESSES
 from kmigrate.runner.verify_rows import Wish
@@ -89,6 +90,9 @@ def verify(
 
     What was verified stays verified: the next time only what was copied since is read. It works beside a running owner
     and without one, keeps to the limit of `throttle`, and writes to no cluster.
+
+    Where the manifest has spec.pairs, copies that another tool made are verified: records are compared in order, as
+    their offsets differ, and what is missing, additional, repeated or out of order is told.
     """
     if partition is not None and topic is None:
         raise UsageError("partition of which topic?", hint="give its topic with -t")
@@ -96,18 +100,30 @@ def verify(
     if digest and wish.mode is not Mode.RECORDS:
         raise UsageError("a digest is made of records", hint="leave out --mode, or --digest")
     named, scope = Named.by(ctx, file, state), Scope(topic, partition)
-    manifest = load_manifest(file)
+    manifest = load_manifest(file, takes_pairs=True)
+    if digest and manifest.pairs:
+        raise UsageError("a digest is made of records at the same offsets", hint="leave out --digest")
     if stored:
         document = stored_document(manifest.name, named.client(), scope, wish.mode)
     else:
         ticker = _Ticker(is_terminal=sys.stderr.isatty())
-        verifier = Verifier(manifest=manifest, memory=named.client(), report=ticker.tell, processes=processes)
+        verifier = _verifier(manifest, named, ticker.tell, processes)
         try:
             document = verifier.run(scope, wish)
         finally:
             ticker.end()
     _show(document, output, no_color=no_color)
     _end(ctx, document)
+
+
+def _verifier(manifest: Manifest, named: Named, report: Report, processes: int | None) -> Verifier | PairVerifier:
+    """Who verifies this manifest: what kmigrate copies, or pairs that another tool does."""
+    if not manifest.pairs:
+        return Verifier(manifest=manifest, memory=named.client(), report=report, processes=processes)
+    if not named.has_state(manifest.name):
+        return PairVerifier(manifest=manifest, report=report, processes=processes)
+    keep = named.client().save_verifications
+    return PairVerifier(manifest=manifest, report=report, processes=processes, keep=keep)
 
 
 def _show(document: VerificationDocument, output: str, *, no_color: bool) -> None:

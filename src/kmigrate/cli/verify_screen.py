@@ -24,6 +24,8 @@ from kmigrate.runner.verify import Progress
 from kmigrate.runner.verify_partition import Mode
 
 DIFFERENCES_SHOWN = 20
+DIFFERENCES_OF_ONE = 5
+"""Of one partition, whose records are compared in order."""
 UNKNOWN_SHOWN = 10
 _STYLES = {Verdict.DIFFERENT: "bold red", Verdict.UNKNOWN: "yellow", Verdict.EQUAL: "green"}
 
@@ -120,6 +122,16 @@ def _difference_lines(row: PartitionVerification) -> Iterator[Text]:
         for bucket in row.unequal_buckets:
             yield Text(f"  {show_time(bucket.start)}: {bucket.source:,} on the source, {bucket.target:,} on the target")
         return
+    shown = row.differences[:DIFFERENCES_OF_ONE] or (found,)
+    for each in shown:
+        yield from _one_difference(row, each)
+    more = sum(row.different_records.values()) - len(shown)
+    if row.different_records:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in row.different_records.items())
+        yield Text(f"  in all: {counts}" + (f"; {more:,} more than are shown here" if more > 0 else ""))
+
+
+def _one_difference(row: PartitionVerification, found: FirstDifference) -> Iterator[Text]:
     yield Text(f"{row.name}@{found.source_offset}: {found.words}{_where(found)}", "bold red", overflow="fold")
     if found.fields:
         yield Text(f"  not the same: {', '.join(found.fields)}")

@@ -27,7 +27,8 @@ class ClusterClient:
         self.side = side
         self._bootstrap = [BrokerAddress(_BOOTSTRAP, host, port) for host, port in bootstrap]
         self._settings = settings
-        self._connections: dict[BrokerAddress, Connection] = {}
+        self._connections: dict[tuple[str, int], Connection] = {}
+        """By place: the broker that was asked first is not connected to anew when its id is known."""
         self._brokers: dict[BrokerId, BrokerAddress] = {}
         self._controller = _BOOTSTRAP
         self._preferred: BrokerAddress | None = None
@@ -79,6 +80,23 @@ class ClusterClient:
         """One more connection to this broker; it is the caller's."""
         return Connection(self.side, self._address(broker), self._settings)
 
+    def link(self, broker: BrokerId) -> Connection:
+        """The connection to this broker that is kept, for requests that are laid out by hand.
+
+        Between two of them nothing may be under way. After a failure: `drop` it.
+        """
+        address = self._address(broker)
+        if (address.host, address.port) not in self._connections:
+            self._connections[address.host, address.port] = self.connect(broker)
+        return self._connections[address.host, address.port]
+
+    def drop(self, broker: BrokerId) -> None:
+        """Closes the connection to this broker, if there is one: an answer may still be on its way."""
+        address = self._brokers.get(broker)
+        connection = None if address is None else self._connections.pop((address.host, address.port), None)
+        if connection is not None:
+            connection.close()
+
     def _address(self, broker: BrokerId) -> BrokerAddress:
         address = self._brokers.get(broker)
         if address is None:
@@ -95,27 +113,28 @@ class ClusterClient:
         return self.broker(self._controller, call)
 
     def _ask(self, address: BrokerAddress, call: Call[T]) -> T:
-        connection = self._connections.pop(address, None)
+        place = (address.host, address.port)
+        connection = self._connections.pop(place, None)
         if connection is not None:
             try:
                 answer = connection.call(call)
             except NoAnswer:
                 raise
             except BrokerRefused:
-                self._connections[address] = connection  # a request that it does not offer was not even sent
+                self._connections[place] = connection  # a request that it does not offer was not even sent
                 raise
             except ConnectionLost:
                 connection.close()  # perhaps only idle for too long: once more on a new one
             else:
-                self._connections[address] = connection
+                self._connections[place] = connection
                 return answer
         connection = Connection(self.side, address, self._settings)
         try:
             answer = connection.call(call)
         except BrokerRefused:
-            self._connections[address] = connection
+            self._connections[place] = connection
             raise
-        self._connections[address] = connection
+        self._connections[place] = connection
         return answer
 
     def close(self) -> None:

@@ -14,19 +14,21 @@ from kmigrate.errors import ManifestError, Problem
 from kmigrate.manifest.clusters import ClusterReader
 from kmigrate.manifest.files import read_limited
 from kmigrate.manifest.model import Manifest, ManifestDocument
+from kmigrate.manifest.pair_problems import problems_of_pairs
 from kmigrate.manifest.references import Unresolved, resolve_references
 from kmigrate.manifest.shape import check_shape
 from kmigrate.manifest.wave_problems import problems_of_waves
 from kmigrate.manifest.yaml_tree import YamlTree, parse_tree
 
 
-def load_manifest(path: Path | str, *, environ: Mapping[str, str] | None = None) -> Manifest:
+def load_manifest(path: Path | str, *, environ: Mapping[str, str] | None = None, takes_pairs: bool = False) -> Manifest:
     """The manifest at the path, with its properties files read and its references resolved.
 
-    `environ` is where `${env:…}` looks; by default the environment of the process. Raises `ManifestError`.
+    `environ` is where `${env:…}` looks; by default the environment of the process. A manifest of pairs is for whoever
+    `takes_pairs`. Raises `ManifestError`.
     """
     path = Path(path)
-    return _load(path, _read_tree(path), environ)
+    return _load(path, _read_tree(path), environ, takes_pairs=takes_pairs)
 
 
 def read_manifest(content: bytes, path: Path, *, environ: Mapping[str, str] | None = None) -> Manifest:
@@ -34,10 +36,10 @@ def read_manifest(content: bytes, path: Path, *, environ: Mapping[str, str] | No
 
     Relative paths begin in the path's folder. Raises `ManifestError`.
     """
-    return _load(path, _tree_of(content, path), environ)
+    return _load(path, _tree_of(content, path), environ, takes_pairs=False)
 
 
-def _load(path: Path, tree: YamlTree, environ: Mapping[str, str] | None) -> Manifest:
+def _load(path: Path, tree: YamlTree, environ: Mapping[str, str] | None, *, takes_pairs: bool) -> Manifest:
     if tree.value is None:
         raise ManifestError(_in_order(tree.problems or (tree.problem((), "is empty: it says nothing"),)))
 
@@ -45,7 +47,8 @@ def _load(path: Path, tree: YamlTree, environ: Mapping[str, str] | None) -> Mani
     source, target = clusters.settings_of("source"), clusters.settings_of("target")
     client_properties = clusters.client_properties()
     document = check_shape(tree)
-    problems = [*tree.problems, *_contradictions(tree), *clusters.problems]
+    problems = [*tree.problems, *_contradictions(tree), *problems_of_pairs(tree, takes_pairs=takes_pairs)]
+    problems += clusters.problems
     if not isinstance(document, ManifestDocument):
         problems += document
     if problems or source is None or target is None or not isinstance(document, ManifestDocument):
@@ -65,6 +68,7 @@ def _load(path: Path, tree: YamlTree, environ: Mapping[str, str] | None) -> Mani
         principals=spec.principals,
         users=spec.users,
         waves=spec.waves,
+        pairs=spec.pairs,
         history=spec.history,
         ending=spec.ending,
         fence=spec.fence,

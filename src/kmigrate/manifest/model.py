@@ -102,6 +102,12 @@ def _auto_or(most: int) -> Callable[[object, ValidatorFunctionWrapHandler], obje
     return check
 
 
+def _topic(text: str) -> str:
+    if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", text):
+        raise PydanticCustomError("topic", "must be a topic's name: 1 to 249 letters, digits, '.', '_' or '-'")
+    return text
+
+
 def _principal(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*:.+", text):
         raise PydanticCustomError("principal", "must be a principal as Kafka writes it: User:name")
@@ -116,6 +122,7 @@ def _secret_reference(text: str) -> str:
     return text
 
 
+Topic: TypeAlias = Annotated[str, AfterValidator(_topic)]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,100}$"), AfterValidator(_name)]
 Regex: TypeAlias = Annotated[str, AfterValidator(_regex)]
 Start: TypeAlias = Annotated[str, AfterValidator(_start)]
@@ -302,6 +309,10 @@ class CutoverSection(_Section):
     tail_offsets: Annotated[int, Field(ge=0)] = Field(
         default=10_000, description="Offsets of a partition that may be left to verify while writers wait."
     )
+    everyone_without_rules: bool | None = Field(
+        default=None,
+        description="Your word, for a fence of rules: allow.everyone.if.no.acl.found; null: none is given.",
+    )
 
 
 class Limits(_Section):
@@ -374,6 +385,9 @@ class Spec(_Section):
         default={}, description="SCRAM users to be set on the target, by their names there."
     )
     waves: tuple[Wave, ...] = Field(default=(), description="Default: one wave with everything.")
+    pairs: Mapping[Topic, Topic] = Field(
+        default={}, description="Topics that another tool copies, and their names on the target; for verify alone."
+    )
     limits: Limits = Limits()
     sizes: Sizes = Sizes()
     workers: Annotated[Literal["auto"] | Annotated[int, Field(ge=1, le=64)], WrapValidator(_auto_or(64))] = Field(
@@ -418,6 +432,7 @@ class Manifest:
     principals: Mapping[str, str] = field(default_factory=dict)
     users: Mapping[str, UserSection] = field(default_factory=dict)
     waves: tuple[Wave, ...] = ()
+    pairs: Mapping[str, str] = field(default_factory=dict)
     history: History | None = None
     ending: Ending | None = None
     fence: FenceChoice | None = None

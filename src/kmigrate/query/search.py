@@ -15,6 +15,7 @@ from kmigrate.kafka_types import Offset, Side, TopicPartition
 from kmigrate.query.conditions import Filter
 from kmigrate.query.pairing import Outcome, PlacesOf, Row, compare, in_order, pair_up
 from kmigrate.query.places import Bounds
+from kmigrate.query.side_by_side import side_by_side
 from kmigrate.query.sides import ClusterSide
 from kmigrate.query.walking import Notes, Progress, Walk, read_places
 
@@ -45,6 +46,7 @@ class Search:
     ) -> None:
         self.notes = Notes()
         self._question = question
+        self._readers = sides
         self._sides = {side.side: side for side in sides}
         self._partitions = partitions
         self._places_of = places_of
@@ -55,8 +57,7 @@ class Search:
 
     def run(self) -> None:
         """Goes through both sides; raises ClusterError where a partition cannot be read at all."""
-        for side, reader in self._sides.items():
-            self._bounds[side] = reader.bounds(self._partitions[side])
+        self._bounds |= side_by_side(self._readers, lambda reader: reader.bounds(self._partitions[reader.side]))
         spans = self._spans()
         for side, reader in self._sides.items():
             walk = self._walks[side] = Walk(
@@ -97,8 +98,9 @@ class Search:
                 for each, (start, end) in mine.items():
                     spans[side][each] = Bounds(self._offset_on(side, each, question.offset, start, end), end)
         if (since := question.wanted.since_ms) is not None:
+            answers = side_by_side(self._readers, lambda reader: reader.offsets_at(spans[reader.side], since))
             for side, mine in spans.items():
-                for each, answer in self._sides[side].offsets_at(mine, since).items():
+                for each, answer in answers[side].items():
                     start, end = mine[each]
                     mine[each] = Bounds(max(start, answer.offset) if answer.offset >= 0 else end, end)
         if (until := question.wanted.until_ms) is not None and Side.SOURCE in spans:

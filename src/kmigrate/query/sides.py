@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Self
 
 from kmigrate.cluster.client import ClusterClient
-from kmigrate.cluster.network import Link
 from kmigrate.cluster.reader import Fetched, fetch_once
 from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.errors import ClusterError, ConnectionLost, Unreachable, UsageError
 from kmigrate.kafka_types import BrokerId, Offset, Partition, Side, TopicId, TopicName, TopicPartition
 from kmigrate.manifest.settings import ClusterSettings
 from kmigrate.query.places import Bounds
+from kmigrate.query.side_by_side import side_by_side
 from kmigrate.wire import calls
 from kmigrate.wire.call import error_name
 from kmigrate.wire.calls import EARLIEST, LATEST, OffsetAnswer
@@ -42,39 +42,46 @@ _MOVED = frozenset(
 class ClusterSide:
     """Reads one cluster at an isolation level; not thread-safe. A context manager."""
 
-    def __init__(self, side: Side, client: ClusterClient, isolation_level: int) -> None:
+    def __init__(self, side: Side, client: ClusterClient, isolation_level: int, cluster_id: str | None = None) -> None:
+        """`cluster_id` is that of the manifest: another cluster is refused when it is asked first."""
         self.side = side
         self.isolation_level = isolation_level
         self._client = client
-        self._links: dict[BrokerId, Link] = {}
+        self._cluster_id = cluster_id
         self._leaders: dict[TopicPartition, BrokerId] = {}
         self._ids: dict[TopicName, TopicId] = {}
 
     @classmethod
     def of(cls, side: Side, cluster: ClusterSettings, migration: str, isolation_level: int) -> Self:
-        """This side of a manifest; raises Refused if it is another cluster than the manifest names."""
+        """This side of a manifest; nothing is asked yet."""
         client = ClusterClient(side, cluster.bootstrap, ConnectionSettings.of(cluster, migration))
-        if cluster.cluster_id is not None:
-            from kmigrate.preflight.guards import guard_cluster  # brings a whole room along
-
-            guard_cluster(side, client.metadata([]).cluster_id, wanted=cluster.cluster_id, remembered=None)
-        return cls(side, client, isolation_level)
+        return cls(side, client, isolation_level, cluster.cluster_id)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for link in self._links.values():
-            link.close()
         self._client.close()
 
     def topics(self) -> Mapping[TopicName, calls.TopicMetadata]:
-        """All topics that this cluster shows us."""
-        return self._client.metadata(None).topics
+        """All topics that this cluster shows us; raises Refused if it is another one than the manifest names."""
+        return self._describe(None)
+
+    def _describe(self, topics: Sequence[TopicName] | None) -> Mapping[TopicName, calls.TopicMetadata]:
+        described = self._client.metadata(topics)
+        if self._cluster_id is not None:
+            from kmigrate.preflight.guards import guard_cluster  # brings a whole room along
+
+            guard_cluster(self.side, described.cluster_id, wanted=self._cluster_id, remembered=None)
+            self._cluster_id = None
+        return described.topics
 
     def partitions(self, topics: Collection[TopicName]) -> dict[TopicName, list[TopicPartition]]:
-        """The partitions of each of these topics that there is; those that are missing are left out."""
-        described = self._client.metadata(sorted(topics)).topics
+        """The partitions of each of these topics that there is; those that are missing are left out.
+
+        Raises Refused if it is another cluster than the manifest names.
+        """
+        described = self._describe(sorted(topics))
         found: dict[TopicName, list[TopicPartition]] = {}
         for name in topics:
             topic = described.get(name)
@@ -183,20 +190,16 @@ class ClusterSide:
                 found += [Fetched(each, ErrorCode.LEADER_NOT_AVAILABLE, -1, memoryview(b""), ()) for each in led]
                 continue
             try:
-                if leader not in self._links:
-                    self._links[leader] = self._client.connect(leader)
                 found += fetch_once(
                     self.side,
-                    self._links[leader],
+                    self._client.link(leader),
                     {each: (self._ids[each.topic], at[each]) for each in led},
                     partition_bytes=max_bytes,
                     max_wait_ms=max_wait_ms,
                     isolation_level=self.isolation_level,
                 )
             except BaseException:  # Ctrl-C as well: an answer may still be on its way
-                link = self._links.pop(leader, None)
-                if link is not None:
-                    link.close()
+                self._client.drop(leader)
                 raise
         return found
 
@@ -236,7 +239,7 @@ def known_partitions(
     sides: Sequence[ClusterSide], topics: Sequence[TopicName], numbers: Sequence[int] = ()
 ) -> dict[Side, list[TopicPartition]]:
     """The partitions of these topics on each side, or those of these numbers; raises UsageError if no side has one."""
-    found = {side.side: side.partitions(topics) for side in sides}
+    found = side_by_side(sides, lambda side: side.partitions(topics))
     names = " and ".join(str(side.side) for side in sides)
     for topic in topics:
         there = {each.partition for mine in found.values() for each in mine.get(topic, ())}

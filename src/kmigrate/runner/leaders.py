@@ -35,6 +35,9 @@ class Leaders(Protocol):
     def log_start(self, partition: TopicPartition) -> Offset:
         """Where the partition's log starts now."""
 
+    def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> Offset | None:
+        """The first decided record at or after a time; None if there is none."""
+
 
 class ClusterLeaders:
     """The leaders of a real cluster."""
@@ -65,12 +68,19 @@ class ClusterLeaders:
             idle.close()
 
     def log_start(self, partition: TopicPartition) -> Offset:
-        answer = self._client.broker(self._leader(partition), calls.list_offsets([partition], calls.EARLIEST))
-        found = answer.get(partition)
+        return self._list_offset(partition, calls.EARLIEST, "the log start")
+
+    def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> Offset | None:
+        found = self._list_offset(partition, max(0, timestamp_ms), "the place of a time")
+        return found if found >= 0 else None
+
+    def _list_offset(self, partition: TopicPartition, timestamp_ms: int, what: str) -> Offset:
+        call = calls.list_offsets([partition], timestamp_ms, calls.READ_COMMITTED)
+        found = self._client.broker(self._leader(partition), call).get(partition)
         if found is None or found.error:
             self._leaders.pop(partition, None)
             code = 0 if found is None else found.error
-            raise BrokerRefused(f"the log start of {partition}", code=code, name=error_name(code), side=self.side)
+            raise BrokerRefused(f"{what} of {partition}", code=code, name=error_name(code), side=self.side)
         return found.offset
 
     def close(self) -> None:

@@ -126,7 +126,7 @@ class Lookup:
     """Translates offsets, and lists the runs of offset maps. Many threads may use it."""
 
     def __init__(self, store: Store, status: Callable[[], StatusDocument | None]) -> None:
-        self._store = store
+        self.store = store
         self._status = status
 
     def translate(self, topic: str, partition: int, offset: Offset, from_side: Side) -> Translation:
@@ -201,7 +201,7 @@ class Lookup:
 
     def _read_runs(self, tp: TopicPartition, ends: Ends, first: int, pieces: int) -> tuple[list[Stretch], bool]:
         """Runs from number `first` on, and whether there are more."""
-        kept = self._store.offset_runs_from(tp, first, pieces)
+        kept = self.store.offset_runs_from(tp, first, pieces)
         if first and not len(kept):
             raise KmigrateError(f"{tp} was copied anew while its runs were read", hint="begin again")
         runs = list(islice(list_stretches(kept, ends), pieces * RUNS_A_PIECE))
@@ -220,7 +220,7 @@ class Lookup:
             return f"{told} is beyond what is copied: {_how_far(ends)}"
         if from_side is Side.SOURCE and log_start is not None and offset < log_start:
             return f"{told} is below {log_start}, where its copied part begins; {_how_far(ends)}"
-        runs = self._store.offset_runs_near(tp, offset, from_side)
+        runs = self.store.offset_runs_near(tp, offset, from_side)
         if offset_class.needs_map and not len(runs):
             return f"no offset map of {tp} is kept here: it is {offset_class.value}, and only its map could tell"
         found = translate(runs, offset_class, ends, offset, from_side, log_start)
@@ -237,7 +237,7 @@ class Lookup:
             TopicPartition(TopicName(each.topic), Partition(each.partition)): each
             for each in (document.partitions if document is not None else ())
         }
-        classes, memories = self._store.offset_classes(), self._store.remembered()
+        classes, memories = self.store.offset_classes(), self.store.remembered()
         return {
             tp: self._copied(tp, told.get(tp), classes.get(tp), memories.get(tp))
             for tp in told.keys() | classes.keys() | memories.keys()
@@ -271,7 +271,7 @@ class Lookup:
         """The ends, by the one on the target; None if the map does not tell."""
         if not offset_class.needs_map:
             return Ends(target_end, target_end)
-        runs = self._store.offset_runs_near(tp, target_end, Side.TARGET).from_target(target_end, 1)
+        runs = self.store.offset_runs_near(tp, target_end, Side.TARGET).from_target(target_end, 1)
         if not runs or runs[0].target > target_end:
             return None
         return Ends(Offset(runs[0].source + target_end - runs[0].target), target_end)

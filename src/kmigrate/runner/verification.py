@@ -9,7 +9,8 @@ Reference: docs/verify.md.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -103,6 +104,9 @@ class PartitionVerification:
     counts what the source has and the target has not yet. `position` is up to where data is copied, as far as it is
     known when this is shown: beyond `end` the verification is stale. `digest` covers the offsets from `digest_start` to
     `digest_end`, `settled` is where it can be continued. `excused` records were cleaned away on one side.
+
+    Of a copy that another tool made, records are compared in order: `differences` are the first ones, `difference` the
+    very first, and `different_records` how many there are of each kind.
     """
 
     topic: str
@@ -137,6 +141,8 @@ class PartitionVerification:
     buckets: int = 0
     unequal_buckets: tuple[UnequalBucket, ...] = ()
     difference: FirstDifference | None = None
+    differences: tuple[FirstDifference, ...] = ()
+    different_records: Mapping[str, int] = field(default_factory=dict)
     position: int | None = None
 
     @property
@@ -154,7 +160,8 @@ class PartitionVerification:
     def to_keep(self) -> PartitionVerification:
         """The same without what records hold, and without what is only true now."""
         difference = None if self.difference is None else self.difference.without_contents
-        return replace(self, difference=difference, position=None)
+        differences = tuple(each.without_contents for each in self.differences)
+        return replace(self, difference=difference, differences=differences, position=None)
 
     def to_json(self) -> str:
         """As it is kept."""

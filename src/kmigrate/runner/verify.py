@@ -146,7 +146,7 @@ class Verifier:
             target_bounds = read_bounds(target, on_target, [tp for tp in wanted if tp in held])
             source_bounds = read_bounds(source, on_source, [tp for tp in wanted if tp in _partitions(on_source)])
             policies = {
-                side: _policies(client, sorted({tp.topic for tp in wanted}))
+                side: cleanup_policies(client, sorted({tp.topic for tp in wanted}))
                 for side, client in ((Side.SOURCE, source), (Side.TARGET, target))
             }
         copied = self._copied(told)
@@ -165,8 +165,8 @@ class Verifier:
                     target=tp,
                     source_id=on_source.topics[tp.topic].topic_id,
                     target_id=on_target.topics[tp.topic].topic_id,
-                    source_ends=_log_ends(source_ends),
-                    target_ends=_log_ends(target_ends),
+                    source_ends=log_ends(source_ends),
+                    target_ends=log_ends(target_ends),
                     compacted="compact" in policies[Side.SOURCE].get(tp.topic, ""),
                     target_cleans="compact" in policies[Side.TARGET].get(tp.topic, ""),
                 )
@@ -306,7 +306,7 @@ def _partitions(metadata: ClusterMetadata) -> set[TopicPartition]:
     return {TopicPartition(name, number) for name, topic in metadata.topics.items() for number in topic.partitions}
 
 
-def _policies(client: ClusterClient, topics: Sequence[TopicName]) -> dict[TopicName, str]:
+def cleanup_policies(client: ClusterClient, topics: Sequence[TopicName]) -> dict[TopicName, str]:
     """How topics are cleaned, as far as that may be read: what is not known counts as not compacted."""
     try:
         return {
@@ -317,7 +317,8 @@ def _policies(client: ClusterClient, topics: Sequence[TopicName]) -> dict[TopicN
         return {}
 
 
-def _log_ends(bounds: Bounds) -> LogEnds:
+def log_ends(bounds: Bounds) -> LogEnds:
+    """The same as values of the comparison."""
     return LogEnds(bounds.start, bounds.end, bounds.high_watermark, bounds.last_stable)
 
 

@@ -12,10 +12,11 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from kmigrate.copy.child_environment import child_environment
 from kmigrate.kafka_types import TopicPartition
+from kmigrate.runner.verify_pair import PairOutcome, PairTask
 from kmigrate.runner.verify_partition import Outcome, Task
 from kmigrate.runner.verify_worker import Settings, Told
 
@@ -31,20 +32,35 @@ _END_SECONDS = 2.0
 Work = Callable[[Sequence[Task]], Iterator[Told | Outcome]]
 """Carries tasks out, in any order: tells how they go, and what came of each."""
 
+PairWork = Callable[[Sequence[PairTask]], Iterator[Told | Outcome | PairOutcome]]
+"""The same for copies that another tool made; an `Outcome` is that of a process that died."""
+
 
 class _Child(NamedTuple):
     process: subprocess.Popen[bytes]
     connection: Connection
 
 
-def choose_processes(wanted: int | None, cores: int, tasks: Iterable[Task]) -> int:
+def choose_processes(wanted: int | None, cores: int, tasks: Iterable[Task | PairTask]) -> int:
     """How many processes are worth it; `wanted` None: as many as there are cores."""
     sizes = [task.end - task.start for task in tasks]
     most = cores if wanted is None else wanted
     return max(1, min(most, len(sizes), MOST_PROCESSES, 1 + sum(sizes) // FEW_OFFSETS))
 
 
-def work_in_processes(settings: Settings, processes: int, tasks: Sequence[Task]) -> Iterator[Told | Outcome]:
+@overload
+def work_in_processes(settings: Settings, processes: int, tasks: Sequence[Task]) -> Iterator[Told | Outcome]: ...
+
+
+@overload
+def work_in_processes(
+    settings: Settings, processes: int, tasks: Sequence[PairTask]
+) -> Iterator[Told | Outcome | PairOutcome]: ...
+
+
+def work_in_processes(
+    settings: Settings, processes: int, tasks: Sequence[Task] | Sequence[PairTask]
+) -> Iterator[Told | Outcome | PairOutcome]:
     """Carries the tasks out; whoever stops early ends the processes."""
     waiting = deque(sorted(tasks, key=lambda task: task.start - task.end))
     children: dict[int, _Child] = {}
@@ -64,14 +80,14 @@ def work_in_processes(settings: Settings, processes: int, tasks: Sequence[Task])
             for number in [numbers[each.fileno()] for each in ready if isinstance(each, Connection)]:
                 child = children[number]
                 try:
-                    message: Told | Outcome = child.connection.recv()
+                    message: Told | Outcome | PairOutcome = child.connection.recv()
                 except (EOFError, OSError):
                     yield _died(child, busy.pop(number))
                     _end(children.pop(number))
                     if waiting:
                         children[number] = _start(settings)
                     continue
-                if isinstance(message, Outcome):
+                if isinstance(message, Outcome | PairOutcome):
                     del busy[number]
                 yield message
     finally:

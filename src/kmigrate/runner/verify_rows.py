@@ -200,13 +200,13 @@ def complete(
     found = with_difference(row, outcome.difference, places, wish.show_contents)
     if found.verdict is Verdict.EQUAL and unequal:
         words = f"{len(unequal)} of {len(outcome.buckets)} stretches of time have not as many records on both sides"
-        return replace(found, verdict=Verdict.DIFFERENT, end=task.start, reason=words, hint=_HOW_TO_FIND)
+        return replace(found, verdict=Verdict.DIFFERENT, end=task.start, reason=words, hint=HOW_TO_FIND)
     if found.verdict is Verdict.EQUAL and outcome.failure:
         return replace(found, verdict=Verdict.UNKNOWN, reason=outcome.failure, hint=outcome.hint)
     return found
 
 
-_HOW_TO_FIND = "`kmigrate verify -f FILE --mode records` names the first offset that differs"
+HOW_TO_FIND = "`kmigrate verify -f FILE --mode records` names the first offset that differs"
 
 
 def _cleaned(task: Task, source: int, target: int) -> bool:
@@ -227,8 +227,8 @@ def with_difference(
         target_offset=places.target_of(found.offset),
         words=WORDS[found.kind] + (f": {found.note}" if found.note else ""),
         fields=fields,
-        source=_shape(found.source, show_contents),
-        target=_shape(found.target, show_contents),
+        source=shape_shown(found.source, show_contents),
+        target=shape_shown(found.target, show_contents),
     )
     return replace(row, verdict=Verdict.DIFFERENT, difference=difference)
 
@@ -267,7 +267,7 @@ def _digest_start(row: PartitionVerification, begins: int) -> tuple[int, bytes]:
     return begins, NOTHING
 
 
-def _shape(record: RawRecord | None, show_contents: bool) -> RecordShape | None:
+def shape_shown(record: RawRecord | None, show_contents: bool) -> RecordShape | None:
     shape = None if record is None else shape_of(record)
     if record is None or shape is None:
         return None

@@ -1,7 +1,7 @@
 """A process that verifies partitions for a command: takes a task, reads both clusters, says what came of it.
 
 Started by `verify_processes` with the number of a file descriptor. Down come one `Settings`, then tasks; up come `Told`
-while it reads, and an `Outcome` for each task. The end of file ends it.
+while it reads, and an `Outcome` or `PairOutcome` for each task. The end of file ends it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from kmigrate.kafka_types import TopicPartition
 from kmigrate.runner.leaders import ClusterLeaders
 from kmigrate.runner.log_pieces import Pace
 from kmigrate.runner.start import Reach
+from kmigrate.runner.verify_pair import PairOutcome, PairTask, verify_pair
 from kmigrate.runner.verify_partition import Outcome, Sides, Task, verify_partition
 from kmigrate.verify.walk import Amounts
 
@@ -70,11 +71,11 @@ def serve(connection: Connection) -> None:
     sides = Sides(ClusterLeaders(settings.source), ClusterLeaders(settings.target))
     pace = Pace(pause=Pacer(settings.bytes_per_second))
     while True:
-        task: Task = connection.recv()
+        task: Task | PairTask = connection.recv()
         connection.send(_work(task, sides, pace, connection))
 
 
-def _work(task: Task, sides: Sides, pace: Pace, connection: Connection) -> Outcome:
+def _work(task: Task | PairTask, sides: Sides, pace: Pace, connection: Connection) -> Outcome | PairOutcome:
     told_at = time.monotonic()
 
     def tell(compared_to: int, amounts: Amounts) -> None:
@@ -83,6 +84,8 @@ def _work(task: Task, sides: Sides, pace: Pace, connection: Connection) -> Outco
             told_at = time.monotonic()
             connection.send(Told(task.partition, compared_to, amounts))
 
+    if isinstance(task, PairTask):
+        return verify_pair(task, sides, pace, tell)
     return verify_partition(task, sides, pace, tell)
 
 

@@ -22,6 +22,10 @@ class DifferenceKind(enum.StrEnum):
     """Only the source has a record there."""
     EXTRA = "extra"
     """Only the target has a record there."""
+    REPEATED = "repeated"
+    """The target has the record once more, further on; only where records are compared in order."""
+    OUT_OF_ORDER = "out-of-order"
+    """Both have the record, not in the same place among the others; only where records are compared in order."""
     DAMAGED_SOURCE = "damaged-source"
     """No consumer could read what the source has there."""
     DAMAGED_TARGET = "damaged-target"
@@ -32,6 +36,8 @@ WORDS: dict[DifferenceKind, str] = {
     DifferenceKind.DIFFERS: "the records are not the same",
     DifferenceKind.MISSING: "the target has no such record",
     DifferenceKind.EXTRA: "the source has no such record",
+    DifferenceKind.REPEATED: "the target has this record again",
+    DifferenceKind.OUT_OF_ORDER: "the target has this record in another place",
     DifferenceKind.DAMAGED_SOURCE: "the source's batch cannot be read",
     DifferenceKind.DAMAGED_TARGET: "the target's batch cannot be read",
 }

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from kafka.protocol.admin.acl import (
+from kmigrate.wire.call import Call
+from kmigrate.wire.library import (
     CreateAclsRequest,
     CreateAclsResponse,
     DeleteAclsRequest,
@@ -18,8 +19,6 @@ from kafka.protocol.admin.acl import (
     DescribeAclsRequest,
     DescribeAclsResponse,
 )
-
-from kmigrate.wire.call import Call
 
 _ANY = 1
 

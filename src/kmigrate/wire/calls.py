@@ -12,27 +12,9 @@ from itertools import groupby
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from kafka.protocol.admin.topics import (
-    CreatePartitionsRequest,
-    CreatePartitionsResponse,
-    CreateTopicsRequest,
-    CreateTopicsResponse,
-    DeleteTopicsRequest,
-    DeleteTopicsResponse,
-)
-from kafka.protocol.admin.transactions import DescribeProducersRequest, DescribeProducersResponse
-from kafka.protocol.consumer.offsets import (
-    ListOffsetsRequest,
-    ListOffsetsResponse,
-    OffsetForLeaderEpochRequest,
-    OffsetForLeaderEpochResponse,
-)
-from kafka.protocol.metadata.metadata import MetadataRequest, MetadataResponse
-
 from kmigrate.kafka_types import (
     NO_TOPIC_ID,
     BrokerAddress,
-    BrokerId,
     LeaderEpoch,
     Offset,
     Partition,
@@ -42,6 +24,26 @@ from kmigrate.kafka_types import (
     TopicPartition,
 )
 from kmigrate.wire.call import Call, HandCall, check_end
+from kmigrate.wire.library import (
+    CreatePartitionsRequest,
+    CreatePartitionsResponse,
+    CreateTopicsRequest,
+    CreateTopicsResponse,
+    DeleteTopicsRequest,
+    DeleteTopicsResponse,
+    DescribeProducersRequest,
+    DescribeProducersResponse,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    MetadataRequest,
+    MetadataResponse,
+    OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse,
+)
+from kmigrate.wire.metadata import VERSION, lay_out_metadata, read_metadata
+from kmigrate.wire.metadata import ClusterMetadata as ClusterMetadata
+from kmigrate.wire.metadata import PartitionMetadata as PartitionMetadata
+from kmigrate.wire.metadata import TopicMetadata as TopicMetadata
 
 LATEST = -1
 EARLIEST = -2
@@ -50,38 +52,12 @@ READ_COMMITTED = 1
 
 _EPOCHS_HEAD = struct.Struct(">ii")
 """Replica id, or how long to wait because of a quota; number of topics."""
+_OFFSETS_HEAD = struct.Struct(">ibi")
+"""Replica id, isolation level, number of topics."""
+_OFFSET_ASKED = struct.Struct(">iiq")
+_OFFSET_ANSWER = struct.Struct(">ihqqi")
 _EPOCH_ASKED = struct.Struct(">iii")
 _EPOCH_END = struct.Struct(">hiiq")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionMetadata:
-    """Who leads a partition, since which epoch."""
-
-    error: int
-    leader: BrokerId
-    leader_epoch: LeaderEpoch
-    replicas: tuple[BrokerId, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicMetadata:
-    """A topic as a broker describes it."""
-
-    error: int
-    topic_id: TopicId
-    is_internal: bool
-    partitions: Mapping[Partition, PartitionMetadata]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterMetadata:
-    """A cluster as one of its brokers describes it."""
-
-    cluster_id: str
-    controller: BrokerId
-    brokers: Mapping[BrokerId, BrokerAddress]
-    topics: Mapping[TopicName, TopicMetadata]
 
 
 class OffsetAnswer(NamedTuple):
@@ -148,14 +124,18 @@ def metadata(topics: Sequence[TopicName] | None) -> Call[ClusterMetadata]:
             wanted = [MetadataRequest.MetadataRequestTopic(name=name, topic_id=UUID(int=0)) for name in topics]
         return MetadataRequest(topics=wanted, allow_auto_topic_creation=False)
 
-    return Call(
+    return HandCall(
         what="Metadata",
         request=MetadataRequest,
         response=MetadataResponse,
+        key=3,
         oldest=7,
-        newest=10,
+        newest=VERSION,
         build=build,
         parse=_parse_metadata,
+        is_flexible=True,
+        lay_out=lambda: lay_out_metadata(topics),
+        read=read_metadata,
     )
 
 
@@ -224,15 +204,52 @@ def list_offsets(
             for part in topic.partitions
         }
 
-    return Call(
+    return HandCall(
         what="ListOffsets",
         request=ListOffsetsRequest,
         response=ListOffsetsResponse,
+        key=2,
         oldest=2,
         newest=5,
         build=build,
         parse=parse,
+        is_flexible=False,
+        lay_out=lambda: _lay_out_list_offsets(asked, timestamp_ms, isolation_level),
+        read=_read_offsets,
     )
+
+
+def _lay_out_list_offsets(
+    asked: Sequence[tuple[TopicName, list[Partition]]], timestamp_ms: int, isolation_level: int
+) -> bytes:
+    body = bytearray(_OFFSETS_HEAD.pack(-1, isolation_level, len(asked)))
+    for name, indexes in asked:
+        encoded = name.encode()
+        body += len(encoded).to_bytes(2, "big") + encoded + len(indexes).to_bytes(4, "big")
+        for index in indexes:
+            body += _OFFSET_ASKED.pack(index, -1, timestamp_ms)
+    return bytes(body)
+
+
+def _read_offsets(body: memoryview) -> Mapping[TopicPartition, OffsetAnswer]:
+    offsets: dict[TopicPartition, OffsetAnswer] = {}
+    _throttle_ms, topics = _EPOCHS_HEAD.unpack_from(body, 0)
+    at = _EPOCHS_HEAD.size
+    for _ in range(topics):
+        name, partitions, at = _read_topic_head(body, at)
+        for _ in range(partitions):
+            index, error, time_ms, offset, _epoch = _OFFSET_ANSWER.unpack_from(body, at)
+            at += _OFFSET_ANSWER.size
+            offsets[TopicPartition(name, Partition(index))] = OffsetAnswer(error, Offset(offset), time_ms)
+    check_end(body, at)
+    return offsets
+
+
+def _read_topic_head(body: memoryview, at: int) -> tuple[TopicName, int, int]:
+    """A topic's name, how many partitions follow, and where they begin."""
+    size = int.from_bytes(body[at : at + 2], "big")
+    name, at = TopicName(str(body[at + 2 : at + 2 + size], "utf-8")), at + 2 + size
+    return name, int.from_bytes(body[at : at + 4], "big"), at + 4
 
 
 def offset_for_leader_epoch(
@@ -273,6 +290,7 @@ def offset_for_leader_epoch(
 
     return HandCall(
         what="OffsetForLeaderEpoch",
+        key=23,
         request=OffsetForLeaderEpochRequest,
         response=OffsetForLeaderEpochResponse,
         oldest=3,
@@ -303,9 +321,7 @@ def _read_epoch_ends(body: memoryview) -> Mapping[TopicPartition, EpochEnd]:
     _throttle_ms, topics = _EPOCHS_HEAD.unpack_from(body, 0)
     at = _EPOCHS_HEAD.size
     for _ in range(topics):
-        size = int.from_bytes(body[at : at + 2], "big")
-        name, at = TopicName(str(body[at + 2 : at + 2 + size], "utf-8")), at + 2 + size
-        partitions, at = int.from_bytes(body[at : at + 4], "big"), at + 4
+        name, partitions, at = _read_topic_head(body, at)
         for _ in range(partitions):
             error, index, epoch, end = _EPOCH_END.unpack_from(body, at)
             at += _EPOCH_END.size

@@ -14,17 +14,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from kafka.protocol.admin.cluster import (
+from kmigrate.kafka_types import Partition, TopicName, TopicPartition
+from kmigrate.wire.call import Call
+from kmigrate.wire.calls import OffsetAnswer, list_offsets
+from kmigrate.wire.library import (
     DescribeLogDirsRequest,
     DescribeLogDirsResponse,
     DescribeQuorumRequest,
     DescribeQuorumResponse,
+    ProduceRequest,
+    ProduceResponse,
 )
-from kafka.protocol.producer.produce import ProduceRequest, ProduceResponse
-
-from kmigrate.kafka_types import Partition, TopicName, TopicPartition
-from kmigrate.wire.call import Call
-from kmigrate.wire.calls import OffsetAnswer, list_offsets
 
 NO_PARTITION = Partition(2**31 - 1)
 """A partition that no topic has: a request for it is answered with a refusal, and changes nothing."""

@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from kafka.protocol.admin.configs import (
+from kmigrate.kafka_types import BrokerId, TopicName
+from kmigrate.wire.call import Call
+from kmigrate.wire.calls import TopicOutcome
+from kmigrate.wire.library import (
     DescribeConfigsRequest,
     DescribeConfigsResponse,
     IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse,
 )
-
-from kmigrate.kafka_types import BrokerId, TopicName
-from kmigrate.wire.call import Call
-from kmigrate.wire.calls import TopicOutcome
 
 _TOPIC_RESOURCE = 2
 _BROKER_RESOURCE = 4

@@ -12,12 +12,15 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from kafka.protocol.admin.topics import DeleteRecordsRequest, DeleteRecordsResponse
-from kafka.protocol.producer.transaction import WriteTxnMarkersRequest, WriteTxnMarkersResponse
-
 from kmigrate.kafka_types import Offset, Partition, ProducerId, TopicName, TopicPartition
 from kmigrate.wire.call import Call, HandCall, check_end
 from kmigrate.wire.calls import by_topic
+from kmigrate.wire.library import (
+    DeleteRecordsRequest,
+    DeleteRecordsResponse,
+    WriteTxnMarkersRequest,
+    WriteTxnMarkersResponse,
+)
 from kmigrate.wire.varints import read_uvarint, skip_tags, uvarint
 
 _MARKER_HEAD = struct.Struct(">qh?")
@@ -73,6 +76,7 @@ def write_markers(
 
     return HandCall(
         what="WriteTxnMarkers",
+        key=27,
         request=WriteTxnMarkersRequest,
         response=WriteTxnMarkersResponse,
         oldest=1,

@@ -11,8 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kafka.protocol.admin.groups import DescribeGroupsRequest, DescribeGroupsResponse
-from kafka.protocol.consumer.group import (
+from kmigrate.kafka_types import (
+    UNKNOWN_EPOCH,
+    BrokerAddress,
+    LeaderEpoch,
+    Offset,
+    TopicName,
+    TopicPartition,
+)
+from kmigrate.wire.call import Call
+from kmigrate.wire.library import (
+    DescribeGroupsRequest,
+    DescribeGroupsResponse,
+    FindCoordinatorRequest,
+    FindCoordinatorResponse,
     HeartbeatRequest,
     HeartbeatResponse,
     JoinGroupRequest,
@@ -26,17 +38,6 @@ from kafka.protocol.consumer.group import (
     SyncGroupRequest,
     SyncGroupResponse,
 )
-from kafka.protocol.metadata.find_coordinator import FindCoordinatorRequest, FindCoordinatorResponse
-
-from kmigrate.kafka_types import (
-    UNKNOWN_EPOCH,
-    BrokerAddress,
-    LeaderEpoch,
-    Offset,
-    TopicName,
-    TopicPartition,
-)
-from kmigrate.wire.call import Call
 
 _GROUP_KEY = 0
 

@@ -11,22 +11,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby, repeat
 from typing import Any, NamedTuple
 
-from kafka.protocol.admin.groups import (
-    DescribeGroupsRequest,
-    DescribeGroupsResponse,
-    ListGroupsRequest,
-    ListGroupsResponse,
-)
-from kafka.protocol.consumer.group import (
-    OffsetCommitRequest,
-    OffsetCommitResponse,
-    OffsetDeleteRequest,
-    OffsetDeleteResponse,
-    OffsetFetchRequest,
-    OffsetFetchResponse,
-)
-from kafka.protocol.metadata.find_coordinator import FindCoordinatorRequest, FindCoordinatorResponse
-
 from kmigrate.kafka_types import (
     UNKNOWN_EPOCH,
     BrokerAddress,
@@ -39,6 +23,20 @@ from kmigrate.kafka_types import (
 from kmigrate.wire.call import Call, HandCall, check_end
 from kmigrate.wire.calls import by_topic
 from kmigrate.wire.group_calls import Committed, Coordinator, GroupOffsets
+from kmigrate.wire.library import (
+    DescribeGroupsRequest,
+    DescribeGroupsResponse,
+    FindCoordinatorRequest,
+    FindCoordinatorResponse,
+    ListGroupsRequest,
+    ListGroupsResponse,
+    OffsetCommitRequest,
+    OffsetCommitResponse,
+    OffsetDeleteRequest,
+    OffsetDeleteResponse,
+    OffsetFetchRequest,
+    OffsetFetchResponse,
+)
 from kmigrate.wire.varints import read_uvarint, skip_tags, uvarint
 
 NO_GENERATION = -1
@@ -250,6 +248,7 @@ def fetch_offsets(
 
     return HandCall(
         what="OffsetFetch",
+        key=9,
         request=OffsetFetchRequest,
         response=OffsetFetchResponse,
         oldest=8,
@@ -334,6 +333,7 @@ def commit_from_outside(
 
     return HandCall(
         what="OffsetCommit",
+        key=8,
         request=OffsetCommitRequest,
         response=OffsetCommitResponse,
         oldest=7,
@@ -461,8 +461,6 @@ def read_assignment(data: bytes) -> tuple[TopicPartition, ...] | None:
 class _ConsumerGroupDescribe:
     """What the codec library does not have; see `describe_consumer_groups`."""
 
-    API_KEY = 69
-
 
 def describe_consumer_groups(groups: Sequence[str]) -> HandCall[Mapping[str, DescribedGroup]]:
     """The same of groups of the new protocol (KIP-848, ConsumerGroupDescribe v0); others: GROUP_ID_NOT_FOUND."""
@@ -490,6 +488,7 @@ def describe_consumer_groups(groups: Sequence[str]) -> HandCall[Mapping[str, Des
 
     return HandCall(
         what="ConsumerGroupDescribe",
+        key=69,
         request=_ConsumerGroupDescribe,
         response=_ConsumerGroupDescribe,
         oldest=0,

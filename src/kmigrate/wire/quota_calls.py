@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from kafka.protocol.admin.client_quotas import (
+from kmigrate.wire.call import Call
+from kmigrate.wire.library import (
     AlterClientQuotasRequest,
     AlterClientQuotasResponse,
     DescribeClientQuotasRequest,
     DescribeClientQuotasResponse,
 )
-
-from kmigrate.wire.call import Call
 
 Entity = tuple[tuple[str, str | None], ...]
 """Type and name of each part, sorted by type (`user`, `client-id`, `ip`); the name None: the default for all."""

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from kafka.protocol.sasl import (
+from kmigrate.wire.call import Call
+from kmigrate.wire.library import (
     SaslAuthenticateRequest,
     SaslAuthenticateResponse,
     SaslHandshakeRequest,
     SaslHandshakeResponse,
 )
-
-from kmigrate.wire.call import Call
 
 _SEPARATOR = "\x01"
 

@@ -12,18 +12,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from kafka.protocol.admin.cluster import (
-    DescribeClusterRequest,
-    DescribeClusterResponse,
-    DescribeLogDirsRequest,
-    DescribeLogDirsResponse,
-)
-from kafka.protocol.metadata.metadata import MetadataRequest, MetadataResponse
-
 from kmigrate.kafka_types import TopicName, TopicPartition
 from kmigrate.wire.acl_calls import AclOperation
 from kmigrate.wire.call import Call
 from kmigrate.wire.calls import by_topic
+from kmigrate.wire.library import (
+    DescribeClusterRequest,
+    DescribeClusterResponse,
+    DescribeLogDirsRequest,
+    DescribeLogDirsResponse,
+    MetadataRequest,
+    MetadataResponse,
+)
 
 _TOLD = (
     AclOperation.READ,

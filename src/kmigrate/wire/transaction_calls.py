@@ -12,15 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kafka.protocol.admin.transactions import (
+from kmigrate.kafka_types import ProducerId, TopicPartition
+from kmigrate.wire.call import Call
+from kmigrate.wire.library import (
     DescribeTransactionsRequest,
     DescribeTransactionsResponse,
     ListTransactionsRequest,
     ListTransactionsResponse,
 )
-
-from kmigrate.kafka_types import ProducerId, TopicPartition
-from kmigrate.wire.call import Call
 
 
 class ListedTransaction(NamedTuple):

@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from kafka.protocol.admin.users import (
+from kmigrate.wire.call import Call
+from kmigrate.wire.library import (
     AlterUserScramCredentialsRequest,
     AlterUserScramCredentialsResponse,
     DescribeUserScramCredentialsRequest,
     DescribeUserScramCredentialsResponse,
 )
-
-from kmigrate.wire.call import Call
 
 
 class ScramMechanism(IntEnum):

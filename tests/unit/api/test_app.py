@@ -212,6 +212,7 @@ def test_openapi_describes_the_contract(http: InProcess) -> None:
         "/v1/apply/actions",
         "/v1/cutover",
         "/v1/offsets/translation",
+        "/v1/offsets/classes",
         "/v1/offsets/runs",
         "/v1/verifications",
         "/v1/report",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kmigrate.api.client import Client
+from kmigrate.api.reads import classes_of
 from kmigrate.api.server import ApiServer
 from kmigrate.copy.orders import Remembered
 from kmigrate.copy.rates import RateLimits
@@ -135,6 +136,26 @@ def map_orders(store: Store, runs: int) -> None:
     store.decide_classes({orders_0: OffsetClass.MAPPED}, {orders_0: RunsFrom(0, kept.to_bytes())})
     memory = Remembered(TopicId("a" * 32), TopicId("b" * 32), LeaderEpoch(0), Offset(runs * 2))
     store.remember({orders_0: memory})
+
+
+def test_offset_classes_are_told_with_and_without_an_owner(folder: MigrationFolder) -> None:
+    assert classes_of(folder).classes == {}
+    assert not Store.exists(folder.path)
+    store = Store.open(folder.path)
+    map_orders(store, 1)
+    pay_1 = TopicPartition(TopicName("pay"), Partition(1))
+    memory = Remembered(TopicId("a" * 32), TopicId("b" * 32), LeaderEpoch(0), Offset(2))
+    store.remember({pay_1: memory})  # begun before classes were decided
+    store.close()
+    orders_0 = TopicPartition(TopicName("orders"), Partition(0))
+    recorded = {orders_0: OffsetClass.MAPPED, pay_1: OffsetClass.IDENTICAL}
+    assert classes_of(folder).classes == recorded
+    with folder.take_ownership(patience_seconds=0) as ownership:
+        store = Store.open(folder.path)
+        desk = Desk(store, lambda: None)
+        with ApiServer(desk, Lookup(store, desk.status), ownership):
+            assert classes_of(folder).classes == recorded
+        store.close()
 
 
 def test_offsets_are_looked_up_with_and_without_an_owner(folder: MigrationFolder) -> None:

@@ -152,7 +152,7 @@ def test_a_partition_that_cannot_be_read_is_unknown_and_holds_up_no_other(cluste
     source, target = clusters.sides()
     partitions = clusters.partitions([source, target])
     source.fetch_some({ONE: Offset(0)}, 1)
-    link = source._links[0]  # type: ignore[index]
+    link = source._client.link(0)
     link.error = lambda _what, _partition: ErrorCode.TOPIC_AUTHORIZATION_FAILED  # type: ignore[attr-defined]
     comparing = Comparing(source, target, clusters.places_of, 10)
     comparing.run(partitions)

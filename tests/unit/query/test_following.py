@@ -89,7 +89,7 @@ def test_a_refusal_ends_it(clusters: Clusters) -> None:
     tail = Tail(clusters)
     tail.following.newest(0)
     tail.sides[0].fetch_some({ONE: clusters.logs[Side.SOURCE][ONE].end}, 1)  # type: ignore[dict-item]
-    link = tail.sides[0]._links[0]  # type: ignore[index]
+    link = tail.sides[0]._client.link(0)
     link.error = lambda _what, _partition: ErrorCode.TOPIC_AUTHORIZATION_FAILED  # type: ignore[attr-defined]
     with pytest.raises(ClusterError, match="orders-0@0 cannot be read: TOPIC_AUTHORIZATION_FAILED"):
         tail.next(1)

@@ -181,7 +181,7 @@ def test_a_refused_partition_ends_the_search_with_the_place_and_a_way_out(cluste
     reader = clusters.side(Side.SOURCE)
     partitions = clusters.partitions([reader])
     reader.fetch_some({ONE: Offset(0)}, 1)
-    link = reader._links[0]  # type: ignore[index]
+    link = reader._client.link(0)
     link.error = lambda _what, _partition: ErrorCode.TOPIC_AUTHORIZATION_FAILED  # type: ignore[attr-defined]
     question = Question(wanted=EVERYTHING, newest_first=True, limit=2)
     with pytest.raises(ClusterError, match=r"source cluster: orders-0@0 cannot be read: TOPIC_AUTH") as raised:
@@ -196,7 +196,7 @@ def test_a_leader_that_moved_is_followed(clusters: Clusters) -> None:
     partitions = clusters.partitions([reader])
     reader.fetch_some({ONE: Offset(0)}, 1)
     answers = iter([ErrorCode.NOT_LEADER_OR_FOLLOWER, 0, 0])
-    reader._links[0].error = lambda _what, _partition: next(answers)  # type: ignore[attr-defined, index]
+    reader._client.link(0).error = lambda _what, _partition: next(answers)  # type: ignore[attr-defined]
     found = Search(Question(wanted=EVERYTHING, newest_first=True, limit=2), [reader], partitions, clusters.places_of)
     found.run()
     assert len(found.rows) == 1

@@ -87,8 +87,6 @@ class CopyEffects:
             kind.RESUME_COPY: self.resume_copy,
             kind.LIFT_HOLDS: self.lift_holds,
             kind.SET_HOLDS: self.set_holds,
-            kind.PROMOTE: carry_nothing,
-            kind.DEMOTE: carry_nothing,
             kind.FREEZE: lambda cutover, effect: self.find_ends(Side.SOURCE, cutover, effect),
             kind.UNFREEZE: carry_nothing,
             kind.FREEZE_TARGET: lambda cutover, effect: self.find_ends(Side.TARGET, cutover, effect),

@@ -21,6 +21,7 @@ from kmigrate.runner.cutover.of_back import BackEffects
 from kmigrate.runner.cutover.of_copy import CopyEffects, Stillness
 from kmigrate.runner.cutover.of_fences import FenceEffects
 from kmigrate.runner.cutover.of_groups import GroupEffects
+from kmigrate.runner.cutover.of_rights import RightsEffects
 from kmigrate.runner.cutover.verifying import verify_ahead
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.effects import Effects
@@ -130,6 +131,7 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         clients=clients,
         verify_ahead=lambda topics: verify_ahead(crew.manifest, memory, topics),
     )
+    of_rights = RightsEffects(store=crew.store, client=clients[Side.TARGET], may_write=crew.may_write)
     of_back = BackEffects(
         manifest=crew.manifest,
         back=crew.back,
@@ -150,7 +152,8 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         ),
         book,
     )
-    handlers = {**of_copy.handlers(), **of_groups.handlers(), **of_fences.handlers(), **of_back.handlers()}
+    rooms = (of_copy, of_groups, of_rights, of_fences, of_back)
+    handlers = {kind: handler for room in rooms for kind, handler in room.handlers().items()}
     carrier = Carrier(handlers, secure=crew.secure)
 
     def confirm(cutover: Cutover) -> None:
