@@ -201,16 +201,15 @@ class _Move:
         self._leave("replicate")
         readers_wait = max(self._move_group(service) for _ in range(GROUPS))
         time.sleep(_RUN_UP_SECONDS)  # readers have caught up, and the pause begins as it would at any moment
-        self._verify()
         self._leave("stop-writers")
         may_write = self._reach("start-writers", left="stop-writers")
         wall = time.time() - time.monotonic()
         for name in writers:
             service.kill(name)  # what the fence has refused is an error to them, and not tried again
-        acknowledged = [each for each in service.ledger().acknowledged if each.place.side is Side.SOURCE]
-        last = max(each.at_ns for each in acknowledged) / _NS
         service.start(writers, Side.TARGET)
-        first = min(each.at_ns for each in service.ledger().acknowledged if each.place.side is Side.TARGET) / _NS
+        acknowledged = service.ledger().acknowledged
+        at = {side: [each.at_ns / _NS for each in acknowledged if each.place.side is side] for side in Side}
+        last, first = max(at[Side.SOURCE]), min(at[Side.TARGET])
         figures = {"writers": may_write - last, "readers": readers_wait, "writers restarted": first - last}
         figures |= _parts(self._state / self._name / FILE_NAME, last + wall)
         self._leave("start-writers")

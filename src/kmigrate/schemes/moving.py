@@ -28,7 +28,7 @@ _BEFORE_FREEING = frozenset(
         *(EffectKind.UNFREEZE, EffectKind.UNFREEZE_TARGET),
     }
 )
-"""What no cluster is asked for, and must be so before writers come back."""
+"""What must be so before writers come back: nobody else may write, and no end is final."""
 _REVERSE = frozenset({EffectKind.BEGIN_REVERSE_COPY, EffectKind.END_REVERSE_COPY})
 
 

@@ -11,9 +11,11 @@ from bench.report import (
     END,
     CaseResult,
     align,
+    case_part,
     case_table,
     goals_table,
     load,
+    markers_of,
     readme_part,
     replace_part,
     save,
@@ -134,6 +136,18 @@ def test_a_text_without_its_markers_is_left_alone(text: str) -> None:
 def test_the_readme_names_the_machine_and_the_day() -> None:
     part = readme_part([COMPARED, COMPARED])
     assert "2 cores (A Processor), 8.0 GiB; Kafka 3.9.1, 4.3.1; 2030-01-02; commit 0123abcd." in part
+
+
+def test_a_page_has_the_figures_of_one_case_between_its_markers() -> None:
+    begin, end = markers_of("throughput")
+    page = replace_part(f"{begin}{end}", case_part(COMPARED), markers_of("throughput"))
+    assert page.startswith(f"{begin}\n|")
+    assert case_table(COMPARED) in page
+    assert "A Processor" in page
+    with pytest.raises(ValueError, match="short trials"):
+        case_part(ALONE)
+    with pytest.raises(ValueError, match="bench memory"):
+        replace_part(page, "new", markers_of("memory"))
 
 
 def test_the_readme_shows_no_trials() -> None:

@@ -359,3 +359,39 @@ def test_a_hold_is_put_to_its_end_wherever_it_crashed(world: World, step: int) -
     assert world.target.topics[T] == COMPACTED
     assert isinstance(world.effects().put_hold(T, LARGE), Failed), "its hold has ended"
     assert world.target.topics[T] == COMPACTED
+
+
+def test_many_topics_take_the_steps_of_one(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    topics = [TopicName(f"orders-{number}") for number in range(20)]
+    world.target.topics = {topic: dict(HOLD) for topic in topics}
+    world.store.record_intended(dict.fromkeys(topics, FROM_SOURCE))
+    steps = Steps(last=100)
+    outcomes = world.begin_process(steps).restore_holds(topics)
+    assert steps.names == STEPS
+    assert all(isinstance(outcome, Altered) for outcome in outcomes.values())
+    assert list(outcomes) == topics
+    assert world.store.held() == ()
+    steps.names.clear()
+    outcomes = world.effects().hold_all_again(topics)
+    assert steps.names == STEPS
+    assert all(isinstance(outcome, Altered) for outcome in outcomes.values())
+    assert world.store.held() == tuple(sorted(topics))
+    assert world.store.intended() == dict.fromkeys(topics, FROM_SOURCE)
+    world.store.close()
+
+
+def test_of_many_topics_each_has_an_outcome_of_its_own(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    good, gone, unknown, done = (TopicName(name) for name in ("good", "gone", "unknown", "done"))
+    world.target.topics = {good: dict(HOLD), unknown: {"retention.ms": "5"}, done: dict(HOLD)}
+    world.store.record_intended({good: FROM_SOURCE, gone: FROM_SOURCE, done: BY_HAND})
+    world.effects().restore_hold(done)
+    outcomes = world.effects().restore_holds([good, gone, unknown, done])
+    assert isinstance(outcomes[good], Altered)
+    assert not isinstance(outcomes[gone], Altered)
+    assert isinstance(outcomes[unknown], Failed)
+    assert outcomes[done] == Altered(())
+    assert world.store.held() == (gone,)
+    assert [entry.topic for entry in world.store.effects() if not entry.is_done] == [gone]
+    world.store.close()

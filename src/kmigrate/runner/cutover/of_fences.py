@@ -5,7 +5,7 @@ Rule: as in `carrying.py`, and in `runner/fences.py`: a process of its own lifts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from kmigrate.runner.fencing import Fencer
 from kmigrate.runner.start import Reach
 from kmigrate.schemes.cutover import Cutover
 from kmigrate.schemes.effects import Effect, EffectKind
+from kmigrate.schemes.steps import Gate
 from kmigrate.security.fence import EVERYONE, Fence, FenceKind
 from kmigrate.security.fence_plan import NO_FENCE_HINT, FencePlan, FenceWish, plan_fence
 from kmigrate.state.fence_book import FenceBook
@@ -33,12 +34,13 @@ BEYOND_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FenceEffects:
-    """The handlers."""
+    """The handlers. `verify_ahead` compares what is copied of some topics, while their writers do not wait yet."""
 
     manifest: Manifest
     folder: Path
     fences: FenceBook
     clients: Mapping[Side, Callable[[], ClusterClient]]
+    verify_ahead: Callable[[Iterable[TopicName]], None]
 
     def handlers(self) -> dict[EffectKind, Handler]:
         return {
@@ -68,6 +70,8 @@ class FenceEffects:
                 return Carried()
             plan = FencePlan()
             if find_same(self.fences, order) is None:
+                if side is Side.SOURCE and Gate.TAIL_VERIFIED in _gates_ahead(cutover):
+                    self.verify_ahead(order.topics)
                 facts = look_before_fencing(
                     client,
                     metadata,
@@ -122,3 +126,8 @@ class FenceEffects:
     def _topics(self, side: Side, cutover: Cutover, effect: Effect) -> set[TopicName]:
         topics = set(cutover.topics_of(effect.scope))
         return topics if side is Side.SOURCE else topics & cutover.promoted_topics
+
+
+def _gates_ahead(cutover: Cutover) -> Iterator[Gate]:
+    """What must hold before the steps that follow are left."""
+    return (gate for stage in cutover.stages[cutover.stage :] for gate in stage.step.gates)

@@ -22,6 +22,7 @@ from kmigrate.runner.cutover.of_copy import CopyEffects, Stillness
 from kmigrate.runner.cutover.of_fences import FenceEffects
 from kmigrate.runner.cutover.of_groups import GroupEffects
 from kmigrate.runner.cutover.of_rights import RightsEffects
+from kmigrate.runner.cutover.verifying import verify_ahead
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.effects import Effects
 from kmigrate.runner.group_sync import GroupSync
@@ -123,7 +124,13 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         to_source=to_source,
         may_write=crew.groups.may_write,
     )
-    of_fences = FenceEffects(manifest=crew.manifest, folder=crew.folder, fences=fences, clients=clients)
+    of_fences = FenceEffects(
+        manifest=crew.manifest,
+        folder=crew.folder,
+        fences=fences,
+        clients=clients,
+        verify_ahead=lambda topics: verify_ahead(crew.manifest, memory, topics),
+    )
     of_rights = RightsEffects(store=crew.store, client=clients[Side.TARGET], may_write=crew.may_write)
     of_back = BackEffects(
         manifest=crew.manifest,

@@ -1,4 +1,4 @@
-"""Verifies the rest of some topics while their writers wait: in this process, as what is left is little.
+"""Verifies topics just before their writers wait, and the rest while they do: in this process, as that is little.
 
 Rule: one look for all of them, several partitions read at the same time, and what was found is kept in one step: each
 of these costs more than reading a tail.
@@ -7,12 +7,13 @@ of these costs more than reading a tail.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from kmigrate.cluster.cord import Cord, current_cord, working_on
 from kmigrate.errors import KmigrateError, Refused
-from kmigrate.kafka_types import Offset, Side, TopicPartition
+from kmigrate.kafka_types import Offset, Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.runner.leaders import ClusterLeaders
 from kmigrate.runner.log_pieces import Pace
@@ -27,6 +28,9 @@ from kmigrate.runner.verify_worker import Told
 
 LANES = 4
 """How many partitions are read at the same time: most of that is waiting for a broker."""
+SHORT_SECONDS = 1.0
+MOST_PASSES = 3
+"""What is written while a pass reads is left for the next one: after a short one, or so many, little enough is left."""
 
 
 def verify_here(manifest: Manifest, memory: Memory, ends: Mapping[TopicPartition, Offset]) -> str:
@@ -36,6 +40,26 @@ def verify_here(manifest: Manifest, memory: Memory, ends: Mapping[TopicPartition
     """
     if _unverified(memory, ends) is None:
         return ""
+    _verify(manifest, memory, frozenset(tp.topic for tp in ends))
+    missing = _unverified(memory, ends)
+    return "" if missing is None else f"{missing} is verified, but not up to where it was frozen yet"
+
+
+def verify_ahead(
+    manifest: Manifest, memory: Memory, topics: Iterable[TopicName], seconds: Callable[[], float] = time.monotonic
+) -> None:
+    """Verifies what is copied by now, before anybody waits, so that little is left to be verified while they do.
+
+    Raises as `verify_here`.
+    """
+    for _ in range(MOST_PASSES):
+        began = seconds()
+        _verify(manifest, memory, frozenset(topics))
+        if seconds() - began < SHORT_SECONDS:
+            return
+
+
+def _verify(manifest: Manifest, memory: Memory, topics: frozenset[TopicName]) -> None:
     reach = {
         Side.SOURCE: Reach.of(Side.SOURCE, manifest.source, manifest.name),
         Side.TARGET: Reach.of(Side.TARGET, manifest.target, manifest.name),
@@ -44,22 +68,19 @@ def verify_here(manifest: Manifest, memory: Memory, ends: Mapping[TopicPartition
     verifier = Verifier(
         manifest=manifest, memory=gathered, report=_tell_nobody, work=lambda tasks: _in_lanes(reach, tasks)
     )
-    scope = Scope(topics=frozenset(tp.topic for tp in ends))
     try:
-        document = verifier.run(scope, Wish(mode=Mode.RECORDS))
+        document = verifier.run(Scope(topics=frozenset(topics)), Wish(mode=Mode.RECORDS))
     finally:
         gathered.keep()
     if document.different:
         first = document.different[0]
         raise Refused(
             f"{first.name} differs: `kmigrate verify -f FILE -t {first.topic} --stored` names the offset",
-            hint="writers are free again where they were; find out why before you go on",
+            hint="writers are free where they were; find out why before you go on",
         )
     if document.unknown:
         first = document.unknown[0]
         raise KmigrateError(f"{first.name} could not be compared: {first.reason}", hint=first.hint)
-    missing = _unverified(memory, ends)
-    return "" if missing is None else f"{missing} is verified, but not up to where it was frozen yet"
 
 
 class _Gathered:

@@ -1,0 +1,104 @@
+"""The target falls silent while writers wait behind a fence: they are free again on the source all the same."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from kmigrate.demo.embedded import EmbeddedCluster
+from kmigrate.demo.guarded import LISTENERS, client_properties, guarded_properties
+from tests.fault.harness import Migration, closing_all, wait_until
+from tests.kafka_tools import new_topic_name
+from tests.scenario.leading import Lead, Operator, Service
+
+pytestmark = pytest.mark.broker
+
+PASSWORD = "not-a-secret"
+FREEZE_SECONDS = 15
+
+
+@pytest.fixture
+def guarded() -> Iterator[tuple[EmbeddedCluster, EmbeddedCluster]]:
+    with (
+        EmbeddedCluster("3.9.1", properties=guarded_properties(PASSWORD), listeners=LISTENERS) as source,
+        EmbeddedCluster("4.3.1", properties=guarded_properties(PASSWORD), listeners=LISTENERS) as target,
+    ):
+        yield source, target
+
+
+def test_writers_are_free_again_although_the_target_is_silent(
+    guarded: tuple[EmbeddedCluster, EmbeddedCluster], tmp_path: Path
+) -> None:
+    source, target = guarded
+    service = Service(source, target, partitions=2)
+    password = tmp_path / "password"
+    password.write_text(PASSWORD)
+    allow_everybody(source, service.topic)
+    spec = {
+        **{
+            side: {"properties": client_properties(cluster, password) | {"request.timeout.ms": "5000"}}
+            for side, cluster in (("source", source), ("target", target))
+        },
+        "scheme": "consumers-first",
+        "groups": {"include": [service.group]},
+        "fence": "acl",
+        "wayBack": False,
+        "cutover": {"freezeSeconds": FREEZE_SECONDS, "autoHoldSeconds": 1},
+    }
+    migration = Migration(tmp_path, source, target, [service.topic], name=new_topic_name("silent"), spec=spec)
+    with contextlib.closing(service), closing_all([migration]):
+        service.start()
+        migration.start()
+        migration.wait_for_state("IN_SYNC")
+        lead = Lead(migration)
+        operator = Operator(lead, service)
+        operator.go_on(until="stop-writers")
+        service.writer.stop()
+        wait_until("it can be left", lambda: lead.next() == 0, evidence=lead.evidence)
+        target.freeze(1)
+        try:
+            wait_until("the fence stands", lambda: not is_writable(source, service.topic))
+            wait_until(
+                "writers are free again", lambda: is_writable(source, service.topic), evidence=migration.evidence
+            )
+        finally:
+            target.thaw(1)
+        told = lead.reach("stop-writers")
+        assert f"not done within {FREEZE_SECONDS} s" in told["sentence"]
+        operator.acts_no_more("stop-writers")
+        operator.go_on()
+        assert lead.status()["outcome"] == "finished"
+
+
+def is_writable(cluster: EmbeddedCluster, topic: str) -> bool:
+    """Whether a producer that starts now gets a record acknowledged; one that was refused may not try again."""
+    answers: list[object] = []
+    producer = Producer(
+        {"bootstrap.servers": cluster.bootstrap, "enable.idempotence": False, "message.timeout.ms": 3_000}
+    )
+    producer.produce(topic, b"0", on_delivery=lambda error, _message: answers.append(error))
+    producer.flush(10.0)
+    return answers == [None]
+
+
+def allow_everybody(cluster: EmbeddedCluster, topic: str) -> None:
+    """Beside no rule at all a fence is refused."""
+    rule = AclBinding(
+        *(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:*", "*"),
+        *(AclOperation.ALL, AclPermissionType.ALLOW),
+    )
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+    for future in admin.create_acls([rule]).values():
+        future.result(30.0)
