@@ -35,8 +35,8 @@ setup: .venv/.installed ## create .venv with the locked packages and kmigrate it
 kafka: setup ## fetch Kafka's jars into .kafka (needs Java 17 and Maven)
 	@$(BIN)/python -m kmigrate.demo.kafka_jars $(KAFKA_VERSIONS)
 
-demo: setup ## run a whole migration between two embedded clusters
-	@$(BIN)/kmigrate demo
+demo: setup ## move a whole service between two embedded clusters
+	@$(BIN)/kmigrate demo --scheme consumers-first
 
 gates: setup
 	$(BIN)/ruff format --check .

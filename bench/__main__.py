@@ -17,6 +17,7 @@ from typing import NoReturn
 from bench import (
     alignment,
     compacted,
+    cutover,
     first_record,
     groups,
     idle,
@@ -33,7 +34,18 @@ from bench import (
 )
 from bench.lab import Lab
 from bench.programs import compile_kmigrate
-from bench.report import RESULTS, CaseResult, case_table, goals_table, load, readme_part, replace_part, save
+from bench.report import (
+    RESULTS,
+    CaseResult,
+    case_part,
+    case_table,
+    goals_table,
+    load,
+    markers_of,
+    readme_part,
+    replace_part,
+    save,
+)
 from kmigrate.errors import KmigrateError
 
 CASES: dict[str, Callable[[Lab], CaseResult]] = {
@@ -46,16 +58,21 @@ CASES: dict[str, Callable[[Lab], CaseResult]] = {
     "compacted": compacted.measure,
     "alignment": alignment.measure,
     "memory": memory.measure,
+    "memory-steady": memory.measure_steady,
     "first-record": first_record.measure,
     **idle.CASES,
     "latency": latency.measure,
     "groups": groups.measure,
+    "cutover": cutover.measure,
     "verify": reading.measure_verify,
     "message": reading.measure_message,
 }
 PROFILE = "profile"
 _PROFILES = f"{PROFILE}, alone or followed by one of {', '.join(profiling.LOADS)}"
 README = Path(__file__).parents[1] / "README.md"
+PERFORMANCE = README.parent / "docs" / "performance.md"
+ON_PAGE = ("cutover",)
+"""The cases whose tables docs/performance.md has."""
 TRIALS = Path(__file__).parent / "work" / "results"
 INTERRUPTED = 130
 
@@ -69,8 +86,8 @@ def main(arguments: Sequence[str]) -> int:
     say = _sayer()
     try:
         if options.readme:
-            README.write_text(replace_part(README.read_text(encoding="utf-8"), readme_part(load(folder, list(CASES)))))
-            say(f"wrote the table of {README.name}")
+            _write_pages(load(folder, list(CASES)))
+            say(f"wrote the tables of {README.name} and {PERFORMANCE.name}")
             return 0
         compile_kmigrate()
         with Lab(say=say, short=options.short, rounds=options.rounds) as lab:
@@ -92,6 +109,15 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def _write_pages(results: Sequence[CaseResult]) -> None:
+    README.write_text(replace_part(README.read_text(encoding="utf-8"), readme_part(results)), encoding="utf-8")
+    page = PERFORMANCE.read_text(encoding="utf-8")
+    for result in results:
+        if result.case in ON_PAGE:
+            page = replace_part(page, case_part(result), markers_of(result.case))
+    PERFORMANCE.write_text(page, encoding="utf-8")
 
 
 def _measure(lab: Lab, cases: Sequence[str], folder: Path) -> None:
@@ -125,7 +151,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"{', '.join(CASES)}; or {_PROFILES}")
     parser.add_argument("--short", action="store_true", help="a trial of a few minutes; kept apart from results")
     parser.add_argument("--rounds", type=int, metavar="N", help="repeat each measurement so often")
-    parser.add_argument("--readme", action="store_true", help="write the README's table from the results, and end")
+    parser.add_argument(
+        "--readme", action="store_true", help="write the tables of README and docs from the results, and end"
+    )
     parser.add_argument("--results", type=Path, metavar="DIR", help="where results are written to and read from")
     options = parser.parse_args(arguments)
     if options.cases[:1] == [PROFILE]:

@@ -1,4 +1,4 @@
-"""Two embedded clusters of one broker each, their topics, and records written by Kafka's own load generator.
+"""Two embedded clusters, their topics, and records written by Kafka's own load generator.
 
 End offsets are asked in one request for all partitions, since a question for each would be load of its own; what a
 round has copied is counted once more by librdkafka, which shares no code with us.
@@ -31,7 +31,7 @@ from kmigrate.demo.embedded import EmbeddedCluster
 from kmigrate.demo.java import java_command, start_java
 from kmigrate.demo.kafka_jars import ensure_kafka
 from kmigrate.errors import ConnectionLost, KmigrateError
-from kmigrate.kafka_types import Partition, Side, TopicName
+from kmigrate.kafka_types import BrokerId, Partition, Side, TopicName
 from kmigrate.kafka_types import TopicPartition as Place
 from kmigrate.wire import calls
 from kmigrate.wire.config_calls import Alteration, alter_topic_configs
@@ -93,9 +93,11 @@ class Load:
 class Lab:
     """Source and target for one run; a context manager that leaves nothing behind, however it ends."""
 
-    def __init__(self, *, say: Callable[[str], None], short: bool, rounds: int | None = None) -> None:
+    def __init__(self, *, say: Callable[[str], None], short: bool, rounds: int | None = None, brokers: int = 1) -> None:
+        """`brokers` of each cluster."""
         self.say = say
         self.short = short
+        self.brokers = brokers
         self.asked_rounds = rounds
         self.warm = False
         self.loads: dict[str, Load] = {}
@@ -110,11 +112,13 @@ class Lab:
             self.work = Path(tempfile.mkdtemp(prefix="kmigrate-bench-"))
             stack.callback(shutil.rmtree, self.work, ignore_errors=True)
             self._certificate = _make_certificate(self.work)
-            self.say(f"starting Kafka {SOURCE_VERSION} as source and {TARGET_VERSION} as target")
+            each = f", {self.brokers} brokers each" if self.brokers > 1 else ""
+            self.say(f"starting Kafka {SOURCE_VERSION} as source and {TARGET_VERSION} as target{each}")
             self.clusters = {
                 side: stack.enter_context(
                     EmbeddedCluster(
                         version,
+                        brokers=self.brokers,
                         heap=HEAP,
                         quick=False,
                         properties=_PROPERTIES | _secured(self._certificate),
@@ -162,18 +166,31 @@ class Lab:
         finally:
             self._listener, self.client_settings = "", {}
 
+    def describe_brokers(self) -> str:
+        """For the settings of a result."""
+        count = (
+            "one source, one target" if self.brokers == 1 else f"{self.brokers} of the source, as many of the target"
+        )
+        return f"{count}, heap {HEAP} each"
+
     def new_name(self, prefix: str) -> str:
         """A name that this run has not used: nothing of an earlier round is found under it."""
         self._number += 1
         return f"{prefix}-{self._number}"
 
-    def broker_pid(self, side: Side) -> int:
-        pid = self.clusters[side].pid(1)
-        assert pid is not None, "the brokers of a lab run as long as it does"
-        return pid
-
     def broker_cpu(self) -> BrokerCpu:
-        return BrokerCpu(cpu_seconds(self.broker_pid(Side.SOURCE)), cpu_seconds(self.broker_pid(Side.TARGET)))
+        return BrokerCpu(self._broker_cpu(Side.SOURCE), self._broker_cpu(Side.TARGET))
+
+    def _broker_cpu(self, side: Side) -> float:
+        used = 0.0
+        for broker in self.clusters[side].broker_ids:
+            pid = self.clusters[side].pid(broker)
+            assert pid is not None, "the brokers of a lab run as long as it does"
+            used += cpu_seconds(pid)
+        return used
+
+    def _data_dirs(self, side: Side) -> list[Path]:
+        return [self.clusters[side].data_dir(broker) for broker in self.clusters[side].broker_ids]
 
     # ── topics ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -205,10 +222,10 @@ class Lab:
             return
         for future in self._admins[side].delete_topics(list(names)).values():
             future.result(_PATIENCE_SECONDS)
-        data = self.clusters[side].data_dir(1)
         self.wait_until(lambda: not names & self.list_topics(side), f"the {side} does not forget {sorted(names)}")
         self.wait_until(
-            lambda: not any(data.glob("*-delete")), f"the {side} does not remove the files of {sorted(names)}"
+            lambda: not any(found for data in self._data_dirs(side) for found in data.glob("*-delete")),
+            f"the {side} does not remove the files of {sorted(names)}",
         )
 
     def clear(self) -> None:
@@ -275,7 +292,7 @@ class Lab:
     def keep(self, topic: str, partitions: int, records: int) -> Load:
         """Takes a topic that was written into the source as a load; it stays until loads are forgotten."""
         os.sync()
-        logs = list(self.clusters[Side.SOURCE].data_dir(1).glob(f"{topic}-[0-9]*/*.log"))
+        logs = [log for data in self._data_dirs(Side.SOURCE) for log in data.glob(f"{topic}-[0-9]*/*.log")]
         self.loads[topic] = Load(
             topic=topic,
             partitions=partitions,
@@ -305,16 +322,27 @@ class Lab:
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _client(self, side: Side) -> ClusterClient:
-        host, port = self.bootstrap(side).split(":")
-        return ClusterClient(side, [(host, int(port))], ConnectionSettings(client_id="bench"))
+        places = [address.split(":") for address in self.bootstrap(side).split(",")]
+        return ClusterClient(side, [(host, int(port)) for host, port in places], ConnectionSettings(client_id="bench"))
 
     def _error_free(self, side: Side, topic: str, partitions: int, which: int = calls.LATEST) -> dict[Place, int]:
         places = [Place(TopicName(topic), Partition(index)) for index in range(partitions)]
         try:
-            found = self._clients[side].any(calls.list_offsets(places, which))
-        except ConnectionLost:  # the broker closes connections that were idle for long
-            found = self._clients[side].any(calls.list_offsets(places, which))
+            found = self._offsets(side, places, which)
+        except ConnectionLost:  # a broker closes connections that were idle for long
+            found = self._offsets(side, places, which)
         return {place: answer.offset for place, answer in found.items() if not answer.error}
+
+    def _offsets(self, side: Side, places: list[Place], which: int) -> dict[Place, calls.OffsetAnswer]:
+        """Each broker tells of the partitions that it leads."""
+        client, call = self._clients[side], calls.list_offsets(places, which)
+        if self.brokers == 1:
+            return dict(client.any(call))
+        found: dict[Place, calls.OffsetAnswer] = {}
+        for broker in self.clusters[side].broker_ids:
+            answers = client.broker(BrokerId(broker), call)
+            found |= {place: each for place, each in answers.items() if not each.error}
+        return found
 
     def wait_until(self, done: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -325,10 +353,17 @@ class Lab:
 
 
 def producer_command(
-    bootstrap: str, topic: str, *, records: int, record_bytes: int, properties: Mapping[str, str]
+    bootstrap: str,
+    topic: str,
+    *,
+    records: int,
+    record_bytes: int,
+    properties: Mapping[str, str],
+    records_a_second: int = -1,
 ) -> list[str]:
-    """Kafka's own load generator, writing as fast as it can."""
-    arguments = [f"--topic={topic}", f"--num-records={records}", f"--record-size={record_bytes}", "--throughput=-1"]
+    """Kafka's own load generator, writing at this rate; -1: as fast as it can."""
+    arguments = [f"--topic={topic}", f"--num-records={records}", f"--record-size={record_bytes}"]
+    arguments += [f"--throughput={records_a_second}"]
     told = {"bootstrap.servers": bootstrap, **properties}
     arguments += ["--producer-props", *(f"{key}={value}" for key, value in told.items())]
     return java_command(ensure_kafka(SOURCE_VERSION), _PRODUCER, arguments, options=["-Xmx512m"])

@@ -16,7 +16,7 @@ from bench.copying import (
     write_by_producer,
 )
 from bench.figures import Goal, Row
-from bench.lab import BATCH_BYTES, HEAP, SOURCE_VERSION, TARGET_VERSION, Lab
+from bench.lab import BATCH_BYTES, SOURCE_VERSION, TARGET_VERSION, Lab
 from bench.machine import describe_machine
 from bench.mirror_maker import EXACTLY_ONCE, Tuning
 from bench.report import CaseResult
@@ -64,7 +64,7 @@ def measure(lab: Lab) -> CaseResult:
             "Records": load.records,
             "Log": f"{load.log_bytes / 1e9:.2f} GB",
             "Rounds": rounds,
-            "Brokers": f"one source, one target, heap {HEAP} each",
+            "Brokers": lab.describe_brokers(),
             "Tuned": str(Tuning.best()),
         },
         machine=describe_machine([SOURCE_VERSION, TARGET_VERSION]),

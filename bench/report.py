@@ -141,12 +141,26 @@ def _place(machine: Mapping[str, str]) -> str:
     return f"{machine['Cores']} cores ({machine['CPU']}), {machine['Memory']}; Kafka {machine['Kafka']}"
 
 
-def replace_part(text: str, part: str) -> str:
+def case_part(result: CaseResult) -> str:
+    """A case with what it was measured on, as a page has it between the markers of that case."""
+    if result.short:
+        raise ValueError("short trials are not shown")
+    settings, machine = _list_of(result.settings), _list_of(result.machine)
+    return f"{case_table(result)}\n\n{settings}\n\n{machine}"
+
+
+def markers_of(case: str) -> tuple[str, str]:
+    """Where a page has the figures of one case."""
+    return f"<!-- bench {case} -->", f"<!-- /bench {case} -->"
+
+
+def replace_part(text: str, part: str, markers: tuple[str, str] = (BEGIN, END)) -> str:
     """The text with another part between the two markers; raises ValueError if they are not there once, in order."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"the text needs one line {BEGIN} and after it one line {END}")
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{part.strip()}\n{END}{rest.split(END)[1]}"
+    begin, end = markers
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"the text needs one line {begin} and after it one line {end}")
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{part.strip()}\n{end}{rest.split(end)[1]}"
 
 
 def align(lines: Sequence[Sequence[str]]) -> str:

@@ -25,7 +25,8 @@ OLD_DAYS = 30
 class Shape:
     """What the records of a topic are like; `age_days` is how old their timestamps are.
 
-    `tls`: both tools come to both clusters over TLS; `committed`: MirrorMaker 2 reads committed data only, as we do.
+    `tls`: both tools come to both clusters over TLS; `committed`: MirrorMaker 2 reads committed data only, as we do;
+    `brokers` of each cluster.
     """
 
     title: str
@@ -39,6 +40,7 @@ class Shape:
     age_days: int = 0
     tls: bool = False
     committed: bool = False
+    brokers: int = 1
 
 
 def _goals(cpu: int, speed: float) -> Goals:
@@ -134,6 +136,12 @@ SHAPES: Mapping[str, Shape] = {
         short_records=400_000,
         partitions=200,
     ),
+    "three-brokers": Shape(
+        title="Records of 1 KB in batches of 16 KB, 12 partitions, no codec, three brokers on either side.",
+        records=1_500_000,
+        short_records=400_000,
+        brokers=3,
+    ),
 }
 """The cases; MirrorMaker 2 decodes every record, so what a record is like decides what it costs there."""
 _WARM_UP_SHARE = 6
@@ -143,6 +151,10 @@ _PATIENCE_SECONDS = 60.0
 def measure(shape_name: str, lab: Lab) -> CaseResult:
     """Both tools copy records of one shape."""
     shape = SHAPES[shape_name]
+    if shape.brokers != lab.brokers:
+        asked = lab.asked_rounds
+        with Lab(say=lab.say, short=lab.short, rounds=asked, brokers=shape.brokers) as other:
+            return _measure(other, shape_name, shape)
     with lab.tls() if shape.tls else nullcontext():
         return _measure(lab, shape_name, shape)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.copying import copy_by_mirror_maker
 from bench.figures import Row, Spread
-from bench.lab import HEAP, SOURCE_VERSION, TARGET_VERSION, Lab, Load
+from bench.lab import SOURCE_VERSION, TARGET_VERSION, Lab, Load
 from bench.machine import describe_machine
 from bench.mirror_maker import TUNING, Tuning
 from bench.report import RESULTS, CaseResult
@@ -51,7 +51,7 @@ def measure(lab: Lab) -> CaseResult:
         settings={
             "Records": load.records,
             "Log": f"{load.log_bytes / 1e9:.2f} GB",
-            "Brokers": f"one source, one target, heap {HEAP} each",
+            "Brokers": lab.describe_brokers(),
         },
         machine=describe_machine([SOURCE_VERSION, TARGET_VERSION]),
         short=lab.short,

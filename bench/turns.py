@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from bench.copying import Copy, copy_by_kmigrate, copy_by_mirror_maker, tell, warm_up
 from bench.figures import Compare, Goal, Row
-from bench.lab import HEAP, SOURCE_VERSION, TARGET_VERSION, Lab, Load
+from bench.lab import SOURCE_VERSION, TARGET_VERSION, Lab, Load
 from bench.machine import describe_machine
 from bench.mirror_maker import Tuning
 from bench.report import CaseResult
@@ -66,7 +66,7 @@ def measure_in_turns(
             **describe(measured),
             "Log": f"{measured.log_bytes / 1e9:.2f} GB",
             "Rounds": rounds,
-            "Brokers": f"one source, one target, heap {HEAP} each",
+            "Brokers": lab.describe_brokers(),
             "MirrorMaker 2": f"tuned: {Tuning.best()}",
         },
         machine=describe_machine([SOURCE_VERSION, TARGET_VERSION]),

@@ -10,6 +10,7 @@
     ├── GateNotReached            exit 5   a gate or a time limit was not reached
     ├── Refused                   exit 6   wrong cluster, drift, another copier runs
     │   └── Superseded            exit 6   the lease is held by somebody else now
+    ├── CutOff                    exit 1   what was being done is no longer wanted, and was not waited for
     └── ClusterError              exit 1   talking to a cluster went wrong; names the cluster and the broker
         ├── Unreachable                    no connection: DNS, refused, time-out, TLS; retried while running
         │   └── AuthenticationFailed       the broker does not take our credentials, or there are none
@@ -93,6 +94,10 @@ class Refused(KmigrateError):
 
 class Superseded(Refused):
     """Another owner holds the lease of this migration, or held it since we did."""
+
+
+class CutOff(KmigrateError):
+    """What was being done is no longer wanted; a request that was sent may still be carried out."""
 
 
 class ClusterError(KmigrateError):

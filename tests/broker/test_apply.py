@@ -41,7 +41,7 @@ from kmigrate.kafka_types import Side, TopicName
 from kmigrate.runner.folder import MigrationFolder
 from kmigrate.runner.following import FOLLOW_SETTINGS, SettingsWatch
 from kmigrate.runner.granting import Granted, set_quota
-from kmigrate.runner.promoting import PROMOTE_ACLS, promote_acls
+from kmigrate.runner.promoting import PROMOTE_ACLS, demote_acls, promote_acls
 from kmigrate.state.store import Store
 from kmigrate.topics.describe import read_defaults
 from kmigrate.topics.hold import LONG_MAX
@@ -435,6 +435,11 @@ def test_rules_quotas_and_users_come_along_and_writing_waits_for_the_promotion(w
     assert promote_acls(store, ours, [topic], lambda: True) == {}
     assert f"TOPIC {topic} LITERAL User:{renamed} * ALL ALLOW" in acls(world.target)
     wait_until("the right is in force", lambda: not produce_as(world.target, renamed, topic))
+    assert demote_acls(store, ours, [topic], lambda: True) == Granted()
+    assert {each for each in acls(world.target) if alice in each or bob in each} == told
+    assert [entry.kind for entry in store.effects() if not entry.is_done] == [PROMOTE_ACLS]
+    assert list(promote_acls(store, ours, [topic], lambda: True).values()) == [Granted()]
+    wait_until("the right is in force again", lambda: not produce_as(world.target, renamed, topic))
     database = MigrationFolder(migration.state_root, migration.name).path
     for file in database.iterdir():
         assert PASSWORD.encode() not in file.read_bytes()

@@ -47,6 +47,11 @@ _LONGEST = 6_000
 """Turns in which a cutover must have come to an end, whatever happened."""
 
 
+_FINAL = {
+    *(EffectKind.PROMOTE, EffectKind.OPEN_OVERLAP, EffectKind.HAND_BACK),
+    *(EffectKind.FREEZE, EffectKind.FREEZE_TARGET),
+}
+"""What must be taken back before writers come back."""
 _STOPPING = ("stop-readers", "stop-application", "freeze", "promote")
 """The steps at which a group on neither side is as it should be."""
 
@@ -208,7 +213,10 @@ class CutoverWorld:
             self.post(EffectDone(effect=effect, ends=ends), facts)
 
     def _keep_order(self, effect: Effect) -> None:
-        """What was done last is taken back first. What was begun counts as done: nobody knows how far it came."""
+        """What was done last is taken back first. What was begun counts as done: nobody knows how far it came.
+
+        Only a fence may go before what came after it, if nothing is handed over and no end counts as final any more.
+        """
         if effect.undoes is None:
             if effect.undo is not None and (effect.kind, effect.scope) not in self.undoable:
                 self.undoable.append((effect.kind, effect.scope))
@@ -216,6 +224,8 @@ class CutoverWorld:
         place = (effect.undoes, effect.scope)
         if place in self.undoable:
             later = self.undoable[self.undoable.index(place) + 1 :]
+            if effect.undoes in _FINAL or effect.kind in (EffectKind.LIFT_FENCE, EffectKind.LIFT_TARGET_FENCE):
+                later = [each for each in later if each[0] in _FINAL]
             assert not later, f"{effect} before {later[-1]} is taken back"
             self.undoable.remove(place)
 

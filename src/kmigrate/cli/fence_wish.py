@@ -18,7 +18,7 @@ from kmigrate.runner.fences import FenceOrder
 from kmigrate.runner.fencing import Growth
 from kmigrate.runner.start import Reach
 from kmigrate.security.fence import Fence, FenceKind
-from kmigrate.security.fence_plan import FencePlan, FenceWish, plan_fence
+from kmigrate.security.fence_plan import NO_FENCE_HINT, FencePlan, FenceWish, plan_fence
 from kmigrate.topics.select import select_topics
 from kmigrate.wire.calls import ClusterMetadata
 
@@ -57,7 +57,7 @@ def decide_plan(
     if plan.objections:
         raise Blocked(
             "there is no fence, because " + "; ".join(plan.objections),
-            hint="nothing was put; docs/fences.md says what else keeps writers away",
+            hint=f"nothing was put; {NO_FENCE_HINT}",
         )
     return plan
 

@@ -15,11 +15,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 from kmigrate.cluster.authentication import NotAuthenticated, authenticate
+from kmigrate.cluster.bell import Bell
 from kmigrate.cluster.clock import steady_seconds
+from kmigrate.cluster.cord import Cord, current_cord
 from kmigrate.cluster.network import Buffer, Link
 from kmigrate.cluster.opening import NotOpened, open_stream
 from kmigrate.cluster.settings import ConnectionSettings
-from kmigrate.errors import AuthenticationFailed, BrokerRefused, ConnectionLost, NoAnswer, ProtocolError, Unreachable
+from kmigrate.errors import (
+    AuthenticationFailed,
+    BrokerRefused,
+    ConnectionLost,
+    CutOff,
+    NoAnswer,
+    ProtocolError,
+    Unreachable,
+)
 from kmigrate.kafka_types import BrokerAddress, Side
 from kmigrate.wire.call import Call, VersionRanges, api_versions, error_name
 
@@ -59,10 +69,15 @@ class Connection:
         self._answered = 0
         self._offered: VersionRanges = {}
         began = steady_seconds()
+        cord = current_cord()
+        if cord is not None:
+            cord.check()
         try:
             self._stream = open_stream(address.host, address.port, settings)
         except NotOpened as error:
             raise Unreachable(str(error), side=side, broker=str(address), hint=error.hint) from error.__cause__
+        if cord is not None:
+            self._hang_on(cord)
         self.opened_in_seconds = steady_seconds() - began
         try:
             self._offered = self._ask_versions()
@@ -72,6 +87,13 @@ class Connection:
         except ConnectionLost as error:
             hint = "the broker's log says more; security.protocol must be that of the listener"
             raise Unreachable(error.reason, side=side, broker=str(address), hint=hint) from None
+
+    def _hang_on(self, cord: Cord) -> None:
+        try:
+            cord.hold(self)
+        except CutOff:
+            self._stream.close()
+            raise
 
     def _ask_versions(self) -> VersionRanges:
         versions = api_versions()
@@ -231,23 +253,33 @@ class Connection:
         self._stream.close()
         return ConnectionLost(reason, side=self.side, broker=str(self.address))
 
+    def sever(self) -> None:
+        """Ends what is waited for here, from any thread; the next use raises ConnectionLost."""
+        self._stream.sever()
+
     def close(self) -> None:
         self._failure = self._failure or "closed here"
         self._stream.close()
 
 
 class RealNetwork:
-    """The network as it is: sockets and this machine's clocks."""
+    """The network as it is: sockets and this machine's clocks. A `bell` ends a wait before its time."""
 
-    def __init__(self, settings: Mapping[Side, ConnectionSettings]) -> None:
+    def __init__(self, settings: Mapping[Side, ConnectionSettings], bell: Bell | None = None) -> None:
         self._settings = settings
+        self._bell = bell
+
+    def hearing(self, bell: Bell) -> RealNetwork:
+        """The same network for a thread whose waits this bell ends."""
+        return RealNetwork(self._settings, bell)
 
     def connect(self, side: Side, address: BrokerAddress) -> Connection:
         return Connection(side, address, self._settings[side])
 
     def wait(self, links: Sequence[Link], timeout_seconds: float) -> Sequence[Link]:
         connections = {cast(Connection, link).fileno(): link for link in links}
-        if len(connections) == 0:
+        bell = self._bell
+        if bell is None and not connections:
             time.sleep(max(0.0, timeout_seconds))
             return ()
         pending = [link for link in links if cast(Connection, link).pending()]
@@ -256,7 +288,14 @@ class RealNetwork:
         poller = select.poll()
         for number in connections:
             poller.register(number, select.POLLIN)
-        ready = [connections[number] for number, _event in poller.poll(max(0.0, timeout_seconds) * 1000)]
+        if bell is None:
+            heard = poller.poll(max(0.0, timeout_seconds) * 1000)
+        else:
+            poller.register(bell, select.POLLIN)
+            heard = poller.poll(max(0.0, timeout_seconds) * 1000)
+            if any(number == bell.fileno() for number, _event in heard):
+                bell.silence()
+        ready = [connections[number] for number, _event in heard if number in connections]
         return [*ready, *(link for link in pending if link not in ready)] if pending else ready
 
     def steady_seconds(self) -> float:

@@ -5,6 +5,7 @@ Both give up with BlockingIOError when an answer does not come in time.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import struct
@@ -38,6 +39,9 @@ class Stream(Protocol):
 
     def words(self, error: OSError) -> str:
         """What an error of this stream means."""
+
+    def sever(self) -> None:
+        """Ends it for whoever waits on it, from any other thread; it is still to be closed."""
 
     def close(self) -> None:
         """Ends it; what was not sent is dropped."""
@@ -85,6 +89,9 @@ class PlainStream:
     def words(self, error: OSError) -> str:
         return str(error)
 
+    def sever(self) -> None:
+        _shut(self._socket)
+
     def close(self) -> None:
         self._socket.close()
 
@@ -131,5 +138,14 @@ class TlsStream:
     def words(self, error: OSError) -> str:
         return refusal(error, self._tls) or str(error)
 
+    def sever(self) -> None:
+        _shut(self._socket)
+
     def close(self) -> None:
         self._socket.close()
+
+
+def _shut(opened: socket.socket) -> None:
+    """The kernel's own end: that of TLS would let go of the keys while another thread uses them."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(opened, socket.SHUT_RDWR)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Protocol
 
+from kmigrate.cluster.bell import Bell
 from kmigrate.cluster.connection import RealNetwork
 from kmigrate.cluster.network import Network
 from kmigrate.copy.orders import LeaseGrant, MapsSaved, Orders, PipelineKey, PipelineOrder, SavedMaps, WorkerSettings
@@ -55,9 +56,13 @@ MakePipeline = Callable[[PipelineKey, WorkerSettings, Network, BrokerAddress, Br
 
 
 class _Post:
-    """The newest order for one pipeline; older ones that it never saw are only remembered as skipped."""
+    """The newest order for one pipeline; older ones that it never saw are only remembered as skipped.
+
+    The bell rings for a new one: a pipeline that has nothing to copy waits for half a second at a time.
+    """
 
     def __init__(self) -> None:
+        self.bell = Bell()
         self._lock = threading.Lock()
         self._order: PipelineOrder | None = None
         self._number = 0
@@ -70,6 +75,7 @@ class _Post:
             if not self._taken:
                 self._skipped |= partitions_of(self._order)
             self._order, self._number, self._paused, self._taken = order, number, paused, False
+        self.bell.ring()
 
     def take(self) -> tuple[PipelineOrder | None, int, bool, set[TopicPartition]]:
         """The order, its number, whether copying is paused, and partitions of orders that were skipped."""
@@ -103,11 +109,11 @@ class _Outbox:
             earlier = self._pending.get(under)
             self._pending[under] = report if earlier is None else merge(earlier, report)
             self._filled.notify()
-        if any(each.entries for each in report.partitions):
+        if report.released or any(each.entries for each in report.partitions):
             self._urgent.set()
 
     def send_forever(self) -> None:
-        """Sends what came together, at most every 0.2 s or when copying waits for it; ends with the connection."""
+        """Sends what came together, at most every 0.2 s or when somebody waits for it; ends with the connection."""
         while True:
             with self._filled:
                 self._filled.wait_for(lambda: self._pending)
@@ -143,7 +149,7 @@ class Worker:
         self,
         settings: WorkerSettings,
         connection: Connection,
-        network: Network,
+        network: RealNetwork,
         make_pipeline: MakePipeline,
         fail: Callable[[], None],
     ) -> None:
@@ -209,6 +215,7 @@ class Worker:
 
     def _turn_until_given_up(self, key: PipelineKey, post: _Post) -> None:
         pipeline: Turning | None = None
+        network = self._network.hearing(post.bell)
         buffer_bytes = 0
         holding: set[TopicPartition] = set()
         while not self._ending:
@@ -222,7 +229,7 @@ class Worker:
                 pipeline = self._make_pipeline(
                     key,
                     self._settings,
-                    self._network,
+                    network,
                     order.source,
                     order.target,
                     buffer_bytes,
@@ -237,6 +244,7 @@ class Worker:
                 self._outbox.put(_release(key, number, released))
             if order is None and not holding and self._retire(key, post):
                 break
+        post.bell.close()  # retired under the lock, or at the end: nobody rings it any more
         if pipeline is not None:
             pipeline.close()
             self._give_back(buffer_bytes)

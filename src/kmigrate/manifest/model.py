@@ -309,6 +309,10 @@ class CutoverSection(_Section):
     tail_offsets: Annotated[int, Field(ge=0)] = Field(
         default=10_000, description="Offsets of a partition that may be left to verify while writers wait."
     )
+    everyone_without_rules: bool | None = Field(
+        default=None,
+        description="Your word, for a fence of rules: allow.everyone.if.no.acl.found; null: none is given.",
+    )
 
 
 class Limits(_Section):

@@ -117,7 +117,12 @@ class Copying:
         self.maps.adopt(classes)
         self._beginnings = Beginnings(store, self.maps, manifest, look)
         self._beginnings.adopt(beginnings)
-        self._scaling = Scaling(workers=manifest.workers, lanes=manifest.lanes, cores=os.cpu_count() or 1)
+        self._scaling = Scaling(
+            workers=manifest.workers,
+            lanes=manifest.lanes,
+            cores=os.cpu_count() or 1,
+            pairs=math.prod(len(view.brokers) for view in self._views.values()),
+        )
         self._dispatcher = Dispatcher(
             workers=self._scaling.workers,
             lanes=self._scaling.lanes,

@@ -7,7 +7,7 @@ by the one who decided it, who comes again after `Later`, or by `resume`. An eff
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.copy.copier import WAITING_FOR_LEASE
@@ -20,8 +20,8 @@ from kmigrate.topics.describe import describe_intended
 from kmigrate.topics.hold import HELD_KEYS, MAX_MESSAGE_BYTES
 from kmigrate.topics.intended import Intended, Origin
 from kmigrate.topics.limit import RaiseLimit, raise_limit
-from kmigrate.topics.put_hold import PutHold, put_hold
-from kmigrate.topics.restore import RestoreHold, restore_hold
+from kmigrate.topics.put_hold import PutHold, put_holds
+from kmigrate.topics.restore import RestoreHold, restore_holds
 
 log = logging.getLogger(__name__)
 
@@ -57,55 +57,77 @@ class Effects:
         A topic whose hold has ended is left as it is now. One of which it is not known what it is to become is
         refused, and nothing is decided.
         """
-        planned = self._planned(RESTORE_HOLD, topic)
-        if planned:
-            return self._carry_out(planned[0])
-        if topic in restored_topics(self._store):
-            return Altered(())
+        return self.restore_holds([topic])[topic]
+
+    def restore_holds(self, topics: Iterable[TopicName]) -> dict[TopicName, AlterOutcome]:
+        """The same for many topics, in the steps of one."""
+        wanted = dict.fromkeys(topics)
+        planned = self._planned(RESTORE_HOLD, wanted)
+        restored = restored_topics(self._store)
+        outcomes: dict[TopicName, AlterOutcome] = {
+            topic: Altered(()) for topic in wanted if topic in restored and topic not in planned
+        }
+        payloads: dict[str, Mapping[str, object]] = {}
+        left = [topic for topic in wanted if topic not in planned and topic not in outcomes]
         try:
-            intended = self._intended(topic)
+            intended = self._intended(left)
         except ClusterError as error:
-            return Later(str(error))
-        if intended.settings is None:
-            return Failed(_refusal(topic, intended.origin))
-        payload = {"origin": intended.origin.value, "settings": dict(intended.settings)}
-        return self._carry_out(self._store.plan_effect(RESTORE_HOLD, topic, payload))
+            return dict.fromkeys(wanted, Later(str(error)))
+        for topic, its in intended.items():
+            if its.settings is None:
+                outcomes[topic] = Failed(_refusal(topic, its.origin))
+            else:
+                payloads[topic] = {"origin": its.origin.value, "settings": dict(its.settings)}
+        entries = [*planned.values(), *self._plan(RESTORE_HOLD, payloads)]
+        return outcomes | self._carry_out_together(entries)
 
     def hold_again(self, topic: TopicName) -> AlterOutcome:
         """Puts a topic under hold again whose hold has ended; what it is to become afterwards stays as it was.
 
         A restoration that was decided and has not ended is brought to its end first.
         """
-        for entry in self._planned(RESTORE_HOLD, topic):
-            outcome = self._carry_out(entry)
-            if not isinstance(outcome, Altered):
-                return outcome
-        planned = self._planned(HOLD_AGAIN, topic)
-        if planned:
-            return self._carry_out(planned[0])
-        if topic in self._store.held():
-            return Altered(())
-        restored = [each for each in self._store.effects() if (each.kind, each.topic) == (RESTORE_HOLD, topic)]
-        if not restored:
-            return Failed(f"topic {topic} was never under hold")
-        return self._carry_out(self._store.plan_effect(HOLD_AGAIN, topic, restored[-1].payload))
+        return self.hold_all_again([topic])[topic]
+
+    def hold_all_again(self, topics: Iterable[TopicName]) -> dict[TopicName, AlterOutcome]:
+        """The same for many topics, in the steps of one."""
+        wanted = dict.fromkeys(topics)
+        ended = self._carry_out_together(self._planned(RESTORE_HOLD, wanted).values())
+        outcomes: dict[TopicName, AlterOutcome] = {
+            topic: each for topic, each in ended.items() if not isinstance(each, Altered)
+        }
+        planned = self._planned(HOLD_AGAIN, [topic for topic in wanted if topic not in outcomes])
+        held = set(self._store.held())
+        restored = {each.topic: each.payload for each in self._store.effects() if each.kind == RESTORE_HOLD}
+        payloads: dict[str, Mapping[str, object]] = {}
+        for topic in wanted:
+            if topic in outcomes or topic in planned:
+                continue
+            if topic in held:
+                outcomes[topic] = Altered(())
+            elif topic not in restored:
+                outcomes[topic] = Failed(f"topic {topic} was never under hold")
+            else:
+                payloads[topic] = restored[topic]
+        return outcomes | self._carry_out_together([*planned.values(), *self._plan(HOLD_AGAIN, payloads)])
 
     def put_hold(self, topic: TopicName, source_max_bytes: int | None) -> AlterOutcome:
         """Puts a topic that was there before under hold; what it is to become again must have been recorded."""
         if self._is_over(topic):
             return Failed(f"it is not recorded what topic {topic} is to become again, or its hold is about to end")
-        planned = self._planned(PUT_HOLD, topic)
+        planned = self._planned(PUT_HOLD, [topic])
         if planned:
-            return self._carry_out(planned[0])
+            return self._carry_out(planned[topic])
         return self._carry_out(self._store.plan_effect(PUT_HOLD, topic, {"bytes": source_max_bytes}))
 
     def raise_limit(self, topic: TopicName, wanted_bytes: int) -> AlterOutcome:
         """Lets a topic under hold take batches of so many bytes."""
         if self._is_over(topic):
             return Failed(f"topic {topic} is not under hold: its {MAX_MESSAGE_BYTES} is not ours to raise")
-        planned = [each for each in self._planned(RAISE_LIMIT, topic) if each.payload["bytes"] == wanted_bytes]
-        if planned:
-            return self._carry_out(planned[0])
+        planned = next(
+            (each for each in self._waiting(RAISE_LIMIT, topic) if each.payload["bytes"] == wanted_bytes), None
+        )
+        if planned is not None:
+            return self._carry_out(planned)
         return self._carry_out(self._store.plan_effect(RAISE_LIMIT, topic, {"bytes": wanted_bytes}))
 
     def resume(self) -> dict[int, AlterOutcome]:
@@ -113,46 +135,86 @@ class Effects:
         planned = [entry for entry in self._store.effects() if not entry.is_done and entry.kind in _KINDS]
         return {entry.id: self._carry_out(entry) for entry in planned}
 
-    def _planned(self, kind: str, topic: TopicName) -> list[EffectEntry]:
+    def _waiting(self, kind: str, topic: TopicName) -> list[EffectEntry]:
         return [each for each in self._store.effects() if not each.is_done and (each.kind, each.topic) == (kind, topic)]
 
-    def _intended(self, topic: TopicName) -> Intended:
+    def _planned(self, kind: str, topics: Collection[TopicName]) -> dict[TopicName, EffectEntry]:
+        """The effect of this kind that was decided and has not ended, of each topic that has one; the first one."""
+        found: dict[TopicName, EffectEntry] = {}
+        for each in self._store.effects():
+            if not each.is_done and each.kind == kind and each.topic in topics:
+                found.setdefault(each.topic, each)
+        return found
+
+    def _plan(self, kind: str, payloads: Mapping[str, Mapping[str, object]]) -> list[EffectEntry]:
+        return self._store.plan_effects(kind, payloads) if payloads else []
+
+    def _intended(self, topics: Sequence[TopicName]) -> dict[TopicName, Intended]:
         recorded = self._store.intended()
-        if topic in recorded and recorded[topic].settings is not None:
-            return recorded[topic]
-        return describe_intended(self._source, self._target, [topic], recorded=recorded, untouched=())[topic]
+        known = {
+            topic: recorded[topic] for topic in topics if topic in recorded and recorded[topic].settings is not None
+        }
+        lost = [topic for topic in topics if topic not in known]
+        if not lost:
+            return known
+        return known | describe_intended(self._source, self._target, lost, recorded=recorded, untouched=())
 
     def _is_over(self, topic: TopicName) -> bool:
         """Whether the topic's hold has ended, or is about to."""
-        return topic not in self._store.held() or bool(self._planned(RESTORE_HOLD, topic))
+        return topic not in self._store.held() or bool(self._planned(RESTORE_HOLD, [topic]))
 
     def _carry_out(self, entry: EffectEntry) -> AlterOutcome:
         if entry.kind in (RAISE_LIMIT, PUT_HOLD) and self._is_over(entry.topic):
             self._store.end_effect(entry)
             return Altered(())
-        if not self._may_write():
-            return Later(WAITING_FOR_LEASE)
-        try:
-            outcome = self._act(entry)
-        except ClusterError as error:
-            return Later(str(error))
-        if isinstance(outcome, Altered):
-            if entry.kind == HOLD_AGAIN:
-                intended = Intended(origin=Origin(entry.payload["origin"]), settings=entry.payload["settings"])
-                self._store.record_intended({entry.topic: intended})
-            self._store.end_effect(entry, ends_hold=entry.kind == RESTORE_HOLD)
-            log.info("%s of topic %s: %s", entry.kind, entry.topic, ", ".join(map(str, outcome.alterations)) or "done")
-        return outcome
+        return self._carry_out_together([entry])[entry.topic]
 
-    def _act(self, entry: EffectEntry) -> AlterOutcome:
-        if entry.kind == RESTORE_HOLD:
-            return restore_hold(self._target, RestoreHold(topic=entry.topic, settings=entry.payload["settings"]))
-        if entry.kind == HOLD_AGAIN:
-            return put_hold(self._target, PutHold(topic=entry.topic, source_max_bytes=None))
-        if entry.kind == PUT_HOLD:
-            return put_hold(self._target, PutHold(topic=entry.topic, source_max_bytes=entry.payload["bytes"]))
-        assert entry.kind == RAISE_LIMIT, f"effects of kind {entry.kind} are not known"
-        return raise_limit(self._target, RaiseLimit(topic=entry.topic, bytes=entry.payload["bytes"]))
+    def _carry_out_together(self, effects: Iterable[EffectEntry]) -> dict[TopicName, AlterOutcome]:
+        """Carries effects of one kind out, with the same requests for all, and ends those that the target shows."""
+        entries = {each.topic: each for each in effects}
+        if not entries:
+            return {}
+        if not self._may_write():
+            return dict.fromkeys(entries, Later(WAITING_FOR_LEASE))
+        try:
+            outcomes = self._act([*entries.values()])
+        except ClusterError as error:
+            return dict.fromkeys(entries, Later(str(error)))
+        done = [each for topic, each in entries.items() if isinstance(outcomes[topic], Altered)]
+        if done:
+            self._end(done)
+        for each in done:
+            alterations = outcomes[each.topic]
+            assert isinstance(alterations, Altered)
+            told = ", ".join(map(str, alterations.alterations)) or "done"
+            log.info("%s of topic %s: %s", each.kind, each.topic, told)
+        return outcomes
+
+    def _end(self, done: Sequence[EffectEntry]) -> None:
+        kind = done[0].kind
+        if kind == HOLD_AGAIN:
+            self._store.record_intended(
+                {
+                    each.topic: Intended(origin=Origin(each.payload["origin"]), settings=each.payload["settings"])
+                    for each in done
+                }
+            )
+        self._store.end_effects(done, ends_hold=kind == RESTORE_HOLD)
+
+    def _act(self, entries: Sequence[EffectEntry]) -> dict[TopicName, AlterOutcome]:
+        kind = entries[0].kind
+        assert all(each.kind == kind for each in entries), "effects of one kind are carried out together"
+        if kind == RESTORE_HOLD:
+            wanted = [RestoreHold(topic=each.topic, settings=each.payload["settings"]) for each in entries]
+            return restore_holds(self._target, wanted)
+        if kind == HOLD_AGAIN:
+            return put_holds(self._target, [PutHold(topic=each.topic, source_max_bytes=None) for each in entries])
+        if kind == PUT_HOLD:
+            holds = [PutHold(topic=each.topic, source_max_bytes=each.payload["bytes"]) for each in entries]
+            return put_holds(self._target, holds)
+        assert kind == RAISE_LIMIT, f"effects of kind {kind} are not known"
+        limits = [RaiseLimit(topic=each.topic, bytes=each.payload["bytes"]) for each in entries]
+        return {each.topic: raise_limit(self._target, each) for each in limits}
 
 
 def restored_topics(store: Store) -> set[TopicName]:

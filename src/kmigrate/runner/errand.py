@@ -15,8 +15,11 @@ T = TypeVar("T")
 class Errand(Generic[T]):
     """Work that has begun; ask `done` before `result`."""
 
-    def __init__(self, work: Callable[[], T], name: str) -> None:
+    def __init__(self, work: Callable[[], T], name: str, then: Callable[[], None] = lambda: None) -> None:
+        """`then` is called when it is done, in its thread: to wake whoever waits for several things."""
         self._work: Callable[[], T] | None = work
+        self._then = then
+        self._ended = threading.Event()
         self._result: list[T] = []
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -29,15 +32,17 @@ class Errand(Generic[T]):
             self._result.append(work())
         except BaseException as error:  # noqa: BLE001 - `result` raises it where it is asked for
             self._failure = error
+        finally:
+            self._ended.set()
+            self._then()
 
     @property
     def done(self) -> bool:
-        return not self._thread.is_alive()
+        return self._ended.is_set()
 
     def wait(self, timeout_seconds: float) -> bool:
         """Waits until it is done, but not for ever."""
-        self._thread.join(timeout_seconds)
-        return self.done
+        return self._ended.wait(timeout_seconds)
 
     def result(self) -> T:
         """What the work returned; raises what it raised."""

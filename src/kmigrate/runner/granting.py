@@ -1,6 +1,6 @@
-"""Adds rules, quotas and users to the target; the outcome is a value.
+"""Adds rules, quotas and users to the target, and takes away rules that were added; the outcome is a value.
 
-Rule: nothing is repeated here, and nothing is taken away. What was asked for and not answered may have been done: the
+Rule: nothing is repeated here. What was asked for and not answered may have been done: the
 caller comes again, to the same end.
 """
 
@@ -19,7 +19,7 @@ from kmigrate.wire.user_calls import Salted
 
 
 class Granted(NamedTuple):
-    """The target took it."""
+    """The target did it."""
 
 
 GrantOutcome: TypeAlias = Granted | Later | Failed
@@ -27,12 +27,12 @@ GrantOutcome: TypeAlias = Granted | Later | Failed
 
 def create_acls(client: ClusterClient, acls: Sequence[Acl]) -> GrantOutcome:
     """Adds rules; the outcome is that of the first that was not taken."""
-    outcomes = client.controller(acl_calls.create_acls(acls))
-    for acl, outcome in zip(acls, outcomes, strict=False):
-        if outcome.error:
-            found = judge_error(TopicOutcome(outcome.error, outcome.message))
-            return found._replace(reason=f"{acl.resource}, {acl.words}: {found.reason}")
-    return Granted() if len(outcomes) == len(acls) else Later("the target did not answer for every rule")
+    return _judge_acls(acls, client.controller(acl_calls.create_acls(acls)))
+
+
+def delete_acls(client: ClusterClient, acls: Sequence[Acl]) -> GrantOutcome:
+    """Takes exactly these rules away; one that is not there is no failure."""
+    return _judge_acls(acls, client.controller(acl_calls.delete_acls(acls)))
 
 
 def set_quota(client: ClusterClient, entity: Entity, values: Mapping[str, float]) -> GrantOutcome:
@@ -44,6 +44,14 @@ def set_quota(client: ClusterClient, entity: Entity, values: Mapping[str, float]
 def set_credential(client: ClusterClient, credential: Salted) -> GrantOutcome:
     """Gives a user its credential."""
     return _judge(client.controller(user_calls.set_credential(credential)))
+
+
+def _judge_acls(acls: Sequence[Acl], outcomes: tuple[acl_calls.Outcome, ...]) -> GrantOutcome:
+    for acl, outcome in zip(acls, outcomes, strict=False):
+        if outcome.error:
+            found = judge_error(TopicOutcome(outcome.error, outcome.message))
+            return found._replace(reason=f"{acl.resource}, {acl.words}: {found.reason}")
+    return Granted() if len(outcomes) == len(acls) else Later("the target did not answer for every rule")
 
 
 def _judge(answer: tuple[int, str] | None) -> GrantOutcome:

@@ -1,7 +1,8 @@
 """Rights to change a topic wait, journaled, until the topic is promoted; then they take effect.
 
 A target topic takes one writer at a time: until promotion that is the copy. So these rules are decided by `apply` and
-created by whoever promotes, when nothing more is copied into any topic that they are about.
+created by whoever promotes, when nothing more is copied into any topic that they are about. A promotion that is taken
+back takes them away again; they were decided because the target did not have them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.copy.copier import WAITING_FOR_LEASE
 from kmigrate.errors import ClusterError
-from kmigrate.runner.granting import Granted, GrantOutcome, create_acls
+from kmigrate.runner.granting import Granted, GrantOutcome, create_acls, delete_acls
 from kmigrate.security.acls import concerns
 from kmigrate.state.store import EffectEntry, Store
 from kmigrate.topics.create import Later
@@ -27,12 +28,9 @@ PROMOTE_ACLS = "promote-acls"
 def prepare_acls(store: Store, acls: Iterable[Acl]) -> list[Acl]:
     """Journals rules that are to take effect at promotion, an effect for each resource; returns those that are new."""
     known = {acl for entry in store.effects() if entry.kind == PROMOTE_ACLS for acl in acls_of(entry)}
-    new: dict[str, list[Acl]] = {}
-    for acl in sorted(acls):
-        if acl not in known:
-            new.setdefault(acl.resource, []).append(acl)
-    store.plan_effects(PROMOTE_ACLS, {name: {"acls": [list(acl) for acl in each]} for name, each in new.items()})
-    return [acl for each in new.values() for acl in each]
+    new = sorted(set(acls) - known)
+    _plan(store, new)
+    return new
 
 
 def promote_acls(
@@ -54,6 +52,33 @@ def promote_acls(
     return outcomes
 
 
+def demote_acls(
+    store: Store, target: ClusterClient, demoted: Collection[str], may_write: Callable[[], bool]
+) -> GrantOutcome:
+    """Takes away the rules about these topics that a promotion created; they wait for the next one from then on.
+
+    A rule whose creation was cut short is not known to be there, and taken away too.
+    """
+    entries = [entry for entry in store.effects() if entry.kind == PROMOTE_ACLS]
+    acls, waiting = set[Acl](), set[Acl]()
+    for entry in entries:
+        mine = {acl for acl in acls_of(entry) if any(concerns(acl, topic) for topic in demoted)}
+        acls |= mine
+        waiting |= set() if entry.is_done else mine
+    if not acls:
+        return Granted()
+    if not may_write():
+        return Later(WAITING_FOR_LEASE)
+    try:
+        outcome = delete_acls(target, sorted(acls))
+    except ClusterError as error:
+        return Later(str(error))
+    if isinstance(outcome, Granted):
+        _plan(store, sorted(acls - waiting))
+        log.info("%d rules were taken away, and wait for the next promotion", len(acls))
+    return outcome
+
+
 def acls_of(entry: EffectEntry) -> list[Acl]:
     """The rules that an effect is about."""
     return [parse_acl(each) for each in entry.payload["acls"]]
@@ -71,6 +96,13 @@ def parse_acl(kept: list[Any]) -> Acl:
         AclOperation(operation),
         Permission(permission),
     )
+
+
+def _plan(store: Store, acls: Iterable[Acl]) -> None:
+    payloads: dict[str, list[list[Any]]] = {}
+    for acl in acls:
+        payloads.setdefault(acl.resource, []).append(list(acl))
+    store.plan_effects(PROMOTE_ACLS, {name: {"acls": each} for name, each in payloads.items()})
 
 
 def _create(

@@ -5,6 +5,9 @@ pipelines waiting, and shrink again if that brought nothing. Partitions that are
 most work to the one with the least, between the same brokers: how that is done safely is the business of
 `kmigrate.copy.assign`. Rule: nothing is done for work of a few seconds, and one step at a time.
 
+Where there are few pairs of brokers each begins with two lanes: a broker reads nothing more from a connection while it
+appends what came over it, so a pipeline alone waits where another one could walk and send.
+
 Time comes in as a value.
 """
 
@@ -20,6 +23,9 @@ from kmigrate.kafka_types import BrokerId, TopicPartition
 STEP_SECONDS = 10.0
 MOST_WORKERS = 16
 MOST_LANES = 4
+FIRST_LANES = 2
+FEW_PAIRS = 4
+"""With so many pairs of brokers, or fewer, the first lanes are worth their memory."""
 BUSY_SHARE = 0.85
 """A worker whose own CPU takes so much of a core is limited by it."""
 WAITING_SHARE = 0.6
@@ -68,9 +74,10 @@ def most_workers(workers: int | None, cores: int) -> int:
 class Scaling:
     """Decides step by step; None for workers or lanes lets it find them."""
 
-    def __init__(self, *, workers: int | None, lanes: int | None, cores: int) -> None:
+    def __init__(self, *, workers: int | None, lanes: int | None, cores: int, pairs: int) -> None:
+        """`pairs`: between how many pairs of brokers partitions may lie."""
         self.workers = workers or 1
-        self.lanes = lanes or 1
+        self.lanes = lanes or (FIRST_LANES if pairs <= FEW_PAIRS else 1)
         self._most_workers = most_workers(workers, cores)
         self._most_lanes = MOST_LANES if lanes is None else lanes
         self._spent: dict[PipelineKey, Spent] = {}

@@ -71,12 +71,15 @@ Report = Callable[[Progress], None]
 
 
 class Scope(NamedTuple):
-    """Which partitions are verified: all, those of a topic, or one."""
+    """Which partitions are verified: all, those of some topics or of one, or one."""
 
     topic: str | None = None
     partition: int | None = None
+    topics: frozenset[str] | None = None
 
     def holds(self, partition: TopicPartition) -> bool:
+        if self.topics is not None and partition.topic not in self.topics:
+            return False
         return self.topic in (None, partition.topic) and self.partition in (None, partition.partition)
 
 

@@ -1,7 +1,9 @@
 """How a cutover moves: it leaves a step, enters another, or takes back what was done since one.
 
 Rule: the last step before a freeze is safe, as writers are free there. Effects are taken back in the reverse order;
-what is pending first may have been done, so its undo comes before them. What was in force before is not touched.
+what is pending first may have been done, so its undo comes before them. While writers wait their fence comes first, as
+soon as nothing is handed over and no end is final any more: the rest may wait for a cluster that is silent, and writers
+must not. What was in force before is not touched.
 """
 
 from __future__ import annotations
@@ -19,6 +21,14 @@ from kmigrate.schemes.steps import Gate
 from kmigrate.schemes.tables import Stage
 
 _FENCES = frozenset({EffectKind.PUT_UP_FENCE, EffectKind.PUT_UP_TARGET_FENCE, EffectKind.LIFT_TARGET_FENCE})
+_FREEING = frozenset({EffectKind.LIFT_FENCE, EffectKind.LIFT_TARGET_FENCE})
+_BEFORE_FREEING = frozenset(
+    {
+        *(EffectKind.DEMOTE, EffectKind.CLOSE_OVERLAP, EffectKind.TAKE_AGAIN),
+        *(EffectKind.UNFREEZE, EffectKind.UNFREEZE_TARGET),
+    }
+)
+"""What no cluster is asked for, and must be so before writers come back."""
 _REVERSE = frozenset({EffectKind.BEGIN_REVERSE_COPY, EffectKind.END_REVERSE_COPY})
 
 
@@ -139,7 +149,21 @@ def planned_undo(cutover: Cutover, stage: int) -> tuple[Effect, ...]:
     maybe = cutover.next_effect
     if maybe is not None and cutover.phase is Phase.ACTING and maybe not in [each.effect for each in cutover.in_force]:
         done.append(maybe)
-    return tuple(undo for each in reversed(done) if (undo := each.undo) is not None)
+    undos = [undo for each in reversed(done) if (undo := each.undo) is not None]
+    return tuple(_writers_first(undos) if cutover.is_frozen else undos)
+
+
+def _writers_first(undos: Sequence[Effect]) -> list[Effect]:
+    """The same, but writers that wait are let go as soon as their topics are nobody else's, and no end is final."""
+    up_again = {(each.kind, each.scope) for each in undos}
+
+    def rank(undo: Effect) -> int:
+        if undo.kind in _BEFORE_FREEING:
+            return 0
+        frees = undo.kind in _FREEING and (undo.undoes, undo.scope) not in up_again
+        return 1 if frees else 2
+
+    return sorted(undos, key=rank)
 
 
 def with_done(in_force: tuple[Done, ...], done: Done) -> tuple[Done, ...]:

@@ -22,6 +22,8 @@ from kmigrate.wire.acl_calls import Acl, AclOperation, PatternType, Permission, 
 NAMES_SHOWN = 5
 MIN_ISR_MARGIN = 1000
 """How far above the replica count the setting goes: replicas that are added meanwhile must not open the fence."""
+NO_FENCE_HINT = "docs/fences.md says what else keeps writers away, or slows them down until they are stopped"
+"""Where there is no fence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +117,8 @@ def _plan_acls(wish: FenceWish, facts: FenceFacts, against: list[str]) -> FenceP
     if bare and everyone is None:
         against.append(
             f"{_some(bare)} {_has(bare)} no rule at all, and brokers do not tell whether everybody may use such topics:"
-            f" say what their allow.everyone.if.no.acl.found is with --everyone-without-rules true or false"
+            f" say what their allow.everyone.if.no.acl.found is with --everyone-without-rules true or"
+            " false (spec.cutover.everyoneWithoutRules in a manifest that leads a cutover)"
         )
     if against:
         return FencePlan(objections=tuple(against))

@@ -15,7 +15,7 @@ import struct
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -349,16 +349,21 @@ class Store:
 
     def end_effect(self, effect: EffectEntry, *, ends_hold: bool = False) -> None:
         """Journals that an effect is done, and with it, in one step, that its topic is no longer held."""
+        self.end_effects([effect], ends_hold=ends_hold)
+
+    def end_effects(self, effects: Iterable[EffectEntry], *, ends_hold: bool = False) -> None:
+        """Journals that effects are done, and with it that their topics are no longer held, all in one step."""
         with self._writing() as db:
             now_ms = self._wall_ms()
-            ended = db.execute(
-                "UPDATE effects SET state = 'done', done_at_ms = ? WHERE id = ? AND state = 'planned'",
-                (now_ms, effect.id),
-            )
-            if ended.rowcount:
-                _append(db, now_ms, EFFECT_DONE, done_detail(effect.id, effect.kind, effect.topic))
-            if ends_hold:
-                db.execute("DELETE FROM hold WHERE topic = ?", (effect.topic,))
+            for effect in effects:
+                ended = db.execute(
+                    "UPDATE effects SET state = 'done', done_at_ms = ? WHERE id = ? AND state = 'planned'",
+                    (now_ms, effect.id),
+                )
+                if ended.rowcount:
+                    _append(db, now_ms, EFFECT_DONE, done_detail(effect.id, effect.kind, effect.topic))
+                if ends_hold:
+                    db.execute("DELETE FROM hold WHERE topic = ?", (effect.topic,))
 
     def effects(self) -> list[EffectEntry]:
         """Every effect, in the order of the decisions."""

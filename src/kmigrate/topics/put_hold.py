@@ -5,12 +5,12 @@ Rule: only after it was recorded what the topic is to become again. Its limit of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.kafka_types import TopicName
-from kmigrate.topics.alter import AlterOutcome, alter_topic
+from kmigrate.topics.alter import AlterOutcome, Plan, alter_topics
 from kmigrate.topics.hold import HELD_KEYS, MAX_MESSAGE_BYTES, SPLIT_LIMITS, TimestampLimits, hold_settings
 from kmigrate.wire.config_calls import Alteration, Setting
 
@@ -25,7 +25,16 @@ class PutHold:
 
 def put_hold(client: ClusterClient, effect: PutHold) -> AlterOutcome:
     """Carries it out; where it was carried out before, nothing is left to alter."""
-    return alter_topic(client, effect.topic, HELD_KEYS, lambda found: plan_hold(found, effect.source_max_bytes))
+    return put_holds(client, [effect])[effect.topic]
+
+
+def put_holds(client: ClusterClient, effects: Iterable[PutHold]) -> dict[TopicName, AlterOutcome]:
+    """The same for many topics, with the same requests for all."""
+
+    def plan_of(effect: PutHold) -> Plan:
+        return lambda found: plan_hold(found, effect.source_max_bytes)
+
+    return alter_topics(client, {effect.topic: plan_of(effect) for effect in effects}, HELD_KEYS)
 
 
 def plan_hold(found: Mapping[str, Setting], source_max_bytes: int | None) -> tuple[Alteration, ...]:

@@ -5,12 +5,12 @@ Rule: only after the last record was copied. From then on the target expires, co
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.kafka_types import TopicName
-from kmigrate.topics.alter import AlterOutcome, alter_topic
+from kmigrate.topics.alter import AlterOutcome, Plan, alter_topics
 from kmigrate.topics.hold import HELD_KEYS, SINGLE_LIMIT, SPLIT_LIMITS
 from kmigrate.topics.intended import INTENDED_KEYS
 from kmigrate.topics.treatments import AT_END_KEYS, AT_ONCE_KEYS
@@ -27,7 +27,16 @@ class RestoreHold:
 
 def restore_hold(client: ClusterClient, effect: RestoreHold) -> AlterOutcome:
     """Carries it out on the target; where it was carried out before, nothing is left to alter."""
-    return alter_topic(client, effect.topic, INTENDED_KEYS, lambda found: plan_restore(found, effect.settings))
+    return restore_holds(client, [effect])[effect.topic]
+
+
+def restore_holds(client: ClusterClient, effects: Iterable[RestoreHold]) -> dict[TopicName, AlterOutcome]:
+    """The same for many topics, with the same requests for all."""
+
+    def plan_of(effect: RestoreHold) -> Plan:
+        return lambda found: plan_restore(found, effect.settings)
+
+    return alter_topics(client, {effect.topic: plan_of(effect) for effect in effects}, INTENDED_KEYS)
 
 
 def plan_restore(found: Mapping[str, Setting], intended: Mapping[str, str]) -> tuple[Alteration, ...]:

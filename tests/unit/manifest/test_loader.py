@@ -47,7 +47,9 @@ spec:
   ending: overlap
   fence: acl
   applications: [{name: billing, groups: [orders-billing], reads: [orders], writes: ["pay\\\\.bills"]}]
-  cutover: {freezeSeconds: 60, stillSeconds: 5, approvalSeconds: 90, autoHoldSeconds: 3, tailOffsets: 7}
+  cutover:
+    {freezeSeconds: 60, stillSeconds: 5, approvalSeconds: 90, autoHoldSeconds: 3, tailOffsets: 7,
+     everyoneWithoutRules: true}
   limits: {bytesPerSecond: 50000000}
   workers: 64
   lanes: 16
@@ -86,7 +88,12 @@ def test_everything_written_is_in_the_manifest(load: Load, tmp_path: Path) -> No
         ApplicationSection(name="billing", groups=("orders-billing",), reads=("orders",), writes=(r"pay\.bills",)),
     )
     assert found.cutover == CutoverSection(
-        freeze_seconds=60, still_seconds=5, approval_seconds=90, auto_hold_seconds=3, tail_offsets=7
+        freeze_seconds=60,
+        still_seconds=5,
+        approval_seconds=90,
+        auto_hold_seconds=3,
+        tail_offsets=7,
+        everyone_without_rules=True,
     )
     assert found.limits == Limits(bytes_per_second=50_000_000)
     assert (found.workers, found.lanes) == (64, 16)

@@ -34,6 +34,7 @@ def test_keys_are_spelled_as_in_the_manifest_and_no_others_are_allowed() -> None
     }  # fmt: skip
     assert set(definition("CutoverSection")["properties"]) == {
         "freezeSeconds", "stillSeconds", "approvalSeconds", "autoHoldSeconds", "tailOffsets",
+        "everyoneWithoutRules",
     }  # fmt: skip
     assert definition("FenceChoice")["enum"] == ["none", "acl", "min-isr"]
     assert set(definition("TargetSection")["properties"]) - set(definition("SourceSection")["properties"]) == {

@@ -18,7 +18,7 @@ from kmigrate.plan.actions import Kind
 from kmigrate.plan.surroundings import Surroundings, TopicSeen, decide_surroundings
 from kmigrate.runner.applying import Applied, Applier
 from kmigrate.runner.granting import Granted
-from kmigrate.runner.promoting import PROMOTE_ACLS, acls_of, prepare_acls, promote_acls
+from kmigrate.runner.promoting import PROMOTE_ACLS, acls_of, demote_acls, prepare_acls, promote_acls
 from kmigrate.security.told import Told
 from kmigrate.state.store import Store
 from kmigrate.topics.create import Later, TargetTraits
@@ -44,6 +44,7 @@ _ACTS = {
     "CreatePartitions": "create_partitions",
     "IncrementalAlterConfigs": "alter_configs",
     "CreateAcls": "create_acls",
+    "DeleteAcls": "delete_acls",
     "AlterClientQuotas": "alter_quotas",
     "AlterUserScramCredentials": "set_user",
 }
@@ -134,6 +135,21 @@ class Target:
             if acl not in self.acls and not error:
                 self.acls.append(acl)
         return tuple(Outcome(error, "no authorizer" if error else "") for _ in request.creations)
+
+    def _delete_acls(self, request: Any, error: int) -> Any:
+        for each in request.filters:
+            acl = Acl(
+                ResourceType(each.resource_type_filter),
+                each.resource_name_filter,
+                PatternType(each.pattern_type_filter),
+                each.principal_filter,
+                each.host_filter,
+                AclOperation(each.operation),
+                Permission(each.permission_type),
+            )
+            if acl in self.acls and not error:
+                self.acls.remove(acl)
+        return tuple(Outcome(error, "no authorizer" if error else "") for _ in request.filters)
 
     def _alter_quotas(self, request: Any, error: int) -> Any:
         answer = {}
@@ -409,6 +425,39 @@ def test_a_promotion_that_crashed_is_finished(world: World, moment: int) -> None
     world.begin_process()
     assert list(promote_acls(world.store, world.target.client, [NEW], lambda: True).values()) == [Granted()]
     assert world.target.acls.count(rule(AclOperation.ALL)) == 1
+
+
+@pytest.mark.parametrize("moment", range(2))
+def test_a_promotion_that_is_taken_back_leaves_no_right_and_may_come_again(world: World, moment: int) -> None:
+    world.apply()
+    before = list(world.target.acls)
+    promote_acls(world.store, world.target.client, [NEW], lambda: True)
+    assert demote_acls(world.store, world.target.client, ["other"], lambda: True) == Granted()
+    assert demote_acls(world.store, world.target.client, [NEW], lambda: False) == Later(WAITING_FOR_LEASE)
+    assert rule(AclOperation.ALL) in world.target.acls
+    world.target.moments, world.target.crash_at = 0, moment
+    with pytest.raises(Crash):
+        demote_acls(world.store, world.target.client, [NEW], lambda: True)
+    world.begin_process()
+    assert demote_acls(world.store, world.target.client, [NEW], lambda: True) == Granted()
+    assert demote_acls(world.store, world.target.client, [NEW], lambda: True) == Granted()
+    assert world.target.acls == before
+    assert world.planned == [PROMOTE_ACLS]
+    assert list(promote_acls(world.store, world.target.client, [NEW], lambda: True).values()) == [Granted()]
+    assert world.target.acls == [*before, rule(AclOperation.ALL)]
+
+
+def test_what_a_promotion_that_was_cut_short_may_have_created_is_taken_away_too(world: World) -> None:
+    world.apply()
+    before = list(world.target.acls)
+    world.target.moments, world.target.crash_at = 0, 1
+    with pytest.raises(Crash):
+        promote_acls(world.store, world.target.client, [NEW], lambda: True)
+    world.begin_process()
+    assert rule(AclOperation.ALL) in world.target.acls
+    assert demote_acls(world.store, world.target.client, [NEW], lambda: True) == Granted()
+    assert world.target.acls == before
+    assert world.planned == [PROMOTE_ACLS]
 
 
 def test_a_right_about_many_topics_waits_for_the_last_of_them(world: World) -> None:

@@ -64,8 +64,9 @@ class World:
         self.store = Store.open(self.folder)
         self.target.step = steps or (lambda _name: None)
         if steps is not None:
-            for name in ("plan_effect", "end_effect"):
-                setattr(self.store, name, _stepping(getattr(self.store, name), name, steps))
+            for name in ("plan_effects", "end_effects"):
+                step = name.removesuffix("_effects")
+                setattr(self.store, name, _stepping(getattr(self.store, name), step, steps))
         return self.effects()
 
     def planned(self) -> list[str]:
@@ -93,16 +94,16 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 STEPS = [
-    "before plan_effect",
-    "after plan_effect",
+    "before plan",
+    "after plan",
     "describe",
     "described",
     "alter",
     "altered",
     "describe",
     "described",
-    "before end_effect",
-    "after end_effect",
+    "before end",
+    "after end",
 ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from kmigrate.copy.orders import PipelineKey
 from kmigrate.copy.spending import NOTHING_SPENT, Spent
 from kmigrate.kafka_types import BrokerId, Partition, TopicName, TopicPartition
-from kmigrate.runner.scaling import MOST_LANES, STEP_SECONDS, Behind, Scale, Scaling
+from kmigrate.runner.scaling import FEW_PAIRS, FIRST_LANES, MOST_LANES, STEP_SECONDS, Behind, Scale, Scaling
 
 MUCH = 100_000_000
 
@@ -24,7 +24,7 @@ class World:
     """Steps of a migration in which every pipeline spends its time in the same way."""
 
     def __init__(self, *, workers: int | None = None, lanes: int | None = None, cores: int = 4) -> None:
-        self.scaling = Scaling(workers=workers, lanes=lanes, cores=cores)
+        self.scaling = Scaling(workers=workers, lanes=lanes, cores=cores, pairs=FEW_PAIRS + 1)
         self.spent: dict[PipelineKey, Spent] = {}
         self.now = 0.0
         self.copied = 0
@@ -51,6 +51,13 @@ def test_a_worker_that_is_limited_by_its_core_gets_another_beside_it() -> None:
     assert moved is not None
     assert moved == Scale(2, 1, dict.fromkeys([place(0), place(1)], key(worker=1)))
     assert world.step(busy, [*on(key(), 2), *on(key(worker=1), 2, first=2)], 1_000_000) is None, "there are two cores"
+
+
+def test_a_few_pairs_of_brokers_begin_with_two_lanes_unless_told_otherwise() -> None:
+    few = Scaling(workers=None, lanes=None, cores=4, pairs=FEW_PAIRS)
+    assert few.lanes == FIRST_LANES
+    assert Scaling(workers=None, lanes=None, cores=4, pairs=FEW_PAIRS + 1).lanes == 1
+    assert Scaling(workers=None, lanes=1, cores=4, pairs=1).lanes == 1
 
 
 def test_a_single_partition_needs_one_pipeline() -> None:

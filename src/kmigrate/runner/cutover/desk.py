@@ -27,6 +27,7 @@ from kmigrate.schemes.events import (
     Event,
     FactsSeen,
     Finish,
+    HoldReached,
     LateChoice,
     Next,
     Refusal,
@@ -146,6 +147,15 @@ class CutoverDesk:
                     return
                 for event in events:
                     self.post(wave, event)
+
+    def pass_time(self) -> None:
+        """What follows from the time alone, whatever could be seen: deadlines, and approvals that are over."""
+        with self._lock:
+            for wave in self._cutovers:
+                now = self._now()
+                for event in due(self._cutovers[wave], WaveFacts(at_seconds=now), now):
+                    if not isinstance(event, HoldReached):  # that goes by what is seen
+                        self.post(wave, event)
 
     def post(self, wave: str, event: Event) -> Refusal | None:
         """Decides about an event, and keeps the decision; None, or why nothing follows from it."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kmigrate.errors import KmigrateError
-from kmigrate.kafka_types import Offset, Side, TopicName, TopicPartition
+from kmigrate.kafka_types import Offset, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.offsets.offset_map import Ends
 from kmigrate.runner.back import ReverseCopy
@@ -17,7 +17,6 @@ from kmigrate.runner.back_manifest import derive
 from kmigrate.runner.cutover.carrying import Carried, Handler, Waits, carry_nothing
 from kmigrate.runner.cutover.observing import Back
 from kmigrate.runner.cutover.verifying import verify_here
-from kmigrate.runner.start import Reach
 from kmigrate.runner.verify import Memory
 from kmigrate.runner.verify_partition import Mode
 from kmigrate.schemes.cutover import Cutover
@@ -88,16 +87,8 @@ class BackEffects:
         frozen = cutover.ends_of(EffectKind.FREEZE_TARGET)
         topics = sorted({tp.topic for tp in frozen})
         manifest = derive(self.manifest, topics)
-        reach = {
-            Side.SOURCE: Reach.of(Side.SOURCE, manifest.source, manifest.name),
-            Side.TARGET: Reach.of(Side.TARGET, manifest.target, manifest.name),
-        }
-        for topic in topics:
-            ends = {tp.partition: end for tp, end in frozen.items() if tp.topic == topic}
-            missing = verify_here(manifest, self.memory, reach, topic, ends)
-            if missing:
-                return Waits(missing)
-        return Carried()
+        missing = verify_here(manifest, self.memory, frozen)
+        return Waits(missing) if missing else Carried()
 
     def seen(self) -> dict[TopicPartition, Back]:
         """How far everything is back, and compared; for the observer."""

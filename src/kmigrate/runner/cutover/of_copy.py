@@ -6,7 +6,8 @@ Rule: as in `carrying.py`. What ends a topic's copy is in the book before the ef
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +21,6 @@ from kmigrate.runner.cutover.book import CutoverBook
 from kmigrate.runner.cutover.carrying import Carried, Handler, Waits, carry_nothing
 from kmigrate.runner.cutover.verifying import verify_here
 from kmigrate.runner.effects import Effects
-from kmigrate.runner.start import Reach
 from kmigrate.runner.verify import Memory
 from kmigrate.schemes.cutover import Cutover
 from kmigrate.schemes.effects import Effect, EffectKind, End
@@ -29,6 +29,9 @@ from kmigrate.topics.create import Failed, Later
 
 QUIET_SECONDS = 5.0
 """How long a log end must stand still before it counts as where a copy ended."""
+ENDING_SECONDS = 1.0
+"""How long whoever copies is waited for at a time."""
+_POLL_SECONDS = 0.02
 
 
 class Copy(Protocol):
@@ -59,7 +62,7 @@ class Stillness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyEffects:
-    """The handlers; `clients` opens a client of a cluster, each handler closes its own.
+    """The handlers; `clients` opens a client of a cluster, `effects` what alters topics: each handler closes its own.
 
     `to_source` tells what an end of the target is on the source; `still_since` for how long log ends of a topic have
     been these; `wall_ms` is the clock.
@@ -68,13 +71,14 @@ class CopyEffects:
     manifest: Manifest
     book: CutoverBook
     copy: Copy
-    effects: Effects
+    effects: Callable[[], AbstractContextManager[Effects]]
     clients: Mapping[Side, Callable[[], ClusterClient]]
     memory: Memory
-    reach: Mapping[Side, Reach]
     to_source: Callable[[TopicPartition, Offset], Offset | str]
     still_since: Callable[[TopicName, Mapping[TopicPartition, Offset]], float]
     wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    seconds: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
     def handlers(self) -> dict[EffectKind, Handler]:
         kind = EffectKind
@@ -83,8 +87,6 @@ class CopyEffects:
             kind.RESUME_COPY: self.resume_copy,
             kind.LIFT_HOLDS: self.lift_holds,
             kind.SET_HOLDS: self.set_holds,
-            kind.PROMOTE: carry_nothing,
-            kind.DEMOTE: carry_nothing,
             kind.FREEZE: lambda cutover, effect: self.find_ends(Side.SOURCE, cutover, effect),
             kind.UNFREEZE: carry_nothing,
             kind.FREEZE_TARGET: lambda cutover, effect: self.find_ends(Side.TARGET, cutover, effect),
@@ -102,6 +104,7 @@ class CopyEffects:
         topics = cutover.topics_of(effect.scope)
         known = self.book.ended()
         self.copy.end_topics(topics)
+        self._wait_for_ends(topics)
         found: dict[TopicName, Mapping[TopicPartition, Ends]] = {}
         frozen = cutover.ends_of(EffectKind.FREEZE)
         for topic in topics:
@@ -118,6 +121,12 @@ class CopyEffects:
         if found.keys() - known.keys():
             self.book.record_ended(found, self.wall_ms())
         return Carried(_ends({tp: each.target for ends in found.values() for tp, each in ends.items()}))
+
+    def _wait_for_ends(self, topics: Sequence[TopicName]) -> None:
+        """A moment, until whoever copies has let go: that takes less than it takes to come again."""
+        deadline = self.seconds() + ENDING_SECONDS
+        while any(self.copy.ends_of(topic) is None for topic in topics) and self.seconds() < deadline:
+            self.sleep(_POLL_SECONDS)
 
     def _landed(self, topic: TopicName) -> Mapping[TopicPartition, Ends] | str:
         """Where the target's logs end, and what that is on the source; or what is waited for."""
@@ -146,10 +155,12 @@ class CopyEffects:
     # -- holds
 
     def lift_holds(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
-        return _altered(self.effects.restore_hold(topic) for topic in cutover.topics_of(effect.scope))
+        with self.effects() as effects:
+            return _altered(effects.restore_holds(cutover.topics_of(effect.scope)))
 
     def set_holds(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
-        return _altered(self.effects.hold_again(topic) for topic in cutover.topics_of(effect.scope))
+        with self.effects() as effects:
+            return _altered(effects.hold_all_again(cutover.topics_of(effect.scope)))
 
     # -- where logs end
 
@@ -199,23 +210,22 @@ class CopyEffects:
         return ""
 
     def verify_tail(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
-        frozen = cutover.ends_of(EffectKind.FREEZE)
-        for topic in cutover.topics_of(effect.scope):
-            ends = {tp.partition: end for tp, end in frozen.items() if tp.topic == topic}
-            missing = verify_here(self.manifest, self.memory, self.reach, topic, ends)
-            if missing:
-                return Waits(missing)
-        return Carried()
+        topics = set(cutover.topics_of(effect.scope))
+        ends = {tp: end for tp, end in cutover.ends_of(EffectKind.FREEZE).items() if tp.topic in topics}
+        missing = verify_here(self.manifest, self.memory, ends)
+        return Waits(missing) if missing else Carried()
 
 
 def _ends(ends: Mapping[TopicPartition, Offset]) -> tuple[End, ...]:
     return tuple(End(tp.topic, tp.partition, end) for tp, end in sorted(ends.items()))
 
 
-def _altered(outcomes: Iterator[AlterOutcome] | Iterable[AlterOutcome]) -> Carried | Waits:
-    for outcome in outcomes:
-        if isinstance(outcome, Later):
-            return Waits(outcome.reason)
+def _altered(outcomes: Mapping[TopicName, AlterOutcome]) -> Carried | Waits:
+    """What was refused comes first: nothing that is waited for would mend it."""
+    for outcome in outcomes.values():
         if isinstance(outcome, Failed):
             raise Refused(outcome.reason)
+    for topic, outcome in outcomes.items():
+        if isinstance(outcome, Later):
+            return Waits(f"topic {topic}: {outcome.reason}")
     return Carried()

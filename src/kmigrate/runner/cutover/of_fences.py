@@ -24,7 +24,7 @@ from kmigrate.runner.start import Reach
 from kmigrate.schemes.cutover import Cutover
 from kmigrate.schemes.effects import Effect, EffectKind
 from kmigrate.security.fence import EVERYONE, Fence, FenceKind
-from kmigrate.security.fence_plan import FencePlan, FenceWish, plan_fence
+from kmigrate.security.fence_plan import NO_FENCE_HINT, FencePlan, FenceWish, plan_fence
 from kmigrate.state.fence_book import FenceBook
 
 BEYOND_SECONDS = 300.0
@@ -77,11 +77,16 @@ class FenceEffects:
                     ours=principal_of(settings.security).name,
                     bootstrap=order.bootstrap,
                 )
-                plan = plan_fence(FenceWish(kind=kind, acks_all=kind is FenceKind.MIN_ISR), facts)
+                wish = FenceWish(
+                    kind=kind,
+                    acks_all=kind is FenceKind.MIN_ISR,
+                    everyone_without_rules=self.manifest.cutover.everyone_without_rules,
+                )
+                plan = plan_fence(wish, facts)
                 if plan.objections:
                     raise Refused(
                         f"there is no fence on the {side}, because {'; '.join(plan.objections)}",
-                        hint="docs/fences.md says what else keeps writers away",
+                        hint=NO_FENCE_HINT,
                     )
             entered = enter_fence(self.fences, order, plan)
             arguments = ["-f", str(self.manifest.path.absolute()), "--state", str(self.folder.parent.absolute())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from kmigrate.runner.cutover.of_back import BackEffects
 from kmigrate.runner.cutover.of_copy import CopyEffects, Stillness
 from kmigrate.runner.cutover.of_fences import FenceEffects
 from kmigrate.runner.cutover.of_groups import GroupEffects
+from kmigrate.runner.cutover.of_rights import RightsEffects
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.effects import Effects
 from kmigrate.runner.group_sync import GroupSync
@@ -95,14 +97,21 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         found = crew.copying.maps.ends_at(partition, end)
         return "its offset map does not tell" if found is None else found.source
 
+    @contextlib.contextmanager
+    def effects() -> Iterator[Effects]:
+        with (
+            contextlib.closing(clients[Side.SOURCE]()) as source,
+            contextlib.closing(clients[Side.TARGET]()) as target,
+        ):
+            yield Effects(crew.store, source, target, crew.may_write)
+
     of_copy = CopyEffects(
         manifest=crew.manifest,
         book=book,
         copy=crew.copying,
-        effects=Effects(crew.store, crew.reach[Side.SOURCE].client(), crew.reach[Side.TARGET].client(), crew.may_write),
+        effects=effects,
         clients=clients,
         memory=memory,
-        reach=crew.reach,
         to_source=landed_on_source,
         still_since=Stillness(),
     )
@@ -115,6 +124,7 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         may_write=crew.groups.may_write,
     )
     of_fences = FenceEffects(manifest=crew.manifest, folder=crew.folder, fences=fences, clients=clients)
+    of_rights = RightsEffects(store=crew.store, client=clients[Side.TARGET], may_write=crew.may_write)
     of_back = BackEffects(
         manifest=crew.manifest,
         back=crew.back,
@@ -135,11 +145,13 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         ),
         book,
     )
-    carrier = Carrier({**of_copy.handlers(), **of_groups.handlers(), **of_fences.handlers(), **of_back.handlers()})
+    rooms = (of_copy, of_groups, of_rights, of_fences, of_back)
+    handlers = {kind: handler for room in rooms for kind, handler in room.handlers().items()}
+    carrier = Carrier(handlers, secure=crew.secure)
 
     def confirm(cutover: Cutover) -> None:
         of_fences.confirm(cutover)
         if cutover.is_in_force(EffectKind.BEGIN_REVERSE_COPY):
             of_back.keep_alive()
 
-    return Leader(cutovers, observer, carrier, plan, confirm, crew.secure)
+    return Leader(cutovers, observer, carrier, plan, confirm)

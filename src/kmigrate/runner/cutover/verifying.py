@@ -1,64 +1,119 @@
-"""Verifies the rest of a topic while its writers wait: in this process, as what is left is little."""
+"""Verifies the rest of some topics while their writers wait: in this process, as what is left is little.
+
+Rule: one look for all of them, several partitions read at the same time, and what was found is kept in one step: each
+of these costs more than reading a tail.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
+from kmigrate.cluster.cord import Cord, current_cord, working_on
 from kmigrate.errors import KmigrateError, Refused
-from kmigrate.kafka_types import Offset, Partition, Side, TopicName
+from kmigrate.kafka_types import Offset, Side, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.runner.leaders import ClusterLeaders
 from kmigrate.runner.log_pieces import Pace
+from kmigrate.runner.lookup import PartitionRuns
 from kmigrate.runner.start import Reach
+from kmigrate.runner.status import StatusDocument
+from kmigrate.runner.verification import PartitionVerification
 from kmigrate.runner.verify import Memory, Progress, Scope, Verifier
 from kmigrate.runner.verify_partition import Mode, Outcome, Sides, Task, verify_partition
 from kmigrate.runner.verify_rows import Wish
 from kmigrate.runner.verify_worker import Told
 
+LANES = 4
+"""How many partitions are read at the same time: most of that is waiting for a broker."""
 
-def verify_here(
-    manifest: Manifest,
-    memory: Memory,
-    reach: Mapping[Side, Reach],
-    topic: TopicName,
-    ends: Mapping[Partition, Offset],
-) -> str:
-    """Verifies a topic up to these offsets of the source; what is missing, empty if nothing is.
+
+def verify_here(manifest: Manifest, memory: Memory, ends: Mapping[TopicPartition, Offset]) -> str:
+    """Verifies partitions up to these offsets of the source; what is missing, empty if nothing is.
 
     Raises Refused where something differs, KmigrateError where something could not be compared.
     """
-    if _is_verified(memory, topic, ends):
+    if _unverified(memory, ends) is None:
         return ""
-
-    def work(tasks: Sequence[Task]) -> Iterator[Told | Outcome]:
-        leaders = ClusterLeaders(reach[Side.SOURCE]), ClusterLeaders(reach[Side.TARGET])
-        try:
-            for task in tasks:
-                yield verify_partition(task, Sides(*leaders), Pace(), lambda _to, _amounts: None)
-        finally:
-            for each in leaders:
-                each.close()
-
-    document = Verifier(manifest=manifest, memory=memory, report=_tell_nobody, work=work).run(
-        Scope(topic), Wish(mode=Mode.RECORDS)
+    reach = {
+        Side.SOURCE: Reach.of(Side.SOURCE, manifest.source, manifest.name),
+        Side.TARGET: Reach.of(Side.TARGET, manifest.target, manifest.name),
+    }
+    gathered = _Gathered(memory)
+    verifier = Verifier(
+        manifest=manifest, memory=gathered, report=_tell_nobody, work=lambda tasks: _in_lanes(reach, tasks)
     )
+    scope = Scope(topics=frozenset(tp.topic for tp in ends))
+    try:
+        document = verifier.run(scope, Wish(mode=Mode.RECORDS))
+    finally:
+        gathered.keep()
     if document.different:
         first = document.different[0]
         raise Refused(
-            f"{first.name} differs: `kmigrate verify -f FILE -t {topic} --stored` names the offset",
+            f"{first.name} differs: `kmigrate verify -f FILE -t {first.topic} --stored` names the offset",
             hint="writers are free again where they were; find out why before you go on",
         )
     if document.unknown:
         first = document.unknown[0]
         raise KmigrateError(f"{first.name} could not be compared: {first.reason}", hint=first.hint)
-    if not _is_verified(memory, topic, ends):
-        return f"topic {topic} is verified, but not up to where it was frozen yet"
-    return ""
+    missing = _unverified(memory, ends)
+    return "" if missing is None else f"{missing} is verified, but not up to where it was frozen yet"
 
 
-def _is_verified(memory: Memory, topic: TopicName, ends: Mapping[Partition, Offset]) -> bool:
-    reached = {each.partition: each.end for each in memory.verifications(Mode.RECORDS) if each.topic == topic}
-    return all((reached.get(number) or 0) >= end for number, end in ends.items())
+class _Gathered:
+    """What the migration remembers; what is to be kept of this verification is gathered."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._rows: dict[tuple[str, int], PartitionVerification] = {}
+
+    def status(self) -> StatusDocument:
+        return self._memory.status()
+
+    def runs(self, topic: str | None) -> Iterator[PartitionRuns]:
+        return self._memory.runs(topic)
+
+    def verifications(self, mode: Mode) -> list[PartitionVerification]:
+        return self._memory.verifications(mode)
+
+    def save_verifications(self, rows: Sequence[PartitionVerification]) -> None:
+        self._rows |= {(each.topic, each.partition): each for each in rows}
+
+    def keep(self) -> None:
+        if self._rows:
+            self._memory.save_verifications([*self._rows.values()])
+
+
+def _in_lanes(reach: Mapping[Side, Reach], tasks: Sequence[Task]) -> Iterator[Told | Outcome]:
+    """Reads several partitions at once, each lane over links of its own."""
+    cord = current_cord() or Cord()
+    lane = threading.local()
+    opened: list[ClusterLeaders] = []
+
+    def read(task: Task) -> Outcome:
+        with working_on(cord):
+            if not hasattr(lane, "sides"):
+                lane.sides = Sides(ClusterLeaders(reach[Side.SOURCE]), ClusterLeaders(reach[Side.TARGET]))
+                opened.extend(lane.sides)
+            return verify_partition(task, lane.sides, Pace(), lambda _to, _amounts: None)
+
+    pool = ThreadPoolExecutor(max_workers=min(LANES, len(tasks)), thread_name_prefix="verify")
+    try:
+        for done in as_completed([pool.submit(read, task) for task in tasks]):
+            yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for each in opened:
+            each.close()
+
+
+def _unverified(memory: Memory, ends: Mapping[TopicPartition, Offset]) -> TopicPartition | None:
+    """The first partition that is not verified up to where it is to be; None if there is none."""
+    reached = {(each.topic, each.partition): each.end for each in memory.verifications(Mode.RECORDS)}
+    behind = (tp for tp, end in sorted(ends.items()) if (reached.get((tp.topic, tp.partition)) or 0) < end)
+    return next(behind, None)
 
 
 def _tell_nobody(_progress: Progress) -> None:

@@ -8,8 +8,17 @@ from dataclasses import replace
 
 import pytest
 
+from kmigrate.cluster.cord import Cord, current_cord
 from kmigrate.errors import KmigrateError, Refused
-from kmigrate.runner.cutover.carrying import AGAIN_SECONDS, FAILED_SECONDS, Carried, Carrier, Handler, Waits
+from kmigrate.runner.cutover.carrying import (
+    AGAIN_SECONDS,
+    FAILED_SECONDS,
+    GRACE_SECONDS,
+    Carried,
+    Carrier,
+    Handler,
+    Waits,
+)
 from kmigrate.schemes.cutover import Cutover, Phase, begin
 from kmigrate.schemes.effects import Effect, EffectKind
 from kmigrate.schemes.events import EffectDone, EffectFailed
@@ -123,3 +132,63 @@ def test_waves_take_turns() -> None:
     assert until(carrier, one) == EffectDone(effect=FREEZE)
     assert until(carrier, two) == EffectDone(effect=FREEZE)
     assert begun == ["one", "two"]
+
+
+def test_what_is_in_the_way_of_writers_that_wait_is_cut_off_and_tried_again_later() -> None:
+    cords: list[Cord] = []
+
+    def handler(cutover: Cutover, effect: Effect) -> Carried | Waits:
+        if cutover.wave.name == "one":
+            cord = current_cord()
+            assert cord is not None
+            cords.append(cord)
+            while not cord.is_cut:
+                time.sleep(0.002)
+            cord.check()
+        return Carried()
+
+    carrier, clock = make(handler)
+    one, two = at(FREEZE), replace(at(FREEZE, wave="two"), phase=Phase.RETURNING)
+    assert carrier.step(one) is None
+    assert carrier.step(two) is None
+    while not cords:
+        time.sleep(0.002)
+    assert not cords[0].is_cut, "it has a moment to end by itself"
+    clock.now += GRACE_SECONDS
+    assert carrier.step(two) is None
+    while not carrier._under_way or not carrier._under_way.errand.done:
+        time.sleep(0.002)
+    assert carrier.step(one) is None, "it has not failed: it was in the way"
+    assert until(carrier, two) == EffectDone(effect=FREEZE)
+    clock.now += FAILED_SECONDS
+    assert carrier.step(one) is None
+    assert carrier._under_way is not None, "it is tried again"
+    carrier._under_way.cord.cut()
+
+
+def test_what_is_wanted_now_does_not_rest_for_what_failed_before_it() -> None:
+    def handler(cutover: Cutover, effect: Effect) -> Carried | Waits:
+        if effect == FREEZE:
+            raise KmigrateError("the target is away")
+        return Carried()
+
+    carrier, _ = make(handler)
+    assert carrier.step(at(FREEZE)) is None
+    assert until(carrier, at(COPY_TAIL)) is None
+    assert until(carrier, at(COPY_TAIL)) == EffectDone(effect=COPY_TAIL)
+
+
+def test_a_decision_is_secured_once_before_anything_is_done_about_it() -> None:
+    said: list[str] = []
+    answers: list[Carried | Waits] = [Waits("not yet"), Carried()]
+
+    def handler(cutover: Cutover, effect: Effect) -> Carried | Waits:
+        said.append("done")
+        return answers.pop(0)
+
+    clock = Clock()
+    carrier = Carrier({EffectKind.FREEZE: handler}, secure=lambda: said.append("secured"), monotonic_seconds=clock)
+    assert until(carrier, at(FREEZE)) is None
+    clock.now += AGAIN_SECONDS
+    assert until(carrier, at(FREEZE)) == EffectDone(effect=FREEZE)
+    assert said == ["secured", "done", "done"]
