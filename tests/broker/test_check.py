@@ -314,12 +314,21 @@ def test_metrics_are_served_while_it_runs(
     tmp_path: Path, source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster, topic: str
 ) -> None:
     [port] = find_free_ports(1)
-    copy = Migration(tmp_path, source_cluster, target_cluster, [topic], name=new_topic_name("metrics"))
+    spec = {"scheme": "consumers-first"}
+    copy = Migration(tmp_path, source_cluster, target_cluster, [topic], name=new_topic_name("metrics"), spec=spec)
     with closing_all([copy]):
         copy.start("--metrics", f"127.0.0.1:{port}")
         copy.wait_for_state("IN_SYNC")
-        text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
         labels = f'migration="{copy.name}"'
+
+        def told() -> str | None:
+            found = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+            return found if f'kmigrate_cutover_step{{{labels},wave="all"}} 1.0\n' in found else None
+
+        text = wait_until("the wave is told", told)
+        assert f'kmigrate_cutover_phase{{{labels},phase="waiting",wave="all"}} 1.0\n' in text
+        assert f'kmigrate_cutover_phase{{{labels},phase="over",wave="all"}} 0.0\n' in text
+        assert f'kmigrate_cutover_step_seconds{{{labels},wave="all"}} ' in text
         assert f'kmigrate_replicated_records_total{{{labels},topic="{topic}"}} 50.0\n' in text
         assert f'kmigrate_target_end_offset{{{labels},partition="0",topic="{topic}"}} 50.0\n' in text
         copy.stop()

@@ -38,7 +38,7 @@ from kmigrate.runner.fences import (
     put_fence,
 )
 from kmigrate.runner.fencing import Fencer
-from kmigrate.runner.start import Reach
+from kmigrate.runner.reach import Reach
 from kmigrate.security.fence import EVERYONE, FenceKind
 from kmigrate.security.fence_plan import FencePlan, FenceWish
 from kmigrate.state.fence_book import FenceBook

@@ -16,7 +16,7 @@ from kmigrate.preflight.guards import guard_cluster
 from kmigrate.runner.fence_facts import look_before_fencing
 from kmigrate.runner.fences import FenceOrder
 from kmigrate.runner.fencing import Growth
-from kmigrate.runner.start import Reach
+from kmigrate.runner.reach import Reach
 from kmigrate.security.fence import Fence, FenceKind
 from kmigrate.security.fence_plan import NO_FENCE_HINT, FencePlan, FenceWish, plan_fence
 from kmigrate.topics.select import select_topics

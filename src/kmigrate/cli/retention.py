@@ -16,8 +16,8 @@ from kmigrate.errors import Blocked, KmigrateError, Refused, UsageError
 from kmigrate.kafka_types import Side, TopicName
 from kmigrate.manifest import Manifest, load_manifest
 from kmigrate.preflight.guards import guard_cluster
+from kmigrate.runner.reach import Reach
 from kmigrate.runner.retention import RAISE, RESTORE, Raised
-from kmigrate.runner.start import Reach
 from kmigrate.topics.create import Failed, Later
 from kmigrate.topics.retention import FOR_EVER, RETENTION_KEYS, alter_retention, read_retention, show_retention
 

@@ -1,4 +1,4 @@
-"""Pairs of topics are for `verify` alone: what else a manifest of them says cannot be meant, and no other command takes it.
+"""Pairs of topics are for `verify` alone: no other command takes a manifest of them, and not all of it can be meant.
 
 Rule: where another tool copies, this one must not begin to copy as well, with the default that selects every topic.
 """

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.cluster.reader import Fetched, fetch_once
 from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.errors import ClusterError, ConnectionLost, Unreachable, UsageError
 from kmigrate.kafka_types import BrokerId, Offset, Partition, Side, TopicId, TopicName, TopicPartition
-from kmigrate.manifest.settings import ClusterSettings
 from kmigrate.query.places import Bounds
 from kmigrate.query.side_by_side import side_by_side
 from kmigrate.wire import calls
 from kmigrate.wire.call import error_name
 from kmigrate.wire.calls import EARLIEST, LATEST, OffsetAnswer
 from kmigrate.wire.error_codes import ErrorCode
+
+if TYPE_CHECKING:
+    from kmigrate.manifest.settings import ClusterSettings
 
 MAX_WAIT_MS = 100
 ATTEMPTS = 10

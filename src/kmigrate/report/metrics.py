@@ -18,8 +18,10 @@ from prometheus_client.utils import floatToGoString
 from kmigrate import __version__
 from kmigrate.groups.values import OutcomeKind
 from kmigrate.kafka_types import Side
+from kmigrate.runner.cutover.place import WavePlace
 from kmigrate.runner.groups_document import GroupLag, GroupsSummary
 from kmigrate.runner.status import LatencyStatus, MigrationState, PartitionStatus, StatusDocument, TopicStatus
+from kmigrate.schemes.cutover import Phase as CutoverPhase
 from kmigrate.serve.machine import Phase
 
 Labels = tuple[str, ...]
@@ -115,6 +117,18 @@ def _stopped(document: StatusDocument) -> Samples:
         if each.stop is not None:
             counts[each.stop.kind.value] = counts.get(each.stop.kind.value, 0) + 1
     return (((document.name, kind), float(count)) for kind, count in sorted(counts.items()))
+
+
+def _of_waves(value: Callable[[WavePlace], float]) -> Callable[[StatusDocument], Samples]:
+    return lambda document: (((document.name, each.wave), value(each)) for each in document.waves)
+
+
+def _phases(document: StatusDocument) -> Samples:
+    return (
+        ((document.name, each.wave, phase.value), float(each.phase == phase.value))
+        for each in document.waves
+        for phase in CutoverPhase
+    )
 
 
 METRICS: tuple[MetricKind, ...] = (
@@ -280,6 +294,24 @@ METRICS: tuple[MetricKind, ...] = (
         ("migration", "group"),
         "How much more that is from the group's commits on the target: 0 where they are the exact translation.",
         _of_groups(lambda each: each.offset_gap),
+    ),
+    MetricKind(
+        "kmigrate_cutover_step",
+        ("migration", "wave"),
+        "The number of the step that a wave is at, from 1 on, on the way forward or back.",
+        _of_waves(lambda each: float(each.step)),
+    ),
+    MetricKind(
+        "kmigrate_cutover_phase",
+        ("migration", "wave", "phase"),
+        "1 for what is done at that step, 0 for everything else: see docs/cutover.md.",
+        _phases,
+    ),
+    MetricKind(
+        "kmigrate_cutover_step_seconds",
+        ("migration", "wave"),
+        "For how long the wave has been at that step.",
+        _of_waves(lambda each: each.seconds),
     ),
     MetricKind(
         "kmigrate_crc_errors_total",

@@ -20,9 +20,10 @@ from kmigrate.preflight import guard_cluster, guard_clusters
 from kmigrate.runner.apply_desk import AGAIN, ApplyWish
 from kmigrate.runner.applying import Applied, Applier, max_bytes_of
 from kmigrate.runner.folder import Ownership
+from kmigrate.runner.reach import Reach, first_metadata
 from kmigrate.runner.remembered import commits_on_target
 from kmigrate.runner.short_lease import short_lease
-from kmigrate.runner.start import CLUSTER_ID, Reach, describe_brokers, first_metadata
+from kmigrate.runner.start import CLUSTER_ID, describe_brokers
 from kmigrate.runner.surroundings import look_at_surroundings
 from kmigrate.security.fence import Fence
 from kmigrate.security.fence_moves import rules_beside

@@ -29,8 +29,8 @@ from kmigrate.runner.back_messages import BackSettings, Word
 from kmigrate.runner.back_seed import begun, copied_of, decide_seed, plant
 from kmigrate.runner.effects import Effects
 from kmigrate.runner.folder import MigrationFolder, Ownership
+from kmigrate.runner.reach import Reach
 from kmigrate.runner.short_lease import short_lease
-from kmigrate.runner.start import Reach
 from kmigrate.state.store import Store
 from kmigrate.topics.alter import Altered
 from kmigrate.topics.create import Later

@@ -18,7 +18,7 @@ from kmigrate.preflight import Finding, guard_cluster, guard_clusters, refuse_bl
 from kmigrate.preflight.ask_rights import RightsAsked, Subject
 from kmigrate.preflight.rights import NEEDS, Need, Resource, judge_rights
 from kmigrate.runner.back_manifest import SWAPPED
-from kmigrate.runner.start import Reach, first_metadata
+from kmigrate.runner.reach import Reach, first_metadata
 from kmigrate.topics.describe import describe_settings
 from kmigrate.topics.hold import HELD_KEYS
 from kmigrate.topics.intended import Intended, intended_as_found

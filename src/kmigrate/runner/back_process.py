@@ -30,7 +30,7 @@ from kmigrate.runner.desk import Desk
 from kmigrate.runner.effects import Effects
 from kmigrate.runner.folder import MigrationFolder
 from kmigrate.runner.owner import Owner
-from kmigrate.runner.start import Reach
+from kmigrate.runner.reach import Reach
 from kmigrate.runner.status import StatusDocument
 from kmigrate.state.store import Store
 from kmigrate.topics.alter import Altered

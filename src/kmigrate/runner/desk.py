@@ -278,7 +278,8 @@ class Desk:
                     return None
                 left = replace(StatusDocument.from_json(saved), held=self._store.held())
                 self._status = left_by_owner(left) if self._wake is None else before_first_look(left)
-            return replace(self._status, fences=read_fences(self._store.path.parent))
+            status = self._status
+        return replace(status, fences=read_fences(self._store.path.parent), waves=self.cutover.places())
 
     def ledger(self) -> Ledger:
         """What is kept of everything that was done, for a report."""

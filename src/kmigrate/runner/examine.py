@@ -40,7 +40,7 @@ from kmigrate.preflight.reach import judge_reach, step_of, try_brokers
 from kmigrate.preflight.registry import FindingId
 from kmigrate.preflight.rights import judge_principal, judge_rights
 from kmigrate.preflight.versions import OLDEST, Release, judge_versions, oldest, release_of
-from kmigrate.runner.start import Reach
+from kmigrate.runner.reach import Reach
 from kmigrate.runner.survey import Sight, Surveyor
 from kmigrate.runner.weigh import (
     Weights,

@@ -20,7 +20,7 @@ from kmigrate.preflight.reach import judge_reach, step_of, try_brokers
 from kmigrate.preflight.registry import FindingId, Level
 from kmigrate.preflight.rights import NEEDS, Resource, acl_command
 from kmigrate.preflight.versions import judge_versions, release_of
-from kmigrate.runner.start import Reach
+from kmigrate.runner.reach import Reach
 from kmigrate.topics.describe import in_batches
 from kmigrate.wire import group_calls, survey_calls
 from kmigrate.wire.acl_calls import AclOperation

@@ -11,7 +11,7 @@ from typing import Protocol
 from kmigrate.cluster.network import Link
 from kmigrate.errors import BrokerRefused, Unreachable
 from kmigrate.kafka_types import BrokerId, Offset, Side, TopicPartition
-from kmigrate.runner.start import Reach
+from kmigrate.runner.reach import Reach
 from kmigrate.wire import calls
 from kmigrate.wire.call import error_name
 

@@ -53,20 +53,10 @@ from kmigrate.runner.mirroring import Mirroring, MirrorSettings
 from kmigrate.runner.observe import ClusterView, Looked, Watch
 from kmigrate.runner.positions import Positions, serialize_commit
 from kmigrate.runner.provision import Provisioner
+from kmigrate.runner.reach import Reach, first_metadata
 from kmigrate.runner.recovery import STATE_ID, Recovered, Recovery, recover, recover_from_file
 from kmigrate.runner.scaling import most_workers
-from kmigrate.runner.start import (
-    BEGUN_MS,
-    CLUSTER_ID,
-    NAME,
-    TERM,
-    Beginning,
-    Reach,
-    first_metadata,
-    inspect_topics,
-    look_around,
-    read_commits,
-)
+from kmigrate.runner.start import BEGUN_MS, CLUSTER_ID, NAME, TERM, Beginning, inspect_topics, look_around, read_commits
 from kmigrate.runner.status import LeftOut, MigrationState, StatusDocument, WorkerStatus
 from kmigrate.runner.transaction_observer import TransactionObserver
 from kmigrate.schemes.effects import EffectKind

@@ -11,7 +11,7 @@ from kmigrate.manifest import Manifest
 from kmigrate.plan.proposal import SeenForProposal
 from kmigrate.preflight import guard_clusters
 from kmigrate.preflight.bounds import by_leader
-from kmigrate.runner.start import Reach, first_metadata
+from kmigrate.runner.reach import Reach, first_metadata
 from kmigrate.runner.surroundings import list_groups
 from kmigrate.security.ask import ask_users
 from kmigrate.topics.select import Selected, select_topics

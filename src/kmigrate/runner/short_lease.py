@@ -11,7 +11,8 @@ from kmigrate.cluster.clock import steady_seconds
 from kmigrate.errors import Superseded
 from kmigrate.runner.folder import Ownership
 from kmigrate.runner.lease import Lease
-from kmigrate.runner.start import TERM, Reach
+from kmigrate.runner.reach import Reach
+from kmigrate.runner.start import TERM
 from kmigrate.state.store import Store
 
 MEMBER = "lease.member"

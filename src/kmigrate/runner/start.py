@@ -9,20 +9,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from kmigrate.cluster.client import ClusterClient
-from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.copy.identity import producer_id
 from kmigrate.copy.orders import Remembered
 from kmigrate.errors import (
-    AuthenticationFailed,
     Blocked,
     ClusterError,
-    ClustersAway,
-    ConnectionLost,
     Refused,
-    Unreachable,
 )
 from kmigrate.kafka_types import ProducerId, Side, Term, TopicName, TopicPartition
-from kmigrate.manifest import ClusterSettings, Manifest
+from kmigrate.manifest import Manifest
 from kmigrate.offsets.beginning import Beginning as PartitionBeginning
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.preflight import (
@@ -41,6 +36,7 @@ from kmigrate.runner.cleaning import CleaningSeen, look_at_cleaning
 from kmigrate.runner.effects import restored_topics
 from kmigrate.runner.positions import Commit, merge_memories, parse_commit
 from kmigrate.runner.provision import Inspection
+from kmigrate.runner.reach import Reach, blocker_of, first_metadata
 from kmigrate.runner.surroundings import refuse_used_by_applications
 from kmigrate.state.store import Store
 from kmigrate.topics.carry import Defaults
@@ -62,22 +58,6 @@ _EXPIRATION_MS = "producer.id.expiration.ms"
 _DEFAULT_EXPIRATION_MS = 86_400_000
 
 Committed = Callable[[], Mapping[TopicPartition, tuple[int, str]]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
-    """How to get to one of the clusters; every thread has a client of its own."""
-
-    side: Side
-    bootstrap: tuple[tuple[str, int], ...]
-    settings: ConnectionSettings
-
-    @classmethod
-    def of(cls, side: Side, cluster: ClusterSettings, name: str) -> Reach:
-        return cls(side=side, bootstrap=cluster.bootstrap, settings=ConnectionSettings.of(cluster, name))
-
-    def client(self) -> ClusterClient:
-        return ClusterClient(self.side, self.bootstrap, self.settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +138,7 @@ def _look_around(
         intended = _read_intended(store, seen, source, target, _untouched(seen, findings), traits.defaults)
         cleaning = look_at_cleaning(source, sorted({*seen.selected.topics, *seen.adopted_topics}))
     except ClusterError as error:
-        raise _blocker(error)(f"the check could not be completed: {error}", hint=error.hint) from error
+        raise blocker_of(error)(f"the check could not be completed: {error}", hint=error.hint) from error
     return Beginning(
         source=on_source,
         target=on_target,
@@ -206,20 +186,6 @@ def _is_state_lost(store: Store, commits: Mapping[TopicPartition, Commit], findi
     if store.remembered():
         return False
     return bool(commits) or (store.get(NAME) is None and any(finding.forgotten for finding in findings))
-
-
-def first_metadata(client: ClusterClient, topics: Sequence[TopicName] | None = None) -> ClusterMetadata:
-    """Brokers and topics (None: all) of a cluster; raises Blocked if none of its bootstrap servers answers."""
-    try:
-        return client.metadata(topics)
-    except ClusterError as error:
-        raise _blocker(error)(str(error), hint=error.hint) from error
-
-
-def _blocker(error: ClusterError) -> type[Blocked]:
-    """What kind of blocker it is when a cluster cannot be looked at: who is refused is not let in later."""
-    is_away = isinstance(error, Unreachable | ConnectionLost) and not isinstance(error, AuthenticationFailed)
-    return ClustersAway if is_away else Blocked
 
 
 def _guard(manifest: Manifest, store: Store, source_id: str, target_id: str) -> None:

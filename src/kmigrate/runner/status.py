@@ -24,6 +24,7 @@ from kmigrate.copy.states import STOPS, Choice, PartitionState, Stop, StopKind
 from kmigrate.copy.tally import LATENCY_SECONDS
 from kmigrate.errors import KmigrateError
 from kmigrate.offsets.classes import OffsetClass
+from kmigrate.runner.cutover.place import WavePlace
 from kmigrate.runner.fence_status import FenceStatus
 from kmigrate.runner.groups_document import GroupsSummary
 
@@ -276,7 +277,8 @@ class StatusDocument:
     consumer groups by their outcome; null before they were looked at. `time_shares` says where the pipelines' time went
     in the last 10 s, the largest share first; empty where nothing was to be copied.
     `throttled_seconds` is how long limits and quotas held pipelines up since this owner started, all of them together.
-    `fences` are those that are not lifted, as the migration's folder has them when the status is asked for.
+    `fences` are those that are not lifted, as the migration's folder has them when the status is asked for; `waves` is
+    where the waves of a cutover are then.
     """
 
     api_version: Literal["kmigrate/v1"] = "kmigrate/v1"
@@ -308,6 +310,7 @@ class StatusDocument:
     groups: GroupsSummary | None = None
     time_shares: tuple[TimeShare, ...] = ()
     fences: tuple[FenceStatus, ...] = ()
+    waves: tuple[WavePlace, ...] = ()
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The document as JSON."""

@@ -42,8 +42,8 @@ from kmigrate.preflight.samples import Samples, Span, take_samples
 from kmigrate.preflight.versions import oldest, release_of
 from kmigrate.runner.group_survey import look_at_groups
 from kmigrate.runner.positions import Commit
+from kmigrate.runner.reach import Reach, first_metadata
 from kmigrate.runner.remembered import commits_on_target
-from kmigrate.runner.start import Reach, first_metadata
 from kmigrate.runner.surroundings import look_at_surroundings
 from kmigrate.runner.transaction_survey import look_at_transactions
 from kmigrate.topics.describe import describe_topics, in_batches

@@ -23,7 +23,7 @@ from kmigrate.offsets.offset_map import Ends, OffsetMap, Run
 from kmigrate.preflight import guard_cluster, guard_clusters
 from kmigrate.preflight.bounds import Bounds, Unseen, read_bounds
 from kmigrate.runner.lookup import PartitionRuns
-from kmigrate.runner.start import Reach, first_metadata
+from kmigrate.runner.reach import Reach, first_metadata
 from kmigrate.runner.status import PartitionStatus, StatusDocument
 from kmigrate.runner.verification import PartitionVerification, VerificationDocument
 from kmigrate.runner.verify_partition import Mode, Outcome, Task

@@ -18,7 +18,7 @@ from kmigrate.kafka_types import Partition, Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.preflight import guard_cluster, guard_clusters
 from kmigrate.preflight.bounds import Bounds, Unseen, read_bounds
-from kmigrate.runner.start import Reach, first_metadata
+from kmigrate.runner.reach import Reach, first_metadata
 from kmigrate.runner.verification import PartitionVerification, VerificationDocument
 from kmigrate.runner.verify import Progress, Report, Scope, cleanup_policies, log_ends
 from kmigrate.runner.verify_pair import PairOutcome, PairTask

@@ -62,7 +62,7 @@ def work_in_processes(
     settings: Settings, processes: int, tasks: Sequence[Task] | Sequence[PairTask]
 ) -> Iterator[Told | Outcome | PairOutcome]:
     """Carries the tasks out; whoever stops early ends the processes."""
-    waiting = deque(sorted(tasks, key=lambda task: task.start - task.end))
+    waiting: deque[Task | PairTask] = deque(sorted(tasks, key=lambda task: task.start - task.end))
     children: dict[int, _Child] = {}
     busy: dict[int, TopicPartition] = {}
     try:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from kmigrate.kafka_types import TopicPartition
 from kmigrate.runner.leaders import ClusterLeaders
 from kmigrate.runner.log_pieces import Pace
-from kmigrate.runner.start import Reach
+from kmigrate.runner.reach import Reach
 from kmigrate.runner.verify_pair import PairOutcome, PairTask, verify_pair
 from kmigrate.runner.verify_partition import Outcome, Sides, Task, verify_partition
 from kmigrate.verify.walk import Amounts

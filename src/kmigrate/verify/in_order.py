@@ -80,6 +80,8 @@ class InOrder:
             more = self.source.ahead(_AT_ONCE)
             self._findings.see_later(more)
             self.source.take(len(more))
+        self.source.fill(1)
+        self.source.take(0)  # what no consumer sees at its end is not waited for
         return False
 
     def _part(self) -> bool:

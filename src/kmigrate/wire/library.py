@@ -10,14 +10,12 @@ than all messages together. So it is entered without running its own `__init__`,
 from __future__ import annotations
 
 import sys
-import threading
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
 _PACKAGE = "kafka"
-_LOCK = threading.Lock()
 _APIS = {
     "admin.acl": ("CreateAcls", "DeleteAcls", "DescribeAcls"),
     "admin.client_quotas": ("AlterClientQuotas", "DescribeClientQuotas"),
@@ -91,10 +89,9 @@ def name_of_error(code: int) -> str | None:
 
 
 def _load(module: str) -> ModuleType:
-    with _LOCK:
-        if _PACKAGE not in sys.modules:
-            sys.modules[_PACKAGE] = _without_clients()
-        return import_module(f"{_PACKAGE}.{module}")
+    if _PACKAGE not in sys.modules:
+        sys.modules.setdefault(_PACKAGE, _without_clients())  # of two threads one wins; both then find the same
+    return import_module(f"{_PACKAGE}.{module}")
 
 
 def _without_clients() -> ModuleType:

@@ -14,6 +14,7 @@ from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.kafka_types import Offset, Side
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.offsets.translation import Place
+from kmigrate.runner.cutover.place import WavePlace
 from kmigrate.runner.fence_status import FenceStatus
 from kmigrate.runner.groups_document import GroupsDocument, GroupsSummary
 from kmigrate.runner.lookup import Mark, PartitionRuns, RunsPage, Translation
@@ -110,6 +111,7 @@ STATUS = StatusDocument(
     groups=GroupsSummary(),
     time_shares=(TimeShare(cause=next(iter(Cause)), share=0.5),),
     fences=(FENCE,),
+    waves=(WavePlace(wave="all", way="back", phase="over", begun=True, step=2, steps=8, name="freeze", seconds=0.5),),
 )
 ENDED = Exit(exit_code=4, reason="no right", hint="grant it", again=False, at=9)
 SUMMARY = MigrationSummary(

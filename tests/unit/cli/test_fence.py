@@ -48,7 +48,7 @@ class Fencing:
         self.watchers: list[list[str]] = []
         self.newest_fetch = 15
         settings = ConnectionSettings(client_id="us", request_timeout_ms=1, connect_timeout_ms=1)
-        monkeypatch.setattr("kmigrate.runner.start.Reach.of", lambda *_: Place(self.cluster, settings))
+        monkeypatch.setattr("kmigrate.runner.reach.Reach.of", lambda *_: Place(self.cluster, settings))
         monkeypatch.setattr("kmigrate.runner.fence_facts.try_brokers", self.try_brokers)
         monkeypatch.setattr("kmigrate.cli.fence.start_watch", self.start_watch)
         monkeypatch.setattr("kmigrate.runner.fencing.STILL_SECONDS", 0.0)

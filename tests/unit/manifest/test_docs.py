@@ -15,7 +15,7 @@ PROPERTIES = re.findall(r"```properties\n(# (\S+)\n.*?)```", PAGE, re.DOTALL)
 
 
 def test_the_docs_have_examples() -> None:
-    assert len(MANIFESTS) == 2
+    assert len(MANIFESTS) == 3
     assert [name for _, name in PROPERTIES] == ["source.properties", "target.properties"]
 
 
@@ -24,7 +24,8 @@ def test_an_example_loads(tmp_path: Path, text: str) -> None:
     for content, name in PROPERTIES:
         (tmp_path / name).write_text(content)
     (tmp_path / "m.yaml").write_text(text)
-    manifest = load_manifest(tmp_path / "m.yaml", environ={"KMIGRATE_TARGET": "new-1.example:9092"})
+    environ = {"KMIGRATE_TARGET": "new-1.example:9092"}
+    manifest = load_manifest(tmp_path / "m.yaml", environ=environ, takes_pairs="pairs:" in text)
     assert [str(address) for address in manifest.source.bootstrap] == [
         "old-1.example:9092",
         "old-2.example:9092",

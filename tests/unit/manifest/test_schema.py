@@ -23,7 +23,7 @@ def test_the_schema_is_json_and_says_its_dialect() -> None:
 def test_keys_are_spelled_as_in_the_manifest_and_no_others_are_allowed() -> None:
     assert set(definition("Spec")["properties"]) == {
         "source", "target", "topics", "groups", "scheme", "history", "ending", "fence", "wayBack", "applications",
-        "cutover", "start", "offsets", "replicationFactor", "principals", "users", "waves", "limits", "sizes",
+        "cutover", "start", "offsets", "replicationFactor", "principals", "users", "waves", "pairs", "limits", "sizes",
         "workers", "lanes",
     }  # fmt: skip
     assert set(definition("Offsets")["properties"]) == {

@@ -17,6 +17,7 @@ from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.groups.values import OutcomeKind
 from kmigrate.kafka_types import Offset
 from kmigrate.report.metrics import METRICS, metric_families, metrics_table
+from kmigrate.runner.cutover.place import WavePlace
 from kmigrate.runner.groups_document import GroupLag, GroupsSummary
 from kmigrate.runner.status import (
     Flow,
@@ -28,6 +29,7 @@ from kmigrate.runner.status import (
     TopicStatus,
     WorkerStatus,
 )
+from kmigrate.schemes.cutover import Phase
 
 DOCS = Path(__file__).parents[3] / "docs"
 BOARD = (DOCS / "monitoring" / "grafana.json").read_text()
@@ -53,6 +55,11 @@ DOCUMENT = StatusDocument(
         ),
     ),
     throttled_seconds={Cause.LIMIT: 2.5},
+    waves=(
+        WavePlace(
+            wave="team", way="forward", phase="waiting", begun=True, step=3, steps=8, name="freeze", seconds=12.5
+        ),
+    ),
     groups=GroupsSummary(
         groups=3,
         synced=2,
@@ -119,6 +126,10 @@ def test_every_number_of_the_document_is_told_with_its_labels() -> None:
     assert found["kmigrate_lag_seconds", (orders, "orders", "0")] == 0.25
     assert found["kmigrate_held_back_records", (orders, "orders", "0")] == 3
     assert found["kmigrate_crc_errors_total", (orders, "orders", "0")] == 2
+    assert found["kmigrate_cutover_step", (orders, "team")] == 3
+    assert found["kmigrate_cutover_step_seconds", (orders, "team")] == 12.5
+    phases = {key[1][2]: value for key, value in found.items() if key[0] == "kmigrate_cutover_phase"}
+    assert phases == {phase.value: float(phase is Phase.WAITING) for phase in Phase}
     assert found["kmigrate_updated_timestamp_seconds", (orders,)] == 1_760_000_000.5
     assert found["kmigrate_lease_seconds", (orders,)] == 12.5
     assert found["kmigrate_workers_alive", (orders,)] == 1

@@ -10,7 +10,7 @@ import pytest
 from kmigrate.cluster.settings import ConnectionSettings
 from kmigrate.kafka_types import Partition, Side
 from kmigrate.runner import verify_processes
-from kmigrate.runner.start import Reach
+from kmigrate.runner.reach import Reach
 from kmigrate.runner.verify_partition import Outcome, Task
 from kmigrate.runner.verify_processes import FEW_OFFSETS, choose_processes, work_in_processes
 from kmigrate.runner.verify_worker import Pacer, Settings, Told

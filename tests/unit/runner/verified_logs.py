@@ -29,6 +29,7 @@ from kmigrate.wire.config_calls import Setting
 from tests.simulation.batches import Record, make_batch
 from tests.simulation.links import LogLink
 from tests.simulation.log import PartitionLog, Served
+from tests.simulation.readers import offset_at
 from tests.simulation.wire import FetchPart
 
 ONE = TopicPartition(TopicName("orders"), Partition(0))
@@ -93,6 +94,10 @@ class LogLeaders:
 
     def log_start(self, partition: TopicPartition) -> Offset:
         return Offset(self.log.log_start)
+
+    def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> Offset | None:
+        found = offset_at(self.log, timestamp_ms)
+        return None if found < 0 else Offset(found)
 
 
 class Both:

@@ -17,6 +17,7 @@ from typing import Protocol
 from kmigrate.errors import GateNotReached, Refused, UsageError
 from kmigrate.runner.cutover.book import CutoverBook
 from kmigrate.runner.cutover.document import CutoverDocument, WaveStatus, show_wave
+from kmigrate.runner.cutover.place import WavePlace, place_of
 from kmigrate.schemes.cutover import Cutover, Outcome, Phase, begin
 from kmigrate.schemes.effects import Effect
 from kmigrate.schemes.events import (
@@ -128,6 +129,10 @@ class CutoverDesk:
         """Every wave, begun or not, as of now."""
         with self._lock:
             return dict(self._cutovers)
+
+    def places(self) -> tuple[WavePlace, ...]:
+        """Where every wave is now."""
+        return tuple(place_of(cutover, self._now()) for cutover in self.cutovers().values())
 
     def see(self, wave: str, facts: WaveFacts) -> None:
         """New facts of a wave: what follows from them, and from the time, is decided."""

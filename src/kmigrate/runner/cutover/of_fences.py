@@ -20,7 +20,7 @@ from kmigrate.runner.fence_facts import look_before_fencing
 from kmigrate.runner.fence_watch import start_watch
 from kmigrate.runner.fences import FenceOrder, confirm_fence, enter_fence, find_same, put_fence
 from kmigrate.runner.fencing import Fencer
-from kmigrate.runner.start import Reach
+from kmigrate.runner.reach import Reach
 from kmigrate.schemes.cutover import Cutover
 from kmigrate.schemes.effects import Effect, EffectKind
 from kmigrate.schemes.steps import Gate

@@ -27,7 +27,7 @@ from kmigrate.runner.desk import Desk
 from kmigrate.runner.effects import Effects
 from kmigrate.runner.group_sync import GroupSync
 from kmigrate.runner.lookup import Lookup, PartitionRuns
-from kmigrate.runner.start import Reach
+from kmigrate.runner.reach import Reach
 from kmigrate.runner.status import MigrationState, StatusDocument
 from kmigrate.runner.verification import PartitionVerification
 from kmigrate.runner.verify_partition import Mode

@@ -18,7 +18,7 @@ from kmigrate.manifest import Manifest
 from kmigrate.runner.leaders import ClusterLeaders
 from kmigrate.runner.log_pieces import Pace
 from kmigrate.runner.lookup import PartitionRuns
-from kmigrate.runner.start import Reach
+from kmigrate.runner.reach import Reach
 from kmigrate.runner.status import StatusDocument
 from kmigrate.runner.verification import PartitionVerification
 from kmigrate.runner.verify import Memory, Progress, Scope, Verifier
