@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from kmigrate.errors import KmigrateError
 from kmigrate.runner.cutover.carrying import Carrier
@@ -37,6 +38,13 @@ Plan = Callable[[], tuple[Sequence[Wave], Sequence[str]]]
 """The waves as the manifest has them now, and what speaks against them."""
 
 
+class Beside(Protocol):
+    """Something that goes on as long as waves are led."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
 class Leader:
     """Leads the waves of a running migration."""
 
@@ -48,9 +56,11 @@ class Leader:
         plan: Plan,
         confirm: Callable[[Cutover], None],
         secure: Callable[[], None],
+        beside: Beside,
     ) -> None:
         """`confirm` says of the fences of a cutover that they are to stand on; `secure` sees to it that what was
-        decided survives this machine's disk."""
+        decided survives this machine's disk. `beside` works as long as the leader does."""
+        self._beside = beside
         self._desk = desk
         self._observer = observer
         self._carrier = carrier
@@ -68,6 +78,7 @@ class Leader:
 
     def start(self) -> None:
         self._plan_waves()
+        self._beside.start()
         self._desk.attach(self)
         self._thread.start()
 
@@ -76,6 +87,7 @@ class Leader:
         self._desk.attach(None)
         self._ending.set()
         self._poked.set()
+        self._beside.stop()
         if self._thread.is_alive():
             self._thread.join(_STOP_SECONDS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from kmigrate.kafka_types import TopicName
@@ -22,19 +22,13 @@ def plan_waves(
 ) -> tuple[tuple[Wave, ...], tuple[str, ...]]:
     """(the waves, what speaks against them); `groups`: each group, and the topics that it reads."""
     waves = tuple(map(_led_back, waves_of(manifest, topics, groups)))
-    problems = [f"{each.told}; {each.way}" for each in problems_of(manifest, topics, groups)]
-    return waves, (*problems, *_not_yet(waves))
+    return waves, tuple(f"{each.told}; {each.way}" for each in problems_of(manifest, topics, groups))
 
 
 def _led_back(wave: Wave) -> Wave:
     """The way back begins where the source ended when its copy did: where writers go on there afterwards, it cannot."""
-    stops = wave.scheme is Scheme.CONSUMERS_FIRST or wave.history is History.STOPPED
+    if wave.scheme is Scheme.CONSUMERS_FIRST:
+        stops = wave.ending is Ending.CLEAN or all(move.kind is not MoveKind.WRITERS for move in wave.moves)
+    else:
+        stops = wave.history is History.STOPPED
     return wave if stops or not wave.has_way_back else replace(wave, has_way_back=False)
-
-
-def _not_yet(waves: Sequence[Wave]) -> Iterator[str]:
-    """What the tables know and no handler carries out yet."""
-    for wave in waves:
-        writes = any(move.kind is MoveKind.WRITERS for move in wave.moves)
-        if wave.ending is Ending.OVERLAP and writes:
-            yield f"wave {wave.name}: the ending overlap cannot be led by this version; choose clean"
