@@ -217,13 +217,13 @@ class Operator:
 class Writer:
     """An application that writes numbers to a topic, on one side at a time."""
 
-    def __init__(self, topic: str, partitions: int, *, pause_seconds: float = 0.002) -> None:
+    def __init__(self, topic: str, partitions: int, *, pause_seconds: float = 0.002, first: int = 0) -> None:
         self._topic, self._partitions, self._pause = topic, partitions, pause_seconds
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self.acknowledged: list[int] = []
         self.failed: list[str] = []
-        self._next = 0
+        self._next = first
 
     def start(self, cluster: EmbeddedCluster) -> None:
         """Begins to write there."""

@@ -1,7 +1,7 @@
 """Makes one batch of what the source shows: the records that consumers see, numbered anew.  (pure)
 
-"""Makes one batch of what the source shows: the records that consumers see, numbered anew.  (pure)
-values, headers and timestamps stay as they are; producer, sequence and transactional bit are not taken along.
+Left out are control batches, aborted records, and what a copy back wrote to the source: that came from the target.
+Keys, values, headers and timestamps stay as they are; producer, sequence and transactional bit are not taken along.
 """
 
 from __future__ import annotations
