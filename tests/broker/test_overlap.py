@@ -162,3 +162,34 @@ def test_writers_that_are_restarted_one_after_the_other_lose_nothing_though_the_
     lead.leave("watch", command="finish")
     assert lead.status()["outcome"] == "finished", lead.evidence()
     service.judge()
+
+
+def test_records_of_a_writer_that_went_on_after_the_freeze_are_appended_once(start: Start, service: TwoWriters) -> None:
+    straggler, other = service.writers
+    other.stop()  # it stays away until it is the one that comes late
+    lead = start(wayBack=False)
+    move_readers(lead, service)
+    verified(lead)
+    straggler.stop()
+    lead.leave("stop-writers")
+    lead.reach("start-writers")
+    straggler.start(service.target)
+    other.start(service.source)
+    lead.reach("start-writers")
+    wait_until("records come late", lambda: len(other.acknowledged) > 300)
+    other.stop()
+    lead.leave("start-writers")
+    lead.reach("watch")
+    late = wait_until("they are seen", lambda: lead.status()["lateRecords"], evidence=lead.evidence)
+    assert lead.next(command="finish") == 5
+    assert "no-late-records" in lead.said.stderr
+
+    wait_until("they can be appended", lambda: lead.next("--late", "append") == 0, evidence=lead.evidence)
+    lead.settle()
+    wave = lead.status()
+    assert (wave["lateRecords"], wave["lateAppended"]) == (0, late), lead.evidence()
+    assert lead.next("--late", "append") == 6, "there is nothing left to append"
+    assert lead.next(command="abort") == 6, "what was appended stays"
+    lead.leave("watch", command="finish")
+    assert lead.status()["outcome"] == "finished", lead.evidence()
+    service.judge()
