@@ -17,9 +17,10 @@ pytestmark = pytest.mark.broker
 
 EFFECTS = {
     "consumers-first": ("capture-commits", "freeze", "copy-tail", "verify-tail", "end-copy", "lift-holds", "promote"),
+    "consumers-first overlap": ("end-copy", "promote", "open-overlap", "close-overlap"),
     "producers-first": ("end-group-sync", "end-copy", "lift-holds", "promote", "prepare-groups"),
 }
-"""Scheme → the effects that it carries out without a fence and a way back."""
+"""Scheme, and its ending → the effects that it carries out without a fence and a way back."""
 DEATHS = [
     (scheme, f"{when} {effect}")
     for scheme, effects in EFFECTS.items()
@@ -44,7 +45,10 @@ def service(source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster) ->
 def test_a_death_in_the_middle_of_a_step_is_followed_by_its_end(cell: Cell, tmp_path: Path, service: Service) -> None:
     scheme, moment = cell.pick(DEATHS)
     cell.note("death", f"{scheme}: {moment}")
+    scheme, *ending = scheme.split()
     spec = {"scheme": scheme, "groups": {"include": [service.group]}, "wayBack": False, **QUICK}
+    if ending:
+        spec["ending"] = ending[0]
     migration = Migration(
         tmp_path,
         service.source,
@@ -61,6 +65,6 @@ def test_a_death_in_the_middle_of_a_step_is_followed_by_its_end(cell: Cell, tmp_
         operator.go_on_through_a_death(KILLED)
         wave = operator.lead.status()
         assert wave["outcome"] == "finished", operator.lead.evidence()
-        service.judge()
+        service.judge(in_order=not ending)
         wait_until("the hold is lifted", lambda: migration.status()["held"] == [])
         cell.note("records", len(service.writer.acknowledged))

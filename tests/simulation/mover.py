@@ -270,7 +270,6 @@ class Mover:
             case K.OPEN_OVERLAP:
                 assert not topics & self.copying, f"{effect}: the copy goes on, at offsets of its own"
                 self.overlap |= topics
-                self.promoted |= topics
             case K.CLOSE_OVERLAP:
                 for tp in self.service.partitions:
                     if tp.topic in topics & self.overlap:

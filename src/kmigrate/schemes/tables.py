@@ -147,7 +147,7 @@ _OVERLAP_WRITERS = (
         todo="decide that what writes {topics} may be restarted one after the other",
         writers=Writers.SOURCE,
         gates=(_G.LEASE, _G.NO_STOPS, *ALL_VERIFIED, _G.NO_EARLY_WRITERS, _G.APPROVED),
-        effects=(_E.END_COPY, _E.LIFT_HOLDS, _E.OPEN_OVERLAP),
+        effects=(*PROMOTE.effects, _E.OPEN_OVERLAP),
         is_irreversible=True,
         cannot_be_undone=(
             "everything: neither `abort` nor `rollback` leads back from here",

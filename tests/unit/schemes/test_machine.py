@@ -321,7 +321,7 @@ def test_from_the_opening_on_nothing_leads_back() -> None:
     approved = moved(before, Approve(number=before.number), good_facts(before))
     opening = moved(approved, Next(number=approved.number), good_facts(approved))
     kinds = [each.kind for each in opening.pending]
-    assert kinds == [EffectKind.END_COPY, EffectKind.LIFT_HOLDS, EffectKind.OPEN_OVERLAP]
+    assert kinds == [EffectKind.END_COPY, EffectKind.LIFT_HOLDS, EffectKind.PROMOTE, EffectKind.OPEN_OVERLAP]
     assert not opening.is_opened, "the copy may still go on"
     while opening.next_effect is not None and opening.next_effect.kind is not EffectKind.OPEN_OVERLAP:
         opening = moved(opening, EffectDone(effect=opening.next_effect), facts(OVERLAP))
