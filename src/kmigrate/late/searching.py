@@ -12,9 +12,12 @@ from kmigrate.records.batch import CONTROL, Header
 
 
 class Search:
-    """Over the offsets from `start` below `end`; `next` is where the next header is to be shown."""
+    """Over the offsets from `start` below `end`; `next` is where the next header is to be shown.
 
-    def __init__(self, producer_id: ProducerId, wanted: Batch, start: Offset, end: Offset) -> None:
+    Without a batch that is searched for nothing of ours should lie there at all.
+    """
+
+    def __init__(self, producer_id: ProducerId, wanted: Batch | None, start: Offset, end: Offset) -> None:
         self.next = start
         self.found: Offset | None = None
         self.is_whole = True
@@ -50,7 +53,12 @@ class Search:
         if header.base_offset < self.next:
             return  # the batch before the one that is searched for
         count, wanted = header.last_offset_delta + 1, self._wanted
-        if header.base_sequence == wanted.sequence and count == wanted.records:
+        if wanted is None:
+            self.contradiction = (
+                f"{count} records of sequence {header.base_sequence} lie at offset {header.base_offset} of the target,"
+                " and nobody here has decided them"
+            )
+        elif header.base_sequence == wanted.sequence and count == wanted.records:
             self.found = Offset(header.base_offset)
         elif (header.base_sequence - wanted.sequence) % SEQUENCES < SEQUENCES // 2:
             self.contradiction = (

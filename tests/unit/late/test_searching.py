@@ -58,6 +58,14 @@ def test_markers_with_our_id_are_none_of_our_batches() -> None:
     assert search(header(100, 1, 20, TRANSACTIONAL | CONTROL)).contradiction == ""
 
 
+def test_where_nothing_is_searched_for_nothing_of_ours_lies() -> None:
+    unexpected = Search(OURS, None, Offset(100), Offset(120))
+    unexpected.show(header(100, 8), 108)
+    assert unexpected.contradiction == ""
+    unexpected.show(header(108, 5, 20), 113)
+    assert "nobody here has decided them" in unexpected.contradiction
+
+
 def test_something_of_ours_that_was_never_decided_is_a_contradiction() -> None:
     assert "7 records of sequence 20 lie at offset 100" in search(header(100, 7, 20)).contradiction
     assert "sequence 25" in search(header(100, 5, 25)).contradiction

@@ -153,9 +153,7 @@ class LateTarget:
         for leader, some in self._led(questions).items():
             try:
                 remembered = self._client.broker(leader, calls.describe_producers(some))
-                bounds = read_bounds(
-                    self._client, self._metadata, [tp for tp in some if questions[tp].wanted is not None]
-                )
+                bounds = read_bounds(self._client, self._metadata, some)
             except ClusterError as error:
                 found.update(dict.fromkeys(some, NotSeen(str(error))))
                 continue
@@ -172,8 +170,8 @@ class LateTarget:
         return found
 
     def _search(self, tp: TopicPartition, question: Question, bounds: object, last: int | None) -> Look | NotSeen:
-        if question.wanted is None:
-            return Look(last)
+        if question.wanted is None and last is not None:
+            return Look(last)  # whether that is what is kept, is seen at once
         if not isinstance(bounds, Bounds):
             return NotSeen(getattr(bounds, "reason", "its leader does not tell where its log ends"))
         search = Search(self._id, question.wanted, question.start, bounds.end)
