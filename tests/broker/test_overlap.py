@@ -9,13 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from kmigrate.demo.embedded import EmbeddedCluster
-from tests.fault.harness import Migration, closing_all, wait_until
+from tests.fault.harness import LIVENESS_SECONDS, Migration, closing_all, wait_until
 from tests.kafka_tools import create_topic, new_topic_name
 from tests.scenario.leading import Lead, Reader, Writer
 
@@ -27,14 +27,54 @@ FIRST_OF_OTHER = 10_000_000
 """The second writer's numbers begin there."""
 
 
+class TransactionalWriter(Writer):
+    """An application that writes numbers in transactions, and aborts every third; what it aborts counts as never
+    written."""
+
+    def _run(self, bootstrap: str) -> None:
+        producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "transactional.id": f"{self._topic}-writer",
+                "compression.type": "gzip",
+                "linger.ms": 5,
+            }
+        )
+        producer.init_transactions(LIVENESS_SECONDS)
+        round_number = 0
+        while not self._ending.is_set():
+            numbers = range(self._next, self._next + 20)
+            self._next += len(numbers)
+            producer.begin_transaction()
+            for number in numbers:
+                producer.produce(
+                    self._topic,
+                    b"%d" % number,
+                    key=b"key-%d" % (number % 7),
+                    partition=number % self._partitions,
+                    headers=[("n", b"%d" % number), ("n", None)],
+                    timestamp=1_700_000_000_000 + number,
+                )
+            round_number += 1
+            if round_number % 3 == 0:
+                producer.abort_transaction(LIVENESS_SECONDS)
+            else:
+                producer.commit_transaction(LIVENESS_SECONDS)
+                self.acknowledged += numbers
+            time.sleep(20 * self._pause)
+
+
 class TwoWriters:
-    """Two applications that write the same topic, and one that reads it."""
+    """Two applications that write the same topic, one of them in transactions, and one that reads it."""
 
     def __init__(self, source: EmbeddedCluster, target: EmbeddedCluster) -> None:
         self.source, self.target = source, target
         self.topic = create_topic(source.bootstrap, partitions=PARTITIONS)
         self.group = new_topic_name("group")
-        self.writers = [Writer(self.topic, PARTITIONS), Writer(self.topic, PARTITIONS, first=FIRST_OF_OTHER)]
+        self.writers = [
+            Writer(self.topic, PARTITIONS),
+            TransactionalWriter(self.topic, PARTITIONS, first=FIRST_OF_OTHER),
+        ]
         self.reader = Reader(self.group, self.topic)
 
     def start(self) -> None:
@@ -57,7 +97,10 @@ class TwoWriters:
     def judge(self) -> None:
         """Everything acknowledged lies on the target once, and was read once by the group."""
         wanted = self.stop_writers()
-        there = Counter(read_whole(self.target, self.topic))
+        contents = Counter(read_whole(self.target, self.topic))
+        changed = Counter(read_whole(self.source, self.topic)) - contents
+        assert not changed, f"not on the target as they were: {list(changed)[:5]}"
+        there = Counter(int(each.value) for each in contents.elements())
         assert there == wanted, f"lost: {sorted(wanted - there)[:20]}; repeated: {sorted(there - wanted)[:20]}"
         wait_until("everything is read", lambda: len(self.reader.read) >= wanted.total())
         self.reader.stop()
@@ -65,21 +108,40 @@ class TwoWriters:
         assert read == wanted, f"lost: {sorted(wanted - read)[:20]}; repeated: {sorted(read - wanted)[:20]}"
 
 
-def read_whole(cluster: EmbeddedCluster, topic: str) -> list[int]:
-    """Every record's number, as a consumer of decided data reads it."""
+class Content(NamedTuple):
+    """All that a record is, but for its offset."""
+
+    partition: int
+    timestamp: tuple[int, int]
+    key: bytes | None
+    value: bytes
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+def content(message: Message) -> Content:
+    headers = tuple((name, value) for name, value in message.headers() or ())
+    return Content(message.partition(), message.timestamp(), message.key(), message.value(), headers)
+
+
+def read_whole(cluster: EmbeddedCluster, topic: str) -> list[Content]:
+    """Every record, as a consumer of decided data reads it."""
     consumer = Consumer(
-        {"bootstrap.servers": cluster.bootstrap, "group.id": new_topic_name("witness"), "enable.partition.eof": False}
+        {"bootstrap.servers": cluster.bootstrap, "group.id": new_topic_name("witness"), "enable.partition.eof": True}
     )
     try:
-        places = [TopicPartition(topic, each, 0) for each in range(PARTITIONS)]
-        left = sum(consumer.get_watermark_offsets(each, 10.0)[1] for each in places)
-        consumer.assign(places)
-        found: list[int] = []
-        deadline = time.monotonic() + 30.0
-        while len(found) < left and time.monotonic() < deadline:
-            found += [int(each.value()) for each in consumer.consume(1000, 0.5) if each.error() is None]
-        quiet = consumer.consume(1000, 0.5)
-        return found + [int(each.value()) for each in quiet if each.error() is None]
+        consumer.assign([TopicPartition(topic, each, 0) for each in range(PARTITIONS)])
+        found: list[Content] = []
+        ended: set[int] = set()
+        deadline = time.monotonic() + LIVENESS_SECONDS
+        while len(ended) < PARTITIONS:
+            assert time.monotonic() < deadline, f"{topic} is not read to its end"
+            for each in consumer.consume(1000, 0.5):
+                error = each.error()
+                if error is None:
+                    found.append(content(each))
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ended.add(each.partition())
+        return found
     finally:
         consumer.close()
 

@@ -224,10 +224,8 @@ class Observer:
             stop = back.stop
         if late is not None and late.stop:
             stop = late.stop
-        is_open = late is not None and late.until is None
         late_records = None
-        if is_open:
-            assert late is not None, "it is open"
+        if late is not None and _is_open(cutover, tp, late):
             copied, late_records = late.position, 0  # each is appended as it comes
         elif source_end is not None and ended is not None:
             settled = settled_late(cutover).get(tp, Offset(0))
@@ -351,6 +349,13 @@ def _application_end(end: Offset, ended: Ends | None, back: Back | None) -> Offs
     if back.copied is None:
         return None
     return Offset(end - max(0, back.copied - ended.target)) if back.stop else ended.source
+
+
+def _is_open(cutover: Cutover, tp: TopicPartition, late: LateSeen) -> bool:
+    """Whether what the source gets is appended as it comes, or the rest of it is just being appended."""
+    if cutover.is_in_force(EffectKind.CLOSE_OVERLAP, tp.topic):
+        return False
+    return late.until is None or cutover.is_in_force(EffectKind.OPEN_OVERLAP, tp.topic)
 
 
 def settled_late(cutover: Cutover) -> dict[TopicPartition, Offset]:

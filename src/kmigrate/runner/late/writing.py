@@ -28,7 +28,6 @@ from kmigrate.wire.produce import AppendAnswer, parse_produce, serialize_produce
 
 ANSWER_BYTES = 64 << 10
 SEARCH_BYTES = 1 << 20
-MOST_THROTTLED_SECONDS = 30.0
 EMPTY_ANSWERS = 20
 """So often nothing may come while a log is searched, before it is tried another time."""
 
@@ -55,6 +54,8 @@ class LateTarget:
         self._client = reach.client()
         self._side = ClusterSide(Side.TARGET, reach.client(), READ_UNCOMMITTED)
         self._links: dict[BrokerId, Connection] = {}
+        self._muted_until: dict[BrokerId, float] = {}
+        """Until when a broker reads nothing from its connection, because a quota was exceeded."""
         self._metadata: ClusterMetadata | None = None
         self.is_old = True
         """Whether it is not known any more who leads: `look_around` comes first."""
@@ -89,12 +90,15 @@ class LateTarget:
     ) -> dict[TopicPartition, AppendAnswer | None]:
         """Sends these batches, and waits for what their leaders say; None: nothing, and it may have landed.
 
-        `may_send` is asked right before each request; what it forbids, or nobody leads, is missing in the answer.
+        `may_send` is asked right before each request; what it forbids, a quota holds back, or nobody leads, is missing
+        in the answer.
         `note` is told of every batch before it is sent.
         """
         under_way: dict[BrokerId, list[TopicPartition]] = {}
         found: dict[TopicPartition, AppendAnswer | None] = {}
         for leader, some in self._led(batches).items():
+            if time.monotonic() < self._muted_until.get(leader, 0.0):
+                continue  # it would lie there unread
             try:
                 link = self._links.get(leader) or self._client.connect(leader)
                 self._links[leader] = link
@@ -123,8 +127,7 @@ class LateTarget:
                 continue
             for tp in some:
                 found[tp] = answer.partitions.get((tp.topic.encode(), tp.partition))
-            if answer.throttle_ms:  # until then the broker reads nothing from this connection
-                time.sleep(min(answer.throttle_ms / 1000, MOST_THROTTLED_SECONDS))
+            self._muted_until[leader] = time.monotonic() + answer.throttle_ms / 1000
         return found
 
     def _request(self, link: Connection, batches: Mapping[TopicPartition, memoryview]) -> list[bytes | memoryview]:
