@@ -51,8 +51,8 @@ class WaveStatus:
     """Where one wave stands; times in seconds. `number` counts decisions: a command names the one that it saw.
 
     `begun` is false before the first decision. `needs_approval`: the next command must come with the migration's name.
-    `late_records` came to the source behind the end of the copy and are settled by nothing yet (null: not known),
-    `late_appended` are those that lie on the target.
+    `late_records` came to the source behind the end of the copy and are settled by nothing yet, counted in offsets, of
+    which transactions take more (null: not known); `late_appended` are the records that lie on the target.
     """
 
     wave: str
