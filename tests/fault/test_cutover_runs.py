@@ -18,6 +18,7 @@ pytestmark = pytest.mark.broker
 
 SCHEMES: list[tuple[dict[str, Any], bool]] = [
     ({"scheme": "consumers-first"}, True),
+    ({"scheme": "consumers-first", "ending": "overlap"}, False),
     ({"scheme": "producers-first", "history": "stopped"}, True),
     ({"scheme": "producers-first", "history": "rolling"}, True),
     ({"scheme": "producers-later"}, False),

@@ -21,8 +21,9 @@ STEADY_SEED = 5
 machine that does."""
 REACHED = (
     *(f"{scheme.value} {variant} {Outcome.FINISHED.value}" for scheme, variant in TABLES),
-    *(f"{scheme.value} {variant} {Outcome.ROLLED_BACK.value}" for scheme, variant in TABLES),
-    f"{Scheme.CONSUMERS_FIRST.value} clean {Outcome.ABORTED.value}",
+    *(f"{scheme.value} {variant} {Outcome.ROLLED_BACK.value}" for scheme, variant in TABLES if variant != "overlap"),
+    *(f"{Scheme.CONSUMERS_FIRST.value} {ending} {Outcome.ABORTED.value}" for ending in ("clean", "overlap")),
+    "late records",
     "died after an effect",
     "died before an effect",
     "died before the journal",

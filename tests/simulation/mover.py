@@ -78,6 +78,8 @@ class Mover:
         for tp in self.service.partitions:
             if tp.topic in self.copying:
                 self._copy(tp, most, behind=self.behind)
+            elif tp.topic in self.overlap:
+                self._append_late(tp, most)
         self._sync_groups()
         if self.is_reversing:
             self._copy_back(most)
@@ -88,14 +90,24 @@ class Mover:
         while self.copied[tp] < end and not self.stops[tp]:
             entry = source[self.copied[tp]]
             if entry.origin is not Origin.REVERSE and self.copied[tp] not in self.on_target[tp]:
-                if tp.topic not in self.overlap and any(each.origin is not Origin.COPY for each in target[-1:]):
+                if any(each.origin is not Origin.COPY for each in target[-1:]):
                     self.stops[tp] = "FOREIGN_WRITE"
                     return
                 self.on_target[tp][self.copied[tp]] = len(target)
                 target.append(Entry(entry.record, Origin.COPY, self.copied[tp]))
             self.copied[tp] += 1
-        if any(e.origin is Origin.APPLICATION for e in target[-1:]) and tp.topic not in self.overlap:
+        if any(e.origin is Origin.APPLICATION for e in target[-1:]):
             self.stops[tp] = self.stops[tp] or "FOREIGN_WRITE"
+
+    def _append_late(self, tp: TopicPartition, most: int) -> None:
+        """What the source gets goes behind whatever is on the target, each record once."""
+        source, target = self.service.logs[SOURCE][tp], self.service.logs[TARGET][tp]
+        end = min(len(source), self.copied[tp] + most)
+        for offset in range(self.copied[tp], end):
+            assert offset not in self.on_target[tp], f"{tp}@{offset} is on the target already"
+            self.on_target[tp][offset] = len(target)
+            target.append(Entry(source[offset].record, Origin.LATE, offset))
+        self.copied[tp] = max(end, self.copied[tp])
 
     def _sync_groups(self) -> None:
         for name in sorted(self.synced):
@@ -115,7 +127,7 @@ class Mover:
         if any(SOURCE in group.on for group in self.service.groups.values()):
             return
         for tp in self.service.partitions:
-            if tp.topic not in self.promoted | self.overlap:
+            if tp.topic not in self.promoted:
                 continue
             source, target = self.service.logs[SOURCE][tp], self.service.logs[TARGET][tp]
             for offset in range(self.back[tp], min(len(target), self.back[tp] + most)):
@@ -141,7 +153,7 @@ class Mover:
 
     def late(self, tp: TopicPartition) -> list[int]:
         """Source offsets of records that are not on the target, and that a group which has moved never read."""
-        if tp.topic in self.copying:
+        if tp.topic in self.copying | self.overlap:
             return []
         moved = [g for g in self.service.groups.values() if g.name in self.prepared and tp in g.reads]
         if not moved:
@@ -200,6 +212,7 @@ class Mover:
             stop=self.stops[tp],
             application_records=service.application_records[TARGET][tp],
             late_records=len(self.late(tp)),
+            late_appended=sum(each.origin is Origin.LATE for each in target),
             copied_back=Offset(self.back[tp]),
             verified_back=Offset(self.back[tp]),
         )
@@ -255,8 +268,12 @@ class Mover:
             case K.DEMOTE:
                 self.promoted -= topics
             case K.OPEN_OVERLAP:
+                assert not topics & self.copying, f"{effect}: the copy goes on, at offsets of its own"
                 self.overlap |= topics
             case K.CLOSE_OVERLAP:
+                for tp in self.service.partitions:
+                    if tp.topic in topics & self.overlap:
+                        self._append_late(tp, 1_000_000)
                 self.overlap -= topics
             case K.PUT_UP_FENCE:
                 fenced[SOURCE] |= topics
@@ -272,7 +289,7 @@ class Mover:
                 self.frozen |= {tp: self.source_end(tp) for tp in self.service.partitions if tp.topic in topics}
                 return self._ends(topics, SOURCE)
             case K.FREEZE_TARGET:
-                return self._ends(topics & (self.promoted | self.overlap), TARGET)
+                return self._ends(topics & (self.promoted), TARGET)
             case K.COPY_TAIL:
                 self._copy_tail(topics)
             case K.VERIFY_TAIL:

@@ -39,7 +39,7 @@ NEXT_EXAMPLES = """\b
 Examples:
   kmigrate cutover next -f orders.yaml
   kmigrate cutover next -f orders.yaml --wave pay --attest
-  kmigrate cutover next -f orders.yaml --late list
+  kmigrate cutover next -f orders.yaml --late append
 """
 ABORT_EXAMPLES = """\b
 Example:
@@ -53,6 +53,12 @@ FINISH_EXAMPLES = """\b
 Example:
   kmigrate cutover finish -f orders.yaml
 """
+
+
+LATE_WARNING = (
+    "{records:,} late records are appended to the target, each once, behind what is there by now.\n"
+    "Cannot be undone: they stay there, and what was written to both clusters meanwhile is in no order."
+)
 
 
 @click.group(epilog=EXAMPLES)
@@ -132,7 +138,7 @@ def _show(document: CutoverDocument, named: Named, console: Console, output: str
 @click.option(
     "--late",
     type=click.Choice([each.value for each in LateChoice]),
-    help="Decide about records that came late to the source.",
+    help="What becomes of records that came late to the source.",
 )
 @click.option(
     "--auto/--manual", default=None, help="Take steps by themselves once their gates have held, or no longer."
@@ -162,6 +168,8 @@ def next_step(
     if auto is not None:
         _send(named, seen, CommandKind.AUTO if auto else CommandKind.MANUAL, show=True, no_color=no_color)
         return
+    if late == LateChoice.APPEND.value and seen.late_records:
+        _confirmed(named, approve, LATE_WARNING.format(records=seen.late_records))
     approved = seen.needs_approval and late is None and _approved(named, seen, approve)
     _send(named, seen, CommandKind.NEXT, approved=approved, late=late, show=True, no_color=no_color)
 

@@ -7,12 +7,18 @@ from pathlib import Path
 import click
 
 from kmigrate.cli.options import message_options
+from kmigrate.errors import UsageError
 
 _SCHEMES = ("producers-first", "producers-later", "consumers-first")
 
 
 @click.command(epilog="Example:  kmigrate demo --scheme consumers-first")
 @click.option("--scheme", type=click.Choice(_SCHEMES), help="Move a whole service by this scheme, to its end.")
+@click.option(
+    "--ending",
+    type=click.Choice(("clean", "overlap")),
+    help="How the writers of consumers-first move.  [default: clean]",
+)
 @click.option(
     "--kafka-home",
     metavar="DIR",
@@ -25,6 +31,7 @@ _SCHEMES = ("producers-first", "producers-later", "consumers-first")
 def demo(
     ctx: click.Context,
     scheme: str | None,
+    ending: str | None,
     kafka_home: Path | None,
     keep: bool,
     no_color: bool,
@@ -39,11 +46,17 @@ def demo(
     judge counts what was lost, repeated or out of order, and how long anybody waited. Exit 3 if that is not what
     the scheme promises.
     """
+    if ending is not None and scheme != "consumers-first":
+        raise UsageError("only consumers-first has endings", hint="add --scheme consumers-first, or leave out --ending")
     if scheme is None:
         from kmigrate.demo.story import run_demo  # starts processes; nothing else of the command line needs it
 
         ctx.exit(run_demo(color=not no_color, kafka_home=kafka_home, keep=keep))
     from kmigrate.demo.scheme_story import run_scheme_demo
-    from kmigrate.manifest.model import Scheme
+    from kmigrate.manifest.model import Ending, Scheme
 
-    ctx.exit(run_scheme_demo(Scheme(scheme), color=not no_color, kafka_home=kafka_home, keep=keep))
+    ctx.exit(
+        run_scheme_demo(
+            Scheme(scheme), color=not no_color, kafka_home=kafka_home, keep=keep, ending=Ending(ending or "clean")
+        )
+    )

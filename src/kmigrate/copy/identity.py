@@ -35,6 +35,11 @@ def filler_producer_id(data_id: ProducerId) -> ProducerId:
     return _beside(data_id, b"kmigrate filler")
 
 
+def late_producer_id(data_id: ProducerId) -> ProducerId:
+    """The id under which records are appended that came late: beside what applications write, at other offsets."""
+    return _beside(data_id, b"kmigrate late")
+
+
 def mirror_producer_id(data_id: ProducerId, number: int) -> ProducerId:
     """The ids under which its state is mirrored: one for each so many epochs, as an epoch has 15 bits."""
     return _beside(data_id, b"kmigrate mirror" + number.to_bytes(8, "big"))

@@ -58,20 +58,22 @@ def run_scheme_demo(
     kafka_home: Path | None = None,
     keep: bool = False,
     service: ServiceSpec = SERVICE,
+    ending: Ending = Ending.CLEAN,
 ) -> int:
     """Tells the whole story; returns an exit code. `keep`: the folder stays, with manifest, state, notes and logs."""
     need_client()
     stage = Stage(Narrator(color=color), kafka_home=kafka_home, color=color)
-    return tell_to_the_end(SchemeStory(stage, scheme, service), keep=keep)
+    return tell_to_the_end(SchemeStory(stage, scheme, service, ending), keep=keep)
 
 
 class SchemeStory:
     """Everything that the demo of a scheme starts, chapter by chapter."""
 
-    def __init__(self, stage: Stage, scheme: Scheme, spec: ServiceSpec) -> None:
+    def __init__(self, stage: Stage, scheme: Scheme, spec: ServiceSpec, ending: Ending = Ending.CLEAN) -> None:
         self.stage = stage
         self.narrator = stage.narrator
         self._scheme = scheme
+        self._ending = ending
         self._spec = spec
         self._password = secrets.token_hex(8)
         self._service: Service | None = None
@@ -121,7 +123,9 @@ class SchemeStory:
         password_file = self.stage.folder / "password"
         password_file.touch(mode=0o600)
         password_file.write_text(self._password, encoding="utf-8")
-        self.stage.write_manifest(manifest_text(source, target, password_file, scheme=self._scheme, service=self._spec))
+        self.stage.write_manifest(
+            manifest_text(source, target, password_file, scheme=self._scheme, service=self._spec, ending=self._ending)
+        )
 
     def _start_copy(self) -> None:
         self.narrator.chapter("kmigrate run copies while the service works")
@@ -159,7 +163,7 @@ class SchemeStory:
         )
         print_verdict(verdict, color=self.stage.color)
         most = MOST_AT_ONCE * sum(each.members for each in self._spec.readers)
-        promise = promise_of(self._scheme, Ending.CLEAN, most_repeated=most)
+        promise = promise_of(self._scheme, self._ending, most_repeated=most)
         return conclude(verdict, promise, scheme=self._scheme, narrator=self.narrator)
 
     def _fill_topics(self, service: Service) -> None:
@@ -213,8 +217,10 @@ def manifest_text(
     *,
     scheme: Scheme,
     service: ServiceSpec,
+    ending: Ending = Ending.CLEAN,
 ) -> str:
     """The manifest: the service's topics and groups, and the scheme."""
+    how = "" if ending is Ending.CLEAN else f"\n  ending: {ending.value}"
     return f"""\
 apiVersion: kmigrate/v1
 kind: Migration
@@ -231,7 +237,7 @@ spec:
     include: {_flow(service.topics)}
   groups:
     include: {_flow(service.groups)}
-  scheme: {scheme.value}
+  scheme: {scheme.value}{how}
   cutover:
     stillSeconds: 5                       # 330 by default, as clients retry for minutes; these stop cleanly
   limits:

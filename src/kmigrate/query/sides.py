@@ -107,6 +107,10 @@ class ClusterSide:
                 self._leaders[partition] = topic.partitions[partition.partition].leader
         return found
 
+    def topic_id(self, topic: TopicName) -> TopicId:
+        """The id of a topic, as `partitions` last saw it."""
+        return self._ids[topic]
+
     def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Bounds]:
         """Log start, and high watermark or last stable offset, of each; raises ClusterError for one that is silent."""
         partitions = list(partitions)

@@ -23,6 +23,7 @@ from kmigrate.cluster.clock import steady_seconds
 from kmigrate.cluster.connection import Connection
 from kmigrate.copy.copier import WAITING_FOR_LEASE
 from kmigrate.copy.engine import Engine
+from kmigrate.copy.identity import producer_id
 from kmigrate.copy.orders import UNKNOWN_TIME_MS, LeaseGrant, WorkerSettings
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.errors import Superseded, Unreachable
@@ -30,6 +31,7 @@ from kmigrate.kafka_types import Side, Term, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.runner.apply import OwnersApplying
 from kmigrate.runner.back import ReverseCopy
+from kmigrate.runner.back_manifest import derive
 from kmigrate.runner.beginnings import look_at, take_inventory
 from kmigrate.runner.board import decide_state
 from kmigrate.runner.cleaning import CleaningWatch
@@ -48,6 +50,7 @@ from kmigrate.runner.fullness import DiskWatch
 from kmigrate.runner.group_sync import GroupSync, Snapshot, copied_of
 from kmigrate.runner.lease import Lease, NoLease
 from kmigrate.runner.limits import Limits
+from kmigrate.runner.maps import NothingAhead
 from kmigrate.runner.mirror_topic import MirrorTopic
 from kmigrate.runner.mirroring import Mirroring, MirrorSettings
 from kmigrate.runner.observe import ClusterView, Looked, Watch
@@ -221,10 +224,10 @@ class Owner:
         self._groups.start()
         self._desk.apply.attach(OwnersApplying(self._manifest, self._store, self._may_apply))
         if is_led(self._manifest) or self._desk.cutover.book.waves():
-            self._leader = self._make_leader(self._copying, self._groups)
+            self._leader = self._make_leader(beginning, self._copying, self._groups)
             self._leader.start()
 
-    def _make_leader(self, copying: Copying, groups: GroupSync) -> Leader:
+    def _make_leader(self, beginning: Beginning, copying: Copying, groups: GroupSync) -> Leader:
         crew = Crew(
             manifest=self._manifest,
             folder=self._folder.folder.path,
@@ -236,6 +239,11 @@ class Owner:
             may_write=self._is_granted,
             back=self._back,
             secure=self._secure,
+            producer_id=beginning.producer_id,
+            back_producer_id=producer_id(
+                beginning.target.cluster_id, beginning.source.cluster_id, derive(self._manifest, ()).name
+            ),
+            ahead=NothingAhead() if self._mirror is None else self._mirror,
         )
         if any(each.is_in_force(EffectKind.BEGIN_REVERSE_COPY) for each in self._desk.cutover.cutovers().values()):
             self._back.begin({})  # what was begun before goes on

@@ -94,6 +94,10 @@ def _settle_late(cutover: Cutover, command: SettleLate, facts: WaveFacts) -> Dec
     if cutover.at.step.name != "watch":
         told = "late records are settled when every group is on the target: until then some may read them on the source"
         return Refusal(kind=RefusalKind.NOT_NOW, told=told, way="`kmigrate cutover next -f FILE`")
+    there = [name for name in cutover.wave.groups if _may_read_on_source(facts, name)]
+    if command.choice is LateChoice.APPEND and there:
+        told = f"a group that reads on the source would read them twice, and these may: {some(there)}"
+        return Refusal(kind=RefusalKind.CLOSED, told=told, way="stop their members on the source")
     kind = EffectKind.APPEND_LATE if command.choice is LateChoice.APPEND else EffectKind.LIST_LATE
     moved = replace(
         cutover,
@@ -104,6 +108,11 @@ def _settle_late(cutover: Cutover, command: SettleLate, facts: WaveFacts) -> Dec
         open_since=None,
     )
     return decided(moved, signed(f"{late:,} late records: {command.choice.value}", command.by))
+
+
+def _may_read_on_source(facts: WaveFacts, group: str) -> bool:
+    seen = facts.groups.get(group)
+    return seen is None or seen.source_members != 0
 
 
 # -- the way out
@@ -119,6 +128,9 @@ def _abort(cutover: Cutover, facts: WaveFacts, now: float, by: str) -> Decision 
             told = "the service is on the source again: only the end of the way back is left"
             return Refusal(kind=RefusalKind.NOT_NOW, told=told, way="`kmigrate cutover next -f FILE`")
         return take_back(cutover, OVER, now, signed("abort", by))
+    if cutover.is_mixed:
+        told = "records that were written to the source were appended to the target, beside those of applications there"
+        return Refusal(kind=RefusalKind.NOT_NOW, told=told, way="`kmigrate cutover next -f FILE`")
     refusal = _used_on_target(cutover, facts) or _groups_in_use(cutover, facts)
     if refusal is not None:
         return refusal
@@ -169,7 +181,7 @@ def _roll_back(cutover: Cutover, now: float, by: str) -> Decision | Refusal:
     if not cutover.promoted_topics:
         told = "nothing was handed over to the target yet"
         return Refusal(kind=RefusalKind.NOT_NOW, told=told, way="`kmigrate cutover abort -f FILE`")
-    if not cutover.wave.has_way_back:
+    if not cutover.wave.has_way_back or cutover.is_opened:
         told = "no way back was planned for this wave"
         return Refusal(kind=RefusalKind.NOT_NOW, told=told, way="`kmigrate cutover next -f FILE`")
     if cutover.outcome is Outcome.FINISHED:

@@ -143,6 +143,20 @@ class Cutover:
             for topic in self.topics_of(each.scope)
         )
 
+    @cached_property
+    def is_opened(self) -> bool:
+        """Whether applications write to the target beside what the source still gets, or may: nothing leads back."""
+        return self._may_be_in_force(EffectKind.OPEN_OVERLAP)
+
+    @cached_property
+    def is_mixed(self) -> bool:
+        """Whether records lie, or may lie, on the target that came late to the source: they stay there."""
+        return self.is_opened or self._may_be_in_force(EffectKind.APPEND_LATE)
+
+    def _may_be_in_force(self, kind: EffectKind) -> bool:
+        is_begun = self.phase is not Phase.WAITING and any(each.kind is kind for each in self.pending[:1])
+        return is_begun or self.is_in_force(kind)
+
     def ends_of(self, kind: EffectKind) -> dict[TopicPartition, Offset]:
         """Where logs ended, as effects of a kind found them."""
         return {end.place: end.offset for each in self.in_force if each.effect.kind is kind for end in each.ends}

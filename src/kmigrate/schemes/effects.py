@@ -104,9 +104,10 @@ EFFECTS: Mapping[EffectKind, Entry] = {
     _K.PROMOTE: Entry("the target's topics belong to the applications", _K.DEMOTE, _FIRST_RECORD),
     _K.DEMOTE: Entry("the target's topics belong to the copy again"),
     _K.OPEN_OVERLAP: Entry(
-        "applications may write to the target beside the copy, in the class mapped", _K.CLOSE_OVERLAP, _FIRST_RECORD
+        "applications may write to the target; what the source still gets is appended there, each record once",
+        no_return="at once",
     ),
-    _K.CLOSE_OVERLAP: Entry("the target's topics belong to the copy alone again"),
+    _K.CLOSE_OVERLAP: Entry("everything that the source got is on the target, and was compared; no more is appended"),
     _K.PREPARE_GROUPS: Entry(
         "groups are committed on the target at the first new record that they have not read", _K.WITHDRAW_COMMITS
     ),
@@ -121,7 +122,7 @@ EFFECTS: Mapping[EffectKind, Entry] = {
     _K.UNFREEZE: Entry("the source's ends are no longer final"),
     _K.COPY_TAIL: Entry("everything up to the recorded ends is on the target"),
     _K.VERIFY_TAIL: Entry("everything up to the recorded ends was compared"),
-    _K.APPEND_LATE: Entry("late records of the source are appended to the target, each once"),
+    _K.APPEND_LATE: Entry("late records of the source are appended to the target, each once, and were compared"),
     _K.LIST_LATE: Entry("late records of the source are listed, and stay there"),
     _K.BEGIN_REVERSE_COPY: Entry("what is written to the target is copied to the source", _K.END_REVERSE_COPY),
     _K.END_REVERSE_COPY: Entry("nothing is copied to the source any more", _K.BEGIN_REVERSE_COPY),

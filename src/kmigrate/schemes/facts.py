@@ -24,7 +24,7 @@ class PartitionFacts:
     the target, and was compared; `copied_back` and `verified_back` target offsets below which everything is on the
     source again. `stop` names a stopped copy, "" is none. `application_records` are those on the target that kmigrate
     did not write. `late_records` are those on the source that the target does not have, that some group has not read on
-    the source, and that were neither appended nor listed.
+    the source, and that were neither appended nor listed; `late_appended` are those that lie on the target.
     """
 
     source_end: Offset | None = None
@@ -39,6 +39,7 @@ class PartitionFacts:
     stop: str | None = None
     application_records: int | None = None
     late_records: int | None = None
+    late_appended: int = 0
     copied_back: Offset | None = None
     verified_back: Offset | None = None
 

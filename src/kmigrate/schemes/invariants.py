@@ -140,7 +140,8 @@ def ways_out(cutover: Cutover) -> tuple[str, ...]:
     is_promoted = bool(cutover.promoted_topics)
     if cutover.way is Way.BACK:
         return (*found, *(() if cutover.at.step.is_last and cutover.phase is Phase.WAITING else ("abort",)))
-    found.append("abort")
-    if is_promoted and not cutover.is_frozen and cutover.wave.has_way_back:
+    if cutover.is_frozen or not cutover.is_mixed:
+        found.append("abort")
+    if is_promoted and not cutover.is_frozen and cutover.wave.has_way_back and not cutover.is_opened:
         found.append("rollback")
-    return tuple(found)
+    return tuple(found) or ("next",)  # it is being done: `next` tries again what fails

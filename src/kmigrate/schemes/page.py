@@ -44,6 +44,7 @@ def example(scheme: Scheme, variant: str) -> Wave:
         history=next((each for each in History if each == variant), History.NONE),
         ending=next((each for each in Ending if each == variant), Ending.CLEAN),
         is_fenced=True,
+        has_way_back=variant != Ending.OVERLAP,
     )
 
 
@@ -55,10 +56,14 @@ def variants(scheme: Scheme) -> tuple[str, ...]:
 def scheme_block(scheme: Scheme) -> str:
     """Every variant of a scheme: diagram and steps."""
     return "\n\n".join(
-        f"### {_VARIANTS[variant]}\n\n{diagram(stages_of(example(scheme, variant)), 'abort or rollback')}\n\n"
+        f"### {_VARIANTS[variant]}\n\n{diagram(stages_of(example(scheme, variant)), _ways_out(variant))}\n\n"
         f"{steps_table(stages_of(example(scheme, variant)))}"
         for variant in variants(scheme)
     )
+
+
+def _ways_out(variant: str) -> str:
+    return "abort, as far as open" if variant == Ending.OVERLAP else "abort or rollback"
 
 
 def way_back_block() -> str:

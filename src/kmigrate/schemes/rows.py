@@ -15,6 +15,7 @@ _OPERATOR, _KMIGRATE = Actor.OPERATOR, Actor.KMIGRATE
 ALL_READY = (_G.LEASE, _G.NO_STOPS, _G.TOPICS_READY, _G.NO_EARLY_WRITERS)
 ALL_VERIFIED = (_G.IN_SYNC, _G.VERIFIED)
 ONLY_ROLLBACK = "the first record that an application writes to the target: `abort` ends there, and `rollback` begins"
+NO_WAY_BACK = "none: records of both clusters mix on the target"
 NO_SINGLE_WRITER = "while writers are restarted both clusters take writes of {topics}"
 
 # -- writers that stop: freeze, copy the rest, verify, promote

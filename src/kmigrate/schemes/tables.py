@@ -22,6 +22,7 @@ from kmigrate.schemes.rows import (
     MOVE_READERS,
     MOVE_WRITERS,
     NO_SINGLE_WRITER,
+    NO_WAY_BACK,
     ONLY_ROLLBACK,
     PROMOTE,
     READY,
@@ -141,15 +142,15 @@ _CONSUMERS_FIRST = Table(
 _OVERLAP_WRITERS = (
     Step(
         name="open",
-        title="open {topics} on the target while the copy goes on",
+        title="open {topics} on the target, and append there what the source still gets",
         actor=_KMIGRATE,
         todo="decide that what writes {topics} may be restarted one after the other",
         writers=Writers.SOURCE,
         gates=(_G.LEASE, _G.NO_STOPS, *ALL_VERIFIED, _G.NO_EARLY_WRITERS, _G.APPROVED),
-        effects=(_E.LIFT_HOLDS, _E.OPEN_OVERLAP),
+        effects=(*PROMOTE.effects, _E.OPEN_OVERLAP),
         is_irreversible=True,
         cannot_be_undone=(
-            ONLY_ROLLBACK,
+            "everything: neither `abort` nor `rollback` leads back from here",
             NO_SINGLE_WRITER,
             "records of both clusters mix on the target: their order is given up, and so are equal offsets",
         ),
@@ -157,7 +158,8 @@ _OVERLAP_WRITERS = (
     replace(
         MOVE_WRITERS,
         gates=(*MOVE_WRITERS.gates, _G.NO_STOPS, _G.ALL_COPIED),
-        effects=(*MOVE_WRITERS.effects, _E.END_COPY),
+        effects=(*MOVE_WRITERS.effects, _E.CLOSE_OVERLAP),
+        undo=NO_WAY_BACK,
     ),
 )
 TABLES: Mapping[tuple[Scheme, str], Table] = {

@@ -17,6 +17,7 @@ from kmigrate.schemes.effects import EFFECTS
 from kmigrate.schemes.facts import WaveFacts
 from kmigrate.schemes.gates import GateResult, View, partitions_of
 from kmigrate.schemes.invariants import ways_out
+from kmigrate.schemes.rows import NO_WAY_BACK
 from kmigrate.schemes.steps import Actor
 
 
@@ -60,7 +61,7 @@ def tell(cutover: Cutover, facts: WaveFacts, now: float) -> Situation:
         todo=todo,
         evidence=evidence,
         commands=ways_out(cutover),
-        undo="none: it is over" if cutover.phase is Phase.OVER else stage.step.undo,
+        undo=_undo(cutover),
         cannot_be_undone=()
         if ahead is None
         else tuple(map(cutover.stages[ahead].words, cutover.stages[ahead].step.cannot_be_undone)),
@@ -68,6 +69,18 @@ def tell(cutover: Cutover, facts: WaveFacts, now: float) -> Situation:
         elapsed_seconds=max(0.0, now - cutover.entered_at),
         left_seconds=None if cutover.deadline_at is None else max(0.0, cutover.deadline_at - now),
     )
+
+
+def _undo(cutover: Cutover) -> str:
+    """What the way back is, in words."""
+    undo = cutover.at.step.undo
+    if cutover.phase is Phase.OVER:
+        return "none: it is over"
+    if cutover.is_opened and not cutover.is_frozen:
+        return NO_WAY_BACK
+    if cutover.way is Way.FORWARD and not cutover.wave.has_way_back and "rollback" in undo:
+        return "abort until the first record on the target, then none" if "abort" in undo else "none: none was planned"
+    return undo
 
 
 def _words(cutover: Cutover, evidence: tuple[GateResult, ...], now: float) -> tuple[str, str, str]:

@@ -127,6 +127,30 @@ STEPS: tuple[str, ...] = (
     """
     ALTER TABLE beginning ADD COLUMN own_from INTEGER;
     """,
+    """
+    CREATE TABLE late_partition (
+        topic TEXT NOT NULL,
+        partition INTEGER NOT NULL,
+        source_topic_id TEXT NOT NULL,
+        target_topic_id TEXT NOT NULL,
+        source_from INTEGER NOT NULL,
+        target_from INTEGER NOT NULL,
+        until INTEGER,
+        PRIMARY KEY (topic, partition)
+    ) WITHOUT ROWID;
+    CREATE TABLE late_batch (
+        topic TEXT NOT NULL,
+        partition INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        source_from INTEGER NOT NULL,
+        source_next INTEGER NOT NULL,
+        records INTEGER NOT NULL,
+        target_base INTEGER,
+        compared INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (topic, partition, number)
+    ) WITHOUT ROWID;
+    """,
 )
 """What leads from each version to the next one; their number is the version this program writes."""
 

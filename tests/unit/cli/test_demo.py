@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from kmigrate.cli.demo import demo
 from kmigrate.demo import scheme_story, story
-from kmigrate.manifest.model import Scheme
+from kmigrate.errors import UsageError
+from kmigrate.manifest.model import Ending, Scheme
 
 
 @pytest.fixture
@@ -40,4 +41,11 @@ def test_without_a_scheme_it_is_the_story_of_the_copy(told: list[tuple[Any, ...]
 @pytest.mark.parametrize("scheme", Scheme)
 def test_a_scheme_has_a_story_of_its_own(told: list[tuple[Any, ...]], scheme: Scheme) -> None:
     assert CliRunner().invoke(demo, ["--scheme", scheme.value]).exit_code == 3
-    assert told == [(scheme, USUAL)]
+    assert told == [(scheme, USUAL | {"ending": Ending.CLEAN})]
+
+
+def test_consumers_first_has_two_endings_and_no_other_scheme_has_one(told: list[tuple[Any, ...]]) -> None:
+    assert CliRunner().invoke(demo, ["--scheme", "consumers-first", "--ending", "overlap"]).exit_code == 3
+    assert told == [(Scheme.CONSUMERS_FIRST, USUAL | {"ending": Ending.OVERLAP})]
+    refused = CliRunner().invoke(demo, ["--scheme", "producers-first", "--ending", "overlap"])
+    assert isinstance(refused.exception, UsageError)

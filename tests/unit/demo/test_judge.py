@@ -199,17 +199,17 @@ def test_what_proves_nothing_keeps_no_promise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "ending", "is_in_order"),
+    ("scheme", "ending", "is_in_order", "most_repeated"),
     [
-        (Scheme.PRODUCERS_FIRST, Ending.CLEAN, True),
-        (Scheme.PRODUCERS_LATER, Ending.CLEAN, False),
-        (Scheme.CONSUMERS_FIRST, Ending.CLEAN, True),
-        (Scheme.CONSUMERS_FIRST, Ending.OVERLAP, False),
+        (Scheme.PRODUCERS_FIRST, Ending.CLEAN, True, 0),
+        (Scheme.PRODUCERS_LATER, Ending.CLEAN, False, 7),
+        (Scheme.CONSUMERS_FIRST, Ending.CLEAN, True, 0),
+        (Scheme.CONSUMERS_FIRST, Ending.OVERLAP, False, 0),
     ],
 )
-def test_a_scheme_promises_order_or_not(scheme: Scheme, ending: Ending, is_in_order: bool) -> None:
+def test_a_scheme_promises_order_or_not(scheme: Scheme, ending: Ending, is_in_order: bool, most_repeated: int) -> None:
     promise = promise_of(scheme, ending, most_repeated=7)
-    assert (promise.is_in_order, promise.most_repeated) == (is_in_order, 0 if is_in_order else 7)
+    assert (promise.is_in_order, promise.most_repeated) == (is_in_order, most_repeated)
 
 
 # -- notes

@@ -9,6 +9,7 @@ import pytest
 from kmigrate.errors import KmigrateError
 from kmigrate.groups.values import GroupRecord, Latch, Value, Written
 from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, ProducerId, TopicId, TopicName, TopicPartition
+from kmigrate.late.values import Batch, Handover
 from kmigrate.offsets.beginning import Beginning
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.offsets.offset_map import OffsetMap, Run
@@ -16,6 +17,7 @@ from kmigrate.runner.mirroring import MIRROR_TERM
 from kmigrate.runner.owner import MEMBER
 from kmigrate.state.export import read_export, write_export
 from kmigrate.state.group_book import GroupBook
+from kmigrate.state.late_book import LateBook
 from kmigrate.state.mirror import (
     DERIVED_TABLES,
     HEAD_KEY,
@@ -62,6 +64,9 @@ def fill(store: Store) -> None:
     )
     groups.plan_reset("g", {"to": 1}, GroupRecord(moved=None, released=True, written={}, refreshed_ms=0), 5)
     VerificationBook(store).save([VerificationRow("orders", 0, "records", "{}")])
+    late = LateBook(store)
+    late.open({PLACE: Handover(TopicId("a" * 32), TopicId("b" * 32), Offset(5), Offset(6))})
+    late.save([(PLACE, Batch(0, 0, Offset(5), Offset(9), 4, Offset(6)))])
     store.save_status("{}")
     groups.save_list("{}")
 

@@ -27,9 +27,9 @@ class Promise:
 
 def promise_of(scheme: Scheme, ending: Ending, *, most_repeated: int) -> Promise:
     """What a scheme promises. `most_repeated` is the bound where it promises no more than a bound."""
-    if scheme is Scheme.PRODUCERS_LATER or (scheme is Scheme.CONSUMERS_FIRST and ending is Ending.OVERLAP):
+    if scheme is Scheme.PRODUCERS_LATER:
         return Promise(most_repeated=most_repeated, is_in_order=False)
-    return Promise()
+    return Promise(is_in_order=scheme is not Scheme.CONSUMERS_FIRST or ending is Ending.CLEAN)
 
 
 def broken_by(verdict: Verdict, promise: Promise) -> Iterator[str]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from kmigrate.runner.cutover.book import CUTOVER
+from kmigrate.runner.cutover.book import CUTOVER, LATE
+
+ORDER_GIVEN_UP = "late records lie behind what was on the target when they came: order across the clusters is given up"
 
 
 class Entry(Protocol):
@@ -25,11 +27,21 @@ class Entry(Protocol):
 def cutovers_of(journal: Iterable[Entry]) -> list[dict[str, object]]:
     """Every wave that has begun, in that order: when, how many decisions, the step, and how it ended (null: not yet).
 
+    Where late records were appended: how many (`lateAppended`), how many of each partition, and what that means for
+    their order.
     `journal` is in the order of the decisions; times are in milliseconds since the epoch.
     """
     waves: dict[object, dict[str, object]] = {}
-    for entry in _decisions(journal):
+    for entry in journal:
         detail = entry.detail
+        if entry.kind == LATE and detail.get("wave") in waves:
+            waves[detail.get("wave")] |= {
+                "lateAppended": detail.get("records"),
+                "latePartitions": detail.get("partitions"),
+                "order": ORDER_GIVEN_UP,
+            }
+        if entry.kind != CUTOVER:
+            continue
         told = waves.setdefault(detail.get("wave"), {"wave": detail.get("wave"), "begun": entry.at_ms})
         is_over = detail.get("phase") == "over"
         told |= {

@@ -16,6 +16,7 @@ from kmigrate.state.store import Store
 
 CUTOVER = "cutover"
 """The kind of the journal's entries."""
+LATE = "late-appended"
 WAVES = "cutover.waves"
 _OF_WAVE = "cutover.wave."
 _ATTESTED = "cutover.attested."
@@ -127,6 +128,13 @@ class CutoverBook:
 
     def _put_ended(self, value: Mapping[str, object], detail: Mapping[str, object]) -> None:
         self._store.decide("copy-ended", detail, facts={ENDED: json.dumps(value, ensure_ascii=False)})
+
+    def record_late(self, wave: str, effect: str, appended: Mapping[TopicPartition, int]) -> None:
+        """Journals how many late records of each partition lie on the target, compared, once an effect is done."""
+        rows = {str(tp): records for tp, records in sorted(appended.items()) if records}
+        self._store.decide(
+            LATE, {"wave": wave, "effect": effect, "records": sum(rows.values()), "partitions": rows}, facts={}
+        )
 
     def prepared(self) -> dict[str, dict[TopicPartition, Offset]]:
         """What was committed for groups on the target."""

@@ -221,10 +221,6 @@ class CutoverDesk:
                 raise Refused(
                     f"no cutover can begin: {'; '.join(self._problems)}", hint="mend the manifest, and start again"
                 )
-        if order.late is LateChoice.APPEND:
-            raise UsageError(
-                "late records cannot be appended by this version", hint="`--late list` lists them, and they stay"
-            )
         came = self._now()
         looker.look_again()
         with self._lock:

@@ -5,6 +5,7 @@ Rule: the JSON is a contract; what a person reads is made of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -50,6 +51,8 @@ class WaveStatus:
     """Where one wave stands; times in seconds. `number` counts decisions: a command names the one that it saw.
 
     `begun` is false before the first decision. `needs_approval`: the next command must come with the migration's name.
+    `late_records` came to the source behind the end of the copy and are settled by nothing yet, counted in offsets, of
+    which transactions take more (null: not known); `late_appended` are the records that lie on the target.
     """
 
     wave: str
@@ -71,6 +74,8 @@ class WaveStatus:
     undo: str
     cannot_be_undone: tuple[str, ...]
     warnings: tuple[str, ...]
+    late_records: int | None
+    late_appended: int
     elapsed_seconds: float
     left_seconds: float | None
     seen_seconds: float | None
@@ -124,6 +129,7 @@ def show_wave(cutover: Cutover, facts: WaveFacts | None, now: float) -> WaveStat
         )
         for index, stage in enumerate(cutover.stages)
     )
+    partitions = [each for tp, each in seen.partitions.items() if tp.topic in cutover.wave.topics]
     step = cutover.at.step
     asks = step.is_irreversible or step.asks_ahead
     return WaveStatus(
@@ -148,10 +154,18 @@ def show_wave(cutover: Cutover, facts: WaveFacts | None, now: float) -> WaveStat
         undo=told.undo,
         cannot_be_undone=told.cannot_be_undone,
         warnings=told.warnings,
+        late_records=_sum(each.late_records for each in partitions),
+        late_appended=sum(each.late_appended for each in partitions),
         elapsed_seconds=round(told.elapsed_seconds, 1),
         left_seconds=None if told.left_seconds is None else round(told.left_seconds, 1),
         seen_seconds=None if facts is None else round(max(0.0, now - facts.at_seconds), 1),
     )
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """All together; None if one of them is not known."""
+    known = list(counts)
+    return None if None in known else sum(each for each in known if each is not None)
 
 
 @cache

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from kmigrate.errors import KmigrateError
 from kmigrate.runner.cutover.carrying import Carrier
@@ -51,6 +51,13 @@ class _Look(NamedTuple):
     began: float
 
 
+class Beside(Protocol):
+    """Something that goes on as long as waves are led."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
 class Leader:
     """Leads the waves of a running migration."""
 
@@ -61,8 +68,11 @@ class Leader:
         carrier: Carrier,
         plan: Plan,
         confirm: Callable[[Cutover], None],
+        beside: Beside,
     ) -> None:
-        """`confirm` says of the fences of a cutover that they are to stand on."""
+        """`confirm` says of the fences of a cutover that they are to stand on. `beside` works as long as the leader
+        does."""
+        self._beside = beside
         self._desk = desk
         self._observer = observer
         self._carrier = carrier
@@ -81,6 +91,7 @@ class Leader:
 
     def start(self) -> None:
         self._plan_waves()
+        self._beside.start()
         self._desk.attach(self)
         self._thread.start()
 
@@ -89,6 +100,7 @@ class Leader:
         self._desk.attach(None)
         self._ending.set()
         self._poked.set()
+        self._beside.stop()
         if self._thread.is_alive():
             self._thread.join(_STOP_SECONDS)
 

@@ -26,6 +26,7 @@ from kmigrate.runner.cutover.groups_seen import GroupLooker, GroupSeen, LagHisto
 from kmigrate.runner.cutover.history import History, Rates
 from kmigrate.runner.cutover.unread import Unread, records_of
 from kmigrate.runner.fencing import Fencer
+from kmigrate.runner.late.appending import LateSeen
 from kmigrate.runner.verification import PartitionVerification, Verdict
 from kmigrate.schemes.cutover import Cutover
 from kmigrate.schemes.effects import EffectKind
@@ -67,6 +68,14 @@ class Back(NamedTuple):
     foreign_from: Offset | None = None
 
 
+class Beside(NamedTuple):
+    """Of a partition: its copy back, its late records, and up to where every group has read it on the source."""
+
+    back: Back | None
+    late: LateSeen | None
+    read: Offset
+
+
 NOTHING_COPIED = Ends(Offset(0), Offset(0))
 NO_BACK: Mapping[TopicPartition, Back] = MappingProxyType({})
 
@@ -81,6 +90,7 @@ class Sources:
     held: Callable[[], Iterable[str]]
     is_lease_held: Callable[[], bool]
     back: Callable[[], Mapping[TopicPartition, Back]] = dict
+    late: Callable[[], Mapping[TopicPartition, LateSeen]] = dict
 
 
 class Observer:
@@ -122,7 +132,7 @@ class Observer:
         began = self._now()
         _, target = self._look_at(Side.TARGET, topics)
         latest = self._sources.copy.latest.copy()
-        back = self._sources.back()
+        back, late = self._sources.back(), self._sources.late()
         on_source, source = self._look_at(Side.SOURCE, topics, back)
         seen = {side: looker.look(groups) if groups else {} for side, looker in self._groups.items()}
         for side, ends_there in ((Side.SOURCE, source), (Side.TARGET, target)):
@@ -144,7 +154,13 @@ class Observer:
             places = sorted(tp for tp in {*source, *target} if tp.topic in mine)
             partitions = {
                 tp: self._partition(
-                    tp, cutover, source.get(tp), target.get(tp), latest.get(tp), verified.get(tp), back.get(tp), read
+                    tp,
+                    cutover,
+                    source.get(tp),
+                    target.get(tp),
+                    latest.get(tp),
+                    verified.get(tp),
+                    Beside(back.get(tp), late.get(tp), read(tp)),
                 )
                 for tp in places
             }
@@ -209,9 +225,9 @@ class Observer:
         on_target: Bounds | Unseen | None,
         progress: PartitionProgress | None,
         verification: PartitionVerification | None,
-        back: Back | None,
-        read: Callable[[TopicPartition], Offset],
+        beside: Beside,
     ) -> PartitionFacts:
+        back, late = beside.back, beside.late
         source = on_source if isinstance(on_source, Bounds) else None
         target = on_target if isinstance(on_target, Bounds) else None
         ended = self._ended(tp)
@@ -222,12 +238,16 @@ class Observer:
             stop = "" if progress.stop is None else progress.stop.kind.value
         if back is not None and back.stop:
             stop = back.stop
-        late = None
-        if source_end is not None and ended is not None:
-            settled = cutover.ends_of(EffectKind.APPEND_LATE) | cutover.ends_of(EffectKind.LIST_LATE)
-            late = max(0, source_end - max(ended.source, settled.get(tp, Offset(0)), read(tp)))
+        if late is not None and late.stop:
+            stop = late.stop
+        late_records = None
+        if late is not None and _is_open(cutover, tp, late):
+            copied, late_records = late.position, 0  # each is appended as it comes
+        elif source_end is not None and ended is not None:
+            settled = settled_late(cutover).get(tp, Offset(0))
+            late_records = max(0, source_end - max(ended.source, settled, beside.read))
         elif ended is None and copied is not None:
-            late = 0  # the copy is still under way: nothing can be late
+            late_records = 0  # the copy is still under way: nothing can be late
         return PartitionFacts(
             source_end=source_end,
             target_end=None if target is None else target.end,
@@ -239,8 +259,9 @@ class Observer:
             copied=copied,
             verified=_verified(verification),
             stop=stop,
-            application_records=_application_records(source, target, progress, ended),
-            late_records=late,
+            application_records=_application_records(source, target, progress, ended, late),
+            late_records=late_records,
+            late_appended=0 if late is None else late.landed,
             copied_back=None if back is None else back.copied,
             verified_back=None if back is None else back.verified,
         )
@@ -364,14 +385,34 @@ def _application_end(end: Offset, ended: Ends | None, back: Back | None) -> Offs
     return Offset(end - max(0, back.copied - ended.target)) if back.stop else ended.source
 
 
+def _is_open(cutover: Cutover, tp: TopicPartition, late: LateSeen) -> bool:
+    """Whether what the source gets is appended as it comes, or the rest of it is just being appended."""
+    if cutover.is_in_force(EffectKind.CLOSE_OVERLAP, tp.topic):
+        return False
+    return late.until is None or cutover.is_in_force(EffectKind.OPEN_OVERLAP, tp.topic)
+
+
+def settled_late(cutover: Cutover) -> dict[TopicPartition, Offset]:
+    """Source offsets below which late records are on the target, or were listed."""
+    settled: dict[TopicPartition, Offset] = {}
+    for kind in (EffectKind.CLOSE_OVERLAP, EffectKind.APPEND_LATE, EffectKind.LIST_LATE):
+        for tp, end in cutover.ends_of(kind).items():
+            settled[tp] = max(end, settled.get(tp, end))
+    return settled
+
+
 def _application_records(
-    source: Bounds | None, target: Bounds | None, progress: PartitionProgress | None, ended: Ends | None
+    source: Bounds | None,
+    target: Bounds | None,
+    progress: PartitionProgress | None,
+    ended: Ends | None,
+    late: LateSeen | None = None,
 ) -> int | None:
     """Records on the target that are not ours; while the copy runs only what it has stopped at, or has not appended."""
     if target is None:
         return None
     if ended is not None:
-        return max(0, target.end - ended.target)
+        return max(0, target.end - ended.target - (0 if late is None else late.sent))
     if progress is None or progress.target_end < 0:
         return None
     if progress.stop is not None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 
 from kmigrate.kafka_types import TopicName
 from kmigrate.manifest import Manifest, wishes_of
-from kmigrate.manifest.model import Scheme
 from kmigrate.runner.cutover.waves import problems_of, waves_of
-from kmigrate.schemes.wave import Ending, History, MoveKind, Wave
+from kmigrate.schemes.wave import Wave
 
 
 def is_led(manifest: Manifest) -> bool:
@@ -21,20 +19,5 @@ def plan_waves(
     manifest: Manifest, topics: Collection[TopicName], groups: Mapping[str, Collection[TopicName]]
 ) -> tuple[tuple[Wave, ...], tuple[str, ...]]:
     """(the waves, what speaks against them); `groups`: each group, and the topics that it reads."""
-    waves = tuple(map(_led_back, waves_of(manifest, topics, groups)))
-    problems = [f"{each.told}; {each.way}" for each in problems_of(manifest, topics, groups)]
-    return waves, (*problems, *_not_yet(waves))
-
-
-def _led_back(wave: Wave) -> Wave:
-    """The way back begins where the source ended when its copy did: where writers go on there afterwards, it cannot."""
-    stops = wave.scheme is Scheme.CONSUMERS_FIRST or wave.history is History.STOPPED
-    return wave if stops or not wave.has_way_back else replace(wave, has_way_back=False)
-
-
-def _not_yet(waves: Sequence[Wave]) -> Iterator[str]:
-    """What the tables know and no handler carries out yet."""
-    for wave in waves:
-        writes = any(move.kind is MoveKind.WRITERS for move in wave.moves)
-        if wave.ending is Ending.OVERLAP and writes:
-            yield f"wave {wave.name}: the ending overlap cannot be led by this version; choose clean"
+    waves = waves_of(manifest, topics, groups)
+    return waves, tuple(f"{each.told}; {each.way}" for each in problems_of(manifest, topics, groups))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kmigrate.cluster.client import ClusterClient
-from kmigrate.kafka_types import Offset, Side, TopicPartition
+from kmigrate.copy.identity import late_producer_id, producer_ids
+from kmigrate.kafka_types import Offset, ProducerId, Side, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.runner.back import ReverseCopy
 from kmigrate.runner.copying import Copying
@@ -21,12 +22,18 @@ from kmigrate.runner.cutover.of_back import BackEffects
 from kmigrate.runner.cutover.of_copy import CopyEffects, Stillness
 from kmigrate.runner.cutover.of_fences import FenceEffects
 from kmigrate.runner.cutover.of_groups import GroupEffects
+from kmigrate.runner.cutover.of_late import LateEffects
 from kmigrate.runner.cutover.of_rights import RightsEffects
 from kmigrate.runner.cutover.verifying import verify_ahead
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.effects import Effects
 from kmigrate.runner.group_sync import GroupSync
+from kmigrate.runner.late.appending import LateAppender
+from kmigrate.runner.late.proving import LateProof
+from kmigrate.runner.late.reading import LateSource
+from kmigrate.runner.late.writing import LateTarget
 from kmigrate.runner.lookup import Lookup, PartitionRuns
+from kmigrate.runner.maps import Ahead
 from kmigrate.runner.reach import Reach
 from kmigrate.runner.status import MigrationState, StatusDocument
 from kmigrate.runner.verification import PartitionVerification
@@ -34,6 +41,7 @@ from kmigrate.runner.verify_partition import Mode
 from kmigrate.schemes.cutover import Cutover
 from kmigrate.schemes.effects import EffectKind
 from kmigrate.state.fence_book import FenceBook
+from kmigrate.state.late_book import LateBook
 from kmigrate.state.store import Store
 
 
@@ -51,6 +59,9 @@ class Crew:
     may_write: Callable[[], bool]
     back: ReverseCopy
     secure: Callable[[], None]
+    producer_id: ProducerId
+    back_producer_id: ProducerId
+    ahead: Ahead
 
 
 class OwnMemory:
@@ -140,6 +151,23 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         ended_ms=book.ended_ms,
         lift_fence=lambda cutover, effect: of_fences.lift(Side.SOURCE, cutover, effect),
     )
+    late_id, not_applications = late_producer_id(crew.producer_id), producer_ids(crew.back_producer_id)
+    late_book = LateBook(crew.store)
+    appender = LateAppender(
+        late_book,
+        lambda: LateSource.of(crew.reach[Side.SOURCE], not_applications),
+        lambda: LateTarget(crew.reach[Side.TARGET], late_id),
+        late_id,
+        crew.may_write,
+        crew.ahead,
+    )
+    of_late = LateEffects(
+        book=book,
+        appender=appender,
+        clients=clients,
+        ends_of=crew.copying.ends_of,
+        prove=LateProof(book=late_book, reach=crew.reach, producer_id=late_id, ignored=not_applications).prove,
+    )
     observer = Observer(
         clients,
         Sources(
@@ -149,10 +177,11 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
             held=crew.store.held,
             is_lease_held=crew.may_write,
             back=of_back.seen,
+            late=appender.seen,
         ),
         book,
     )
-    rooms = (of_copy, of_groups, of_rights, of_fences, of_back)
+    rooms = (of_copy, of_groups, of_rights, of_fences, of_back, of_late)
     handlers = {kind: handler for room in rooms for kind, handler in room.handlers().items()}
     carrier = Carrier(handlers, secure=crew.secure)
 
@@ -161,4 +190,4 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         if cutover.is_in_force(EffectKind.BEGIN_REVERSE_COPY):
             of_back.keep_alive()
 
-    return Leader(cutovers, observer, carrier, plan, confirm)
+    return Leader(cutovers, observer, carrier, plan, confirm, appender)

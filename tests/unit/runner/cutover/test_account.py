@@ -45,6 +45,15 @@ def test_every_wave_is_told_with_its_end() -> None:
     assert (two["wave"], two["outcome"]) == ("two", None)
 
 
+def test_late_records_that_were_appended_are_told_with_what_that_means() -> None:
+    detail = {"wave": "one", "effect": "append-late", "records": 3, "partitions": {"orders-0": 3}}
+    late = JournalEntry(number=98, at_ms=26_000, kind="late-appended", detail=detail)
+    one, two = cutovers_of([*JOURNAL, late])
+    assert (one["lateAppended"], one["latePartitions"]) == (3, {"orders-0": 3})
+    assert "order across the clusters is given up" in str(one["order"])
+    assert "lateAppended" not in two
+
+
 def test_times_in_which_writers_waited_have_a_length_or_last() -> None:
     assert unavailable_of(JOURNAL) == [
         {"wave": "one", "since": 20_000, "seconds": 5.0, "ended": "decision 4"},

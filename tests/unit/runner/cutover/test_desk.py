@@ -239,8 +239,8 @@ def test_an_aborted_cutover_may_begin_anew(world: World) -> None:
     world.do()
 
 
-def test_late_records_are_not_appended_by_this_version(world: World) -> None:
-    with pytest.raises(UsageError, match="cannot be appended"):
+def test_late_records_are_not_appended_before_the_end(world: World) -> None:
+    with pytest.raises(Refused, match="no record is known to have come late"):
         world.do(late=LateChoice.APPEND)
 
 

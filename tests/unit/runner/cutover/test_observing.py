@@ -10,6 +10,7 @@ import pytest
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import PartitionState, Stop, StopKind
 from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, Side, TopicName, TopicPartition
+from kmigrate.manifest.model import Scheme
 from kmigrate.offsets.offset_map import Ends
 from kmigrate.preflight.bounds import Bounds
 from kmigrate.runner.cutover.observing import (
@@ -18,8 +19,13 @@ from kmigrate.runner.cutover.observing import (
     _application_records,
     _is_settled,
     _looked_at_closely,
+    settled_late,
 )
-from kmigrate.schemes.cutover import begin
+from kmigrate.runner.late.appending import LateSeen
+from kmigrate.schemes.cutover import Cutover, Done, Way, begin
+from kmigrate.schemes.effects import Effect, EffectKind, End
+from kmigrate.schemes.page import example
+from kmigrate.schemes.wave import Ending
 from tests.unit.schemes.examples import CLEAN
 
 PLACE = TopicPartition(TopicName("orders"), Partition(0))
@@ -71,6 +77,23 @@ def test_before_a_copy_has_ended_all_records_of_the_source_are_applications() ->
 def test_records_behind_the_end_of_the_copy_are_the_applications() -> None:
     assert _application_records(bounds(100), bounds(95), progress(100, 80), ENDED) == 15
     assert _application_records(None, bounds(80), None, ENDED) == 0
+
+
+def test_late_records_that_were_appended_are_no_application_s() -> None:
+    late = LateSeen(Offset(108), landed=6, sent=8, until=None)
+    assert _application_records(bounds(110), bounds(95), None, ENDED, late) == 7
+    assert _application_records(bounds(110), bounds(86), None, ENDED, late) == 0, "some of what was sent is on its way"
+
+
+def test_what_was_settled_of_late_records_is_what_was_settled_last() -> None:
+    def done(kind: EffectKind, end: int) -> Done:
+        effect = Effect(kind=kind, scope="")
+        return Done(effect=effect, way=Way.FORWARD, stage=0, ends=(End(PLACE.topic, PLACE.partition, Offset(end)),))
+
+    wave = example(Scheme.CONSUMERS_FIRST, Ending.CLEAN)
+    listed, appended = done(EffectKind.LIST_LATE, 10), done(EffectKind.APPEND_LATE, 20)
+    for both in ((listed, appended), (appended, listed)):
+        assert settled_late(Cutover(wave=wave, in_force=both)) == {PLACE: 20}
 
 
 def test_while_it_copies_only_what_the_copy_cannot_have_appended_is_an_application_s() -> None:

@@ -44,6 +44,7 @@ def test_without_a_scheme_nothing_is_led(tmp_path: Path) -> None:
     [
         ("  scheme: consumers-first\n", True),
         ("  scheme: consumers-first\n  wayBack: false\n", False),
+        ("  scheme: consumers-first\n  ending: overlap\n", False),
         ("  scheme: producers-first\n", True),
         ("  scheme: producers-first\n  history: rolling\n", False),
         ("  scheme: producers-later\n", False),
@@ -53,8 +54,3 @@ def test_a_way_back_is_armed_where_the_source_ends_with_the_copy(tmp_path: Path,
     steps, problems = plan(tmp_path, spec)
     assert ("arm" in steps) is has_way_back
     assert problems == ()
-
-
-def test_what_cannot_be_carried_out_yet_is_in_the_way(tmp_path: Path) -> None:
-    _, problems = plan(tmp_path, "  scheme: consumers-first\n  ending: overlap\n")
-    assert "overlap cannot be led by this version" in problems[0]

@@ -1,0 +1,203 @@
+"""Effects on late records: what the source still gets is appended to the target, each record once, and compared there.
+
+Rule: as in `carrying.py`. Here is decided what is wanted; `runner/late/` appends it. Up to which source offset records
+are wanted is looked at once for an effect, so that somebody who goes on writing does not keep it from its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kmigrate.cluster.client import ClusterClient
+from kmigrate.errors import KmigrateError
+from kmigrate.kafka_types import Offset, Side, TopicId, TopicName, TopicPartition
+from kmigrate.late.values import Handover
+from kmigrate.offsets.offset_map import Ends
+from kmigrate.preflight.bounds import Bounds, read_bounds
+from kmigrate.runner.cutover.book import CutoverBook
+from kmigrate.runner.cutover.carrying import Carried, Handler, Waits
+from kmigrate.runner.cutover.groups_seen import GroupLooker, GroupSeen, read_by_all
+from kmigrate.runner.cutover.observing import NOTHING_COPIED, settled_late
+from kmigrate.runner.late.appending import LateSeen
+from kmigrate.schemes.cutover import Cutover
+from kmigrate.schemes.effects import Effect, EffectKind, End
+
+Places = dict[TopicPartition, Offset]
+
+
+class Appender(Protocol):
+    """What appends; for any thread."""
+
+    trouble: str
+
+    def open(self, handovers: Mapping[TopicPartition, Handover]) -> None: ...
+    def seen(self) -> Mapping[TopicPartition, LateSeen]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateEffects:
+    """The handlers; `clients` opens a client of a cluster, each handler closes its own.
+
+    `ends_of` tells where the copy of a topic ended; `prove` compares what was appended to these partitions.
+    """
+
+    book: CutoverBook
+    appender: Appender
+    clients: Mapping[Side, Callable[[], ClusterClient]]
+    ends_of: Callable[[TopicName], Mapping[TopicPartition, Ends] | None]
+    prove: Callable[[Sequence[TopicPartition]], None]
+    _wanted: dict[str, Places] = field(default_factory=dict)
+    """Wave and effect → up to where records are wanted while it is being carried out."""
+
+    def handlers(self) -> dict[EffectKind, Handler]:
+        return {
+            EffectKind.OPEN_OVERLAP: self.open,
+            EffectKind.CLOSE_OVERLAP: self.close,
+            EffectKind.APPEND_LATE: self.append,
+        }
+
+    # -- the overlap
+
+    def open(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
+        """From where the copy ended everything is late, until it is closed."""
+        topics = cutover.topics_of(effect.scope)
+        ends: dict[TopicPartition, Ends] = {}
+        for topic in topics:
+            known = self.ends_of(topic)
+            if known is None:
+                return Waits(f"the copy of topic {topic} has not ended yet")
+            ends |= known
+        here, there = self._ids(Side.SOURCE, topics), self._ids(Side.TARGET, topics)
+        self.appender.open(
+            {tp: Handover(here[tp.topic], there[tp.topic], each.source, each.target) for tp, each in ends.items()}
+        )
+        return Carried()
+
+    def close(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
+        """Everything that the source has by now is appended, and compared."""
+        key, topics = _key(cutover, effect), cutover.topics_of(effect.scope)
+        if key not in self._wanted:
+            ends = self._ends(Side.SOURCE, topics)
+            if isinstance(ends, Waits):
+                return ends
+            opened = {tp: each for tp, each in self.appender.seen().items() if tp in ends}
+            self._wanted[key] = {tp: ends[tp] for tp in opened}
+            here, there = self._ids(Side.SOURCE, topics), self._ids(Side.TARGET, topics)
+            self.appender.open(
+                {
+                    tp: Handover(here[tp.topic], there[tp.topic], each.position, Offset(0), ends[tp])
+                    for tp, each in opened.items()
+                }
+            )
+        return self._finish(cutover, effect)
+
+    # -- what came late
+
+    def append(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
+        """What came to the source behind the end of the copy, and was neither read there nor settled, up to now."""
+        key = _key(cutover, effect)
+        topics = tuple(topic for topic in cutover.topics_of(effect.scope) if topic in cutover.promoted_topics)
+        if key not in self._wanted:
+            ends, after = self._ends(Side.SOURCE, topics), self._ends(Side.TARGET, topics, settled=False)
+            starts = self._starts(cutover, topics)
+            for each in (ends, after, starts):
+                if isinstance(each, Waits):
+                    return each
+            assert not isinstance(ends, Waits), "it is known"
+            assert not isinstance(after, Waits), "it is known"
+            assert not isinstance(starts, Waits), "it is known"
+            late = sorted(tp for tp, end in ends.items() if tp in starts and starts[tp] < end)
+            missing = [tp for tp in late if tp not in after]
+            if missing:
+                raise KmigrateError(
+                    f"{missing[0]} is not on the target", hint="add that partition to the target's topic"
+                )
+            here, there = self._ids(Side.SOURCE, topics), self._ids(Side.TARGET, topics)
+            self._wanted[key] = ends
+            self.appender.open(
+                {tp: Handover(here[tp.topic], there[tp.topic], starts[tp], after[tp], ends[tp]) for tp in late}
+            )
+        return self._finish(cutover, effect)
+
+    def _starts(self, cutover: Cutover, topics: Sequence[TopicName]) -> Places | Waits:
+        """Of each partition the first source offset that some group may not have got."""
+        read = self._read(cutover)
+        if isinstance(read, Waits):
+            return read
+        settled, starts = settled_late(cutover), Places()
+        for topic in topics:
+            known = self.ends_of(topic)
+            if known is None:
+                return Waits(f"the copy of topic {topic} has not ended yet")
+            client = self.clients[Side.SOURCE]()
+            try:
+                there = client.metadata([topic]).topics[topic].partitions
+            finally:
+                client.close()
+            for tp in (TopicPartition(topic, number) for number in there):
+                ended = known.get(tp, NOTHING_COPIED).source
+                starts[tp] = max(ended, settled.get(tp, Offset(0)), read(tp))
+        return starts
+
+    def _read(self, cutover: Cutover) -> Callable[[TopicPartition], Offset] | Waits:
+        looker = GroupLooker(self.clients[Side.SOURCE]())
+        try:
+            seen = looker.look(cutover.wave.groups) if cutover.wave.groups else {}
+        finally:
+            looker.close()
+        found = {group: seen.get(group, GroupSeen()) for group in cutover.wave.groups}
+        silent = sorted(group for group, each in found.items() if each.commits is None)
+        if silent:
+            return Waits(f"what group {silent[0]} has read on the source is not known")
+        return read_by_all(found)
+
+    # -- to the end
+
+    def _finish(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
+        key, seen = _key(cutover, effect), self.appender.seen()
+        wanted = self._wanted[key]
+        mine = {tp: each for tp, each in seen.items() if tp in wanted}
+        stopped = sorted(tp for tp, each in mine.items() if each.stop)
+        if stopped:
+            raise KmigrateError(f"late records of {stopped[0]}: {mine[stopped[0]].stop}")
+        for tp, each in sorted(mine.items()):
+            if not each.is_done:
+                trouble = f"; {self.appender.trouble}" if self.appender.trouble else ""
+                return Waits(f"late records of {tp} are appended up to {each.position:,} of {each.until:,}{trouble}")
+        self.prove(sorted(mine))
+        del self._wanted[key]
+        self.book.record_late(cutover.wave.name, effect.kind.value, {tp: each.landed for tp, each in mine.items()})
+        return Carried(tuple(End(tp.topic, tp.partition, end) for tp, end in sorted(wanted.items())))
+
+    def _ids(self, side: Side, topics: Sequence[TopicName]) -> dict[TopicName, TopicId]:
+        client = self.clients[side]()
+        try:
+            return {name: each.topic_id for name, each in client.metadata(topics).topics.items()}
+        finally:
+            client.close()
+
+    def _ends(self, side: Side, topics: Sequence[TopicName], *, settled: bool = True) -> Places | Waits:
+        """The true log ends of a side; `settled`: only where nothing is open, and every replica is in sync."""
+        client = self.clients[side]()
+        try:
+            metadata = client.metadata(topics)
+            places = [TopicPartition(name, number) for name in topics for number in metadata.topics[name].partitions]
+            bounds = read_bounds(client, metadata, places)
+        finally:
+            client.close()
+        ends = Places()
+        for tp, each in bounds.items():
+            if not isinstance(each, Bounds):
+                return Waits(f"{tp} on the {side}: {each.reason}")
+            if settled and not each.end == each.high_watermark == each.last_stable:
+                return Waits(
+                    f"{tp} on the {side} ends at {each.end}, and only {each.last_stable} is decided and replicated"
+                )
+            ends[tp] = each.end
+        return ends
+
+
+def _key(cutover: Cutover, effect: Effect) -> str:
+    return f"{cutover.wave.name}: {effect}"

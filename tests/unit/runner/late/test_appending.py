@@ -1,0 +1,238 @@
+"""What the thread does in a turn: nothing is sent that is not kept and mirrored, or without the lease."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from kmigrate.kafka_types import Offset, Partition, ProducerId, TopicId, TopicName, TopicPartition
+from kmigrate.late.gathering import Gathered
+from kmigrate.late.partition import Look
+from kmigrate.late.values import Batch, Handover, LateStopKind
+from kmigrate.records.batch import parse_header
+from kmigrate.records.record import RawRecord
+from kmigrate.runner.late.appending import LateAppender, LateSeen
+from kmigrate.runner.late.reading import Unreadable, Wish
+from kmigrate.runner.late.writing import NotSeen, Question
+from kmigrate.state.late_book import LateBook
+from kmigrate.state.store import Store
+from kmigrate.wire.error_codes import ErrorCode
+from kmigrate.wire.produce import AppendAnswer
+
+ORDERS = TopicName("orders")
+PLACE = TopicPartition(ORDERS, Partition(0))
+OURS = ProducerId((1 << 62) + 5)
+SOURCE_ID, TARGET_ID = TopicId("s"), TopicId("t")
+HANDOVER = Handover(SOURCE_ID, TARGET_ID, Offset(40), Offset(55))
+BODY = b"\x01\x01\x00"
+
+
+class FakeSource:
+    """The source's partition: records up to `end`."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def look(self, _topics: Collection[TopicName]) -> dict[TopicName, TopicId]:
+        return {ORDERS: self.world.source_id}
+
+    def read(self, wanted: Mapping[TopicPartition, Wish], _max_wait_ms: int) -> dict[TopicPartition, object]:
+        return {tp: each for tp, wish in wanted.items() if (each := self._read(wish.start, wish.end)) is not None}
+
+    def _read(self, start: int, end: int | None) -> Gathered | Unreadable | None:
+        if self.world.unreadable is not None:
+            return self.world.unreadable
+        last = min(self.world.end, start + 4) if end is None else min(self.world.end, start + 4, end)
+        if last <= start:
+            return None
+        return Gathered(tuple(RawRecord(offset, 1000 + offset, BODY) for offset in range(start, last)), Offset(last))
+
+    def reread(self, _partition: TopicPartition, batch: Batch) -> Gathered:
+        places = range(batch.source_from, batch.source_next)
+        return Gathered(tuple(RawRecord(offset, 1000 + offset, BODY) for offset in places), batch.source_next)
+
+    def close(self) -> None:
+        return
+
+
+class FakeTarget:
+    """The target's partition."""
+
+    is_old = True
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def look_around(self, _topics: list[TopicName]) -> dict[TopicName, TopicId]:
+        self.is_old = False
+        return {ORDERS: TARGET_ID}
+
+    def look(self, questions: Mapping[TopicPartition, Question]) -> dict[TopicPartition, Look | NotSeen]:
+        world = self.world
+        found: dict[TopicPartition, Look | NotSeen] = {}
+        for tp, question in questions.items():
+            wanted = question.wanted
+            place = next((at for at, seq, _ in world.there if wanted is not None and seq == wanted.sequence), None)
+            last = world.there[-1][1] + world.there[-1][2] - 1 if world.there else None
+            found[tp] = Look(last, None if place is None else Offset(place))
+        return found
+
+    def send(
+        self,
+        batches: Mapping[TopicPartition, memoryview],
+        may_send: Callable[[], bool],
+        note: Callable[[TopicPartition], None],
+    ) -> dict[TopicPartition, AppendAnswer | None]:
+        world = self.world
+        if not may_send():
+            return {}
+        for tp, view in batches.items():
+            note(tp)
+            world.check()
+            header = parse_header(view, 0)
+            assert header.producer_id == OURS
+            if world.refusal:
+                return {tp: AppendAnswer(world.refusal, -1, "")}
+            world.there.append((world.target_end, header.base_sequence, header.record_count))
+            world.target_end += header.record_count + 3  # an application writes as well
+        answer = None if world.is_answer_lost else AppendAnswer(0, world.there[-1][0], "")
+        return {PLACE: answer}
+
+    def close(self) -> None:
+        return
+
+
+class World:
+    """One appender with its clusters; what it keeps is on the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store.open(folder)
+        self.book = LateBook(self.store)
+        self.source_id = SOURCE_ID
+        self.end, self.target_end = 40, 60
+        self.there: list[tuple[int, int, int]] = []
+        """(offset, sequence, records) of what was appended."""
+        self.unreadable: Unreadable | None = None
+        self.refusal = 0
+        self.is_answer_lost = False
+        self.holds_lease = True
+        self.is_mirrored = True
+        self.now = 100.0
+        self.appender = self.born()
+
+    def born(self) -> LateAppender:
+        appender = LateAppender(
+            self.book,
+            lambda: FakeSource(self),  # type: ignore[arg-type,return-value]
+            lambda: FakeTarget(self),  # type: ignore[arg-type,return-value]
+            OURS,
+            lambda: self.holds_lease,
+            self,
+            steady_seconds=lambda: self.now,
+        )
+        for tp, kept in self.book.load().items():
+            appender.open({tp: kept.handover})
+        return appender
+
+    def check(self) -> None:
+        """What is sent is kept, and mirrored."""
+        assert self.book.load()[PLACE].pending is not None
+        assert self.is_mirrored
+
+    def turns(self, count: int = 1, seconds: float = 0.1) -> LateSeen:
+        for _ in range(count):
+            self.now += seconds
+            self.appender.turn()
+        return self.appender.seen()[PLACE]
+
+    # -- what must be mirrored
+
+    def mark(self) -> int:
+        return 1
+
+    def has(self, _mark: int) -> bool:
+        return self.is_mirrored
+
+    def wait(self, _mark: int, _seconds: float) -> bool:
+        if not self.is_mirrored:
+            self.appender._ending.set()  # or it would wait for ever
+        return self.is_mirrored
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.store.close()
+
+
+def test_every_record_is_appended_as_it_comes(world: World) -> None:
+    world.appender.open({PLACE: HANDOVER})
+    world.end = 50
+    seen = world.turns(5)
+    assert seen == LateSeen(Offset(50), 10, 10, None)
+    assert world.there == [(60, 0, 4), (67, 4, 4), (74, 8, 2)]
+    assert not seen.is_done, "there is no end to it"
+    world.appender.open({PLACE: HANDOVER._replace(until=Offset(50))})
+    assert world.turns(2).is_done
+
+
+def test_without_the_lease_and_before_it_is_mirrored_nothing_is_sent(world: World) -> None:
+    world.appender.open({PLACE: HANDOVER})
+    world.end, world.holds_lease = 42, False
+    assert world.turns(3) == LateSeen(Offset(40), 0, 2, None)
+    assert world.there == []
+    world.holds_lease = True
+    assert world.turns(2).position == 42
+    world.end, world.is_mirrored = 44, False
+    world.turns()
+    assert world.there == [(60, 0, 2)]
+
+
+def test_a_lost_answer_is_looked_up_by_the_next_process(world: World) -> None:
+    world.appender.open({PLACE: HANDOVER})
+    world.end, world.is_answer_lost = 43, True
+    world.turns()
+    assert world.there == [(60, 0, 3)]
+    world.is_answer_lost = False
+    world.appender = world.born()
+    assert world.turns(3) == LateSeen(Offset(43), 3, 3, None)
+    assert world.there == [(60, 0, 3)], "it is there once"
+
+
+def test_what_was_never_sent_is_read_again_and_sent_once_all_is_quiet(world: World) -> None:
+    world.book.open({PLACE: HANDOVER})
+    world.book.save([(PLACE, Batch(0, 0, Offset(40), Offset(43), 3))])
+    world.end = 43
+    world.appender = world.born()
+    world.turns(5)
+    assert world.there == []
+    world.turns(2, seconds=6.0)
+    assert world.there == [(60, 0, 3)]
+    assert world.turns(2) == LateSeen(Offset(43), 3, 3, None)
+
+
+def test_a_refusal_and_what_cannot_be_read_are_told_and_end(world: World) -> None:
+    world.appender.open({PLACE: HANDOVER})
+    world.end, world.refusal = 42, ErrorCode.TOPIC_AUTHORIZATION_FAILED
+    stop = world.turns(2).stop
+    assert "LATE_REFUSED at source offset 40" in stop
+    assert "grant WRITE" in stop
+    world.refusal = 0
+    assert world.turns(6, seconds=6.0) == LateSeen(Offset(42), 2, 2, None)
+    world.end, world.unreadable = 44, Unreadable(LateStopKind.TRIMMED, "its log starts at 43", "it is lost")
+    assert "LATE_SOURCE_TRIMMED at source offset 42: its log starts at 43; it is lost" in world.turns().stop
+    world.unreadable = None
+    assert world.turns(6, seconds=6.0) == LateSeen(Offset(44), 4, 4, None)
+
+
+def test_a_topic_that_was_created_anew_is_another_one(world: World) -> None:
+    world.appender.open({PLACE: HANDOVER})
+    world.end = 42
+    world.turns(2)
+    world.source_id, world.end = TopicId("another"), 44
+    seen = world.turns(3, seconds=2.0)
+    assert "LATE_SOURCE_REPLACED" in seen.stop
+    assert world.there == [(60, 0, 2)]
