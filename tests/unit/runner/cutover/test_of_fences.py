@@ -69,9 +69,17 @@ def test_a_fence_for_everyone_is_put_on_either_side(
     monkeypatch.setattr(of_fences, "put_fence", lambda _book, _client, fence, _watch: put.append(fence))
     client = SimpleNamespace(metadata=lambda _topics: SimpleNamespace(cluster_id="c"), close=lambda: None)
     book = FenceBook(tmp_path)
-    effects = FenceEffects(manifest=manifest, folder=tmp_path, fences=book, clients={side: lambda: client})  # type: ignore[arg-type, return-value]
+    ahead: list[str] = []
+    effects = FenceEffects(
+        manifest=manifest,
+        folder=tmp_path,
+        fences=book,
+        clients={side: lambda: client},  # type: ignore[arg-type, return-value]
+        verify_ahead=ahead.extend,
+    )
     cutover = promoted()
     done = effects.handlers()[EffectKind(kind)](cutover, Effect(kind=EffectKind(kind), scope=""))
     assert done == Carried()
+    assert set(ahead) == (set(cutover.wave.topics) if side is Side.SOURCE else set()), "writers do not wait yet"
     assert [(each.side, each.principals) for each in put] == [(side, (EVERYONE,))]
     assert {each.acl.name for each in put[0].acls} == set(cutover.wave.topics)
