@@ -212,7 +212,8 @@ def _effects(cutover: Cutover) -> Iterator[tuple[Course, str, EffectKind]]:
     forward, back = list(_walk(cutover)), list(_walk_back(cutover))
     yield from _carried(Course.FORWARD, forward)
     last = forward[-1]
-    yield from _taken_back(Course.ABORT, last, OVER)
+    if not last.is_mixed:
+        yield from _taken_back(Course.ABORT, last, OVER)
     yield from _too_late(Course.LATE, forward)
     yield from _carried(Course.BACK, back)
     yield from _too_late(Course.LATE_BACK, back)

@@ -108,6 +108,24 @@ def comes_late(world: World) -> None:
     world.operator.finish()
 
 
+def comes_late_and_is_appended(world: World) -> None:
+    """The same, and the operator has them appended to the target: every group reads each of them there, once."""
+    world.operator.go_on(until="watch")
+    before = world.lead.status()["lateAppended"]
+    other = world.intruder(world.service.source)
+    other.stop()
+    world.warned("came late to the source")
+
+    def is_taken() -> bool:
+        return world.lead.next("--late", "append") == 0
+
+    wait_until("they can be appended", is_taken, evidence=lambda: f"{world.lead.said.stderr}\n{world.lead.evidence()}")
+    world.lead.settle()
+    assert world.lead.status()["lateAppended"] - before == len(other.acknowledged), world.lead.evidence()
+    assert world.lead.next("--late", "append") == 6, "once more there is nothing to append"
+    world.operator.finish()
+
+
 def straggles(world: World) -> None:
     """A producer is left on the source while others are restarted on the target: its partition is named."""
     world.operator.go_on(until="move-writers")
@@ -185,6 +203,7 @@ CASES = (
     Case("freeze", goes_on_writing),
     Case("freeze", writes_once_frozen),
     Case("watch", comes_late),
+    Case("watch", comes_late_and_is_appended),
     Case("move-writers", straggles),
     Case("", starts_too_early, is_whole=False),
     Case("start-readers", reads_on_both_sides, once=False),

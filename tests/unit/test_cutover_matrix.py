@@ -9,12 +9,16 @@ from tests.long.results import Result
 
 ELSEWHERE = {EffectKind.LIST_LATE, EffectKind.APPEND_LATE}
 """Carried out on a command of their own, which `test_cutover_misbehaves.py` gives."""
-NOT_LED = {EffectKind.OPEN_OVERLAP, EffectKind.CLOSE_OVERLAP}
 
 
 def test_every_effect_is_somewhere() -> None:
     there = {EffectKind(each.effect) for each in moments()}
-    assert set(EFFECTS) - there - ELSEWHERE <= NOT_LED
+    assert set(EFFECTS) - there == ELSEWHERE
+
+
+def test_what_cannot_be_taken_back_is_not() -> None:
+    courses = {each.course for each in moments() if each.story.variant == "overlap" and not each.story.has_application}
+    assert courses == {Course.FORWARD}
 
 
 def test_every_course_is_gone_and_nothing_is_there_twice() -> None:

@@ -68,7 +68,7 @@ class Leader:
         carrier: Carrier,
         plan: Plan,
         confirm: Callable[[Cutover], None],
-        beside: Beside,
+        beside: Beside | None = None,
     ) -> None:
         """`confirm` says of the fences of a cutover that they are to stand on. `beside` works as long as the leader
         does."""
@@ -91,7 +91,8 @@ class Leader:
 
     def start(self) -> None:
         self._plan_waves()
-        self._beside.start()
+        if self._beside is not None:
+            self._beside.start()
         self._desk.attach(self)
         self._thread.start()
 
@@ -100,7 +101,8 @@ class Leader:
         self._desk.attach(None)
         self._ending.set()
         self._poked.set()
-        self._beside.stop()
+        if self._beside is not None:
+            self._beside.stop()
         if self._thread.is_alive():
             self._thread.join(_STOP_SECONDS)
 
