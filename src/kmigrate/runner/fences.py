@@ -74,16 +74,23 @@ def enter_fence(book: FenceBook, order: FenceOrder, plan: FencePlan) -> Fence:
         return book.add(wanted)
 
 
-def put_fence(book: FenceBook, client: ClusterClient, fence: Fence, watch: Callable[[], None]) -> Fence:
+def put_fence(
+    book: FenceBook,
+    client: ClusterClient,
+    fence: Fence,
+    watch: Callable[[], None],
+    before: Callable[[], None] = lambda: None,
+) -> Fence:
     """Sees to it that somebody watches, and puts a fence that is in the book; raises as `Fencer.put` does.
 
-    Without a watcher nothing is put that is not there already.
+    Without a watcher nothing is put that is not there already. `before` is what is to be done last before it is put.
     """
     try:
         watch()
-    except KmigrateError:
+        before()
+    except KmigrateError as error:
         if not fence.stood:
-            Fencer(client, book).lift(fence.number, "nobody would watch it")
+            Fencer(client, book).lift(fence.number, f"it was not put: {error}")
         raise
     return Fencer(client, book).put(fence.number)
 
