@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,7 +67,12 @@ def test_a_fence_for_everyone_is_put_on_either_side(
     manifest = load_manifest(tmp_path / "m.yaml", environ={})
     put: list[Any] = []
     monkeypatch.setattr(of_fences, "look_before_fencing", look)
-    monkeypatch.setattr(of_fences, "put_fence", lambda _book, _client, fence, _watch: put.append(fence))
+
+    def put_fence(_book: Any, _client: Any, fence: Any, _watch: Any, verify: Callable[[], None]) -> None:
+        verify()
+        put.append(fence)
+
+    monkeypatch.setattr(of_fences, "put_fence", put_fence)
     client = SimpleNamespace(metadata=lambda _topics: SimpleNamespace(cluster_id="c"), close=lambda: None)
     book = FenceBook(tmp_path)
     ahead: list[str] = []
