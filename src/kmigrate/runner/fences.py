@@ -83,15 +83,16 @@ def put_fence(
 ) -> Fence:
     """Sees to it that somebody watches, and puts a fence that is in the book; raises as `Fencer.put` does.
 
-    Without a watcher nothing is put that is not there already. `before` is what is to be done last before it is put.
+    Without a watcher nothing is put that is not there already. `before` is what is to be done last before it is put;
+    where that fails nothing was put yet, and the fence waits in the book for whoever puts it again, or lifts it.
     """
     try:
         watch()
-        before()
-    except KmigrateError as error:
+    except KmigrateError:
         if not fence.stood:
-            Fencer(client, book).lift(fence.number, f"it was not put: {error}")
+            Fencer(client, book).lift(fence.number, "nobody would watch it")
         raise
+    before()
     return Fencer(client, book).put(fence.number)
 
 
