@@ -11,7 +11,6 @@ rights and existence are looked at.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from kmigrate.kafka_types import Partition, TopicName, TopicPartition
@@ -82,7 +81,16 @@ def _told(answer: Any, name: str) -> int:
 
 def newest_timestamps(wanted: Iterable[TopicPartition]) -> Call[Mapping[TopicPartition, OffsetAnswer]]:
     """The record with the largest timestamp of each partition; brokers from 3.0 on."""
-    return replace(list_offsets(wanted, MAX_TIMESTAMP), oldest=7, newest=7)
+    known = list_offsets(wanted, MAX_TIMESTAMP)
+    return Call(  # by the library: by hand only an older version is laid out
+        what=known.what,
+        request=known.request,
+        response=known.response,
+        oldest=7,
+        newest=7,
+        build=known.build,
+        parse=known.parse,
+    )
 
 
 class ControllerTime(NamedTuple):

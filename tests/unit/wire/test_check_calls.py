@@ -6,8 +6,11 @@ import struct
 
 import pytest
 from kafka.protocol.admin.cluster import DescribeQuorumRequest
+from kafka.protocol.consumer import ListOffsetsRequest, ListOffsetsResponse
 
-from kmigrate.wire.check_calls import controller_time
+from kmigrate.kafka_types import Offset, Partition, TopicName, TopicPartition
+from kmigrate.wire.calls import OffsetAnswer
+from kmigrate.wire.check_calls import controller_time, newest_timestamps
 
 
 def replica(number: int, caught_up_ms: int) -> bytes:
@@ -43,3 +46,29 @@ def test_the_time_is_that_of_the_leader(told: bytes, expected: tuple[int, int | 
         ("__cluster_metadata", [0])
     ]
     assert tuple(call.decode(1, told)) == expected
+
+
+def test_the_newest_timestamp_is_asked_in_the_version_that_knows_it() -> None:
+    orders = TopicPartition(TopicName("orders"), Partition(3))
+    call = newest_timestamps([orders])
+    assert call.version({2: (1, 10)}) == 7
+    request = ListOffsetsRequest.decode(call.encode(7, 1, "us")[4:], version=7, header=True)
+    (topic,) = request.topics
+    (part,) = topic.partitions
+    assert (topic.name, part.partition_index, part.timestamp) == ("orders", 3, -3)
+    topic_class = ListOffsetsResponse.ListOffsetsTopicResponse
+    answer = ListOffsetsResponse(
+        version=7,
+        topics=[
+            topic_class(
+                name="orders",
+                partitions=[
+                    topic_class.ListOffsetsPartitionResponse(
+                        partition_index=3, error_code=0, timestamp=1_700, offset=9, leader_epoch=1
+                    )
+                ],
+            )
+        ],
+    )
+    answer.with_header(correlation_id=1)
+    assert call.decode(7, answer.encode(header=True)) == {orders: OffsetAnswer(0, Offset(9), 1_700)}
