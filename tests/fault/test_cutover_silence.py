@@ -19,14 +19,15 @@ from confluent_kafka.admin import (
 
 from kmigrate.demo.embedded import EmbeddedCluster
 from kmigrate.demo.guarded import LISTENERS, client_properties, guarded_properties
-from tests.fault.harness import Migration, closing_all, wait_until
+from tests.fault.harness import LIVENESS_SECONDS, Migration, closing_all, wait_until
 from tests.kafka_tools import new_topic_name
 from tests.scenario.leading import Lead, Operator, Service
 
 pytestmark = pytest.mark.broker
 
 PASSWORD = "not-a-secret"
-FREEZE_SECONDS = 20
+FREEZE_SECONDS = 60
+"""Long enough for the fence to stand, on a machine that is busy with other things."""
 
 
 @pytest.fixture
@@ -73,7 +74,10 @@ def test_writers_are_free_again_although_the_target_is_silent(
         target.freeze(1)
         try:
             wait_until(
-                "writers are free again", lambda: is_writable(source, service.topic), evidence=migration.evidence
+                "writers are free again",
+                lambda: is_writable(source, service.topic),
+                seconds=FREEZE_SECONDS + LIVENESS_SECONDS,
+                evidence=migration.evidence,
             )
         finally:
             target.thaw(1)
