@@ -224,8 +224,11 @@ class CutoverDesk:
         came = self._now()
         looker.look_again()
         with self._lock:
-            facts = self._facts.get(wave)
-            if order.kind is not CommandKind.ATTEST and (facts is None or facts.at_seconds < came):
+            facts, cutover = self._facts.get(wave), self._cutovers[wave]
+            is_over = cutover.outcome in (Outcome.FINISHED, Outcome.ROLLED_BACK)
+            is_refused = is_over or order.number not in (None, cutover.number)  # whatever is seen
+            is_judged = order.kind is not CommandKind.ATTEST and not is_refused
+            if is_judged and (facts is None or facts.at_seconds < came):
                 raise GateNotReached(
                     "the clusters could not be looked at in time: nothing was decided",
                     hint="`kmigrate status -f FILE` says what is in the way; try again",

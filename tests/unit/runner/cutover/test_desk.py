@@ -162,6 +162,14 @@ def test_of_two_operators_who_saw_the_same_one_wins(world: World) -> None:
     assert "somebody was faster" in sorted(outcomes)[0]
 
 
+def test_who_comes_second_is_told_so_also_while_nothing_can_be_seen(world: World) -> None:
+    world.do(number=0)
+    world.seen = None
+    world.now += 1
+    with pytest.raises(Refused, match="somebody was faster"):
+        world.do(number=0)
+
+
 def test_the_name_is_typed_for_the_step_that_is_left_and_kept_if_a_gate_closes(world: World) -> None:
     world.to_stop_writers()
     with pytest.raises(GateNotReached, match="not approved"):
