@@ -103,6 +103,7 @@ class FenceWatch:
         return self._book.now().wall_ms - fence.events[-1].at_ms >= AGAIN_SECONDS * 1000
 
     def _lift(self, fence: Fence) -> bool:
+        now = self._book.now()
         why = f"nobody confirmed it for {fence.period_seconds:.0f} s"
         try:
             with contextlib.closing(self._clients[fence.side]()) as client:
@@ -117,6 +118,7 @@ class FenceWatch:
             for line in removal_lines(fence):
                 _log.info("by hand: %s", line)
             return False
+        self._book.change(fence.number, lambda known: known.settle(now))
         self._say(f"fence {fence.number} is lifted" + "".join(f"; left: {each}" for each in lifted.left), fence.number)
         return True
 

@@ -67,7 +67,7 @@ def enter_fence(book: FenceBook, order: FenceOrder, plan: FencePlan) -> Fence:
             if known.may_be_late(now):
                 raise Refused(
                     f"fence {known.number} was cut short while it was put: a request of it may still arrive",
-                    hint="try again in a minute",
+                    hint="try again in a minute; `kmigrate fence watch -f FILE` looks after it, if nobody does",
                 )
         if not (plan.acls or plan.settings) or plan.objections:
             raise KmigrateError("there is nothing to put: look at the cluster anew")

@@ -90,6 +90,7 @@ class Fencer:
         """
         deadline = self._monotonic_seconds() + SHOWN_SECONDS
         try:
+            self._book.change(number, lambda known: known.begin_putting(self._book.now()))
             while True:
                 fence = self._wanted(number)
                 self._put_missing(fence)

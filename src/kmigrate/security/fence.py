@@ -28,6 +28,8 @@ MOST_EVENTS = 50
 """How much of its story a fence keeps."""
 LATE_SECONDS = 60.0
 """A request of whoever was killed while putting a fence may still arrive so long after it."""
+UNSETTLED_SECONDS = 86_400.0
+"""Where nobody looked afterwards it is looked for so long; what is there later is somebody else's."""
 
 
 class FenceKind(enum.Enum):
@@ -94,7 +96,9 @@ class Fence:
 
     `bootstrap` and `is_secured` are for the command line that removes it by hand. `confirmed` is when somebody said
     last that it is to stand on, `period_seconds` for how long that is good. `stood` says whether all brokers ever
-    showed it; `ended` when it was lifted; `left` what somebody changed meanwhile, so that it was left as it is.
+    showed it; `ended` when it was lifted; `left` what somebody changed meanwhile, so that it was left as it is. `tries`
+    counts the puttings that began before it stood; `cut` is when the last of them found that another one had not ended.
+    `settled`: somebody looked for what came late once nothing could come any more.
     """
 
     number: int
@@ -112,7 +116,10 @@ class Fence:
     begun: Instant
     confirmed: Instant
     stood: bool = False
+    tries: int = 0
+    cut: Instant | None = None
     ended: Instant | None = None
+    settled: bool = False
     left: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
 
@@ -145,9 +152,16 @@ class Fence:
 
     def may_be_late(self, now: Instant) -> bool:
         """Whether a request of a putting that was cut short may still arrive, although the fence is lifted."""
-        if self.phase is not FencePhase.LIFTED or self.stood or self.ended is None:
-            return False
-        return 0 <= self.ended.seconds_until(now) < LATE_SECONDS
+        return not self.settled and 0 <= self._seconds_late(now) < UNSETTLED_SECONDS
+
+    def settle(self, looked: Instant) -> Fence:
+        """Nothing of it was there any more at a look that began then."""
+        return replace(self, settled=True) if self._seconds_late(looked) >= LATE_SECONDS else self
+
+    def _seconds_late(self, now: Instant) -> float:
+        """How long ago a putting was cut short whose request may arrive after the lift; below 0 if none was."""
+        since = self.cut if self.stood else self.ended
+        return -1.0 if self.phase is not FencePhase.LIFTED or since is None else since.seconds_until(now)
 
     # -- what happens to it -------------------------------------------------------------------------------------------
 
@@ -156,6 +170,12 @@ class Fence:
         if not self.is_wanted or self.is_due(now):
             return None
         return replace(self, confirmed=now, period_seconds=period_seconds)
+
+    def begin_putting(self, now: Instant) -> Fence:
+        """A putting begins; one that began before it, and was cut short, may have left a request on its way."""
+        if self.stood or not self.is_wanted:
+            return self
+        return replace(self, tries=self.tries + 1, cut=now if self.tries else None)
 
     def found_standing(self, now: Instant) -> Fence | None:
         """All brokers show it; None if it is to be lifted, or is due."""
@@ -211,7 +231,10 @@ class Fence:
             "begun": list(self.begun),
             "confirmed": list(self.confirmed),
             "stood": self.stood,
+            "tries": self.tries,
+            "cut": None if self.cut is None else list(self.cut),
             "ended": None if self.ended is None else list(self.ended),
+            "settled": self.settled,
             "left": list(self.left),
             "events": [list(each) for each in self.events],
         }
@@ -235,7 +258,10 @@ class Fence:
             begun=Instant(*value["begun"]),
             confirmed=Instant(*value["confirmed"]),
             stood=bool(value["stood"]),
+            tries=int(value.get("tries", 0)),
+            cut=None if value.get("cut") is None else Instant(*value["cut"]),
             ended=None if value["ended"] is None else Instant(*value["ended"]),
+            settled=bool(value.get("settled", False)),
             left=tuple(value["left"]),
             events=tuple(Event(*each) for each in value["events"]),
         )

@@ -363,6 +363,34 @@ def test_a_request_of_the_dead_that_arrives_after_the_lift_is_taken_away(tmp_pat
     assert it.put(order).number == 2
 
 
+def test_a_putting_that_was_cut_short_is_not_forgotten_because_another_one_made_it_stand(tmp_path: Path) -> None:
+    it = world(tmp_path)
+    book, order = it.book(), it.order()
+    fence = enter_fence(book, order, it.plan(order))
+    book.change(fence.number, lambda known: known.begin_putting(book.now()))  # and then it died, with a request sent
+    assert it.put(order).stood
+    it.fencer(book).lift(fence.number, "enough")
+    with pytest.raises(Refused, match="a request of it may still arrive"):
+        it.put(order)
+    arrives = it.clock.seconds + 20
+
+    def arrive() -> None:
+        if arrives <= it.clock.seconds < arrives + 6:
+            it.cluster.rules.add(deny("orders"))
+
+    it.clock.on_pass = arrive
+    it.watch().run()
+    assert it.cluster.rules == {READ}
+
+
+def test_a_fence_that_was_put_at_the_first_try_may_be_put_again_at_once(tmp_path: Path) -> None:
+    it = world(tmp_path)
+    order = it.order()
+    first = it.put(order)
+    it.fencer(it.book()).lift(first.number, "enough")
+    assert it.put(order).number == first.number + 1
+
+
 # -- whatever dies, wherever ------------------------------------------------------------------------------------------
 
 

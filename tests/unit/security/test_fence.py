@@ -141,10 +141,25 @@ def test_a_fence_that_is_lifted_stays_so() -> None:
 
 def test_only_of_a_putting_that_was_cut_short_something_may_arrive_late() -> None:
     cut = fence().lift(later(1), "why").found_lifted(later(2), [])
-    assert cut.may_be_late(later(61))
-    assert not cut.may_be_late(later(62))
+    assert cut.may_be_late(later(62)), "until somebody has looked"
+    assert cut.settle(later(61)) is cut, "it may come yet"
+    assert not cut.settle(later(62)).may_be_late(later(62))
+    assert not cut.may_be_late(later(2 + 86_400)), "what is there now is somebody else's"
     assert not fence(stood=True).lift(later(1), "why").found_lifted(later(2), []).may_be_late(later(3))
     assert not fence().may_be_late(later(3))
+
+
+def test_of_puttings_that_were_cut_short_the_one_that_stood_does_not_make_them_forgotten() -> None:
+    once = fence().begin_putting(later(0))
+    assert once.cut is None
+    twice = once.begin_putting(later(5)).found_standing(later(6))
+    assert twice is not None
+    assert twice.begin_putting(later(7)) is twice, "it stands"
+    lifted = twice.lift(later(8), "why").found_lifted(later(9), [])
+    assert lifted.may_be_late(later(10))
+    assert lifted.settle(later(64)) is lifted
+    assert not lifted.settle(later(65)).may_be_late(later(66))
+    assert Fence.from_value(lifted.to_value()) == lifted
 
 
 def test_its_story_is_limited() -> None:
