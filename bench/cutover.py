@@ -59,8 +59,10 @@ _NS = 1e9
 _PARTS = {
     "the fence": ("put-up-fence", "put-up-fence"),
     "standing still": ("put-up-fence", "left step freeze"),
-    "the rest: ends, copied, verified": ("left step freeze", "verify-tail"),
-    "handing over": ("verify-tail", "promote"),
+    "the rest is copied": ("left step freeze", "copy-tail"),
+    "the rest is verified": ("copy-tail", "verify-tail"),
+    "the copy ends": ("verify-tail", "end-copy"),
+    "handing over": ("end-copy", "promote"),
 }
 """Part of the writers' pause → the entries of the journal that it lies between."""
 

@@ -18,6 +18,7 @@ import yaml
 from kmigrate.demo.embedded import EmbeddedCluster
 from kmigrate.demo.java import java_command, start_java
 from kmigrate.demo.kafka_jars import ensure_kafka
+from tests.fault.harness import wait_until
 from tests.kafka_tools import (
     TIMEOUT_SECONDS,
     ReadRecord,
@@ -72,6 +73,7 @@ def fill(cluster: EmbeddedCluster) -> str:
     """Two partitions; in the first an aborted transaction makes offsets differ from the copy's."""
     topic = create_topic(cluster.direct_bootstrap, partitions=2)
     write_transaction(cluster.direct_bootstrap, topic, [b"never seen"] * 7, commit=False)
+    wait_until("its marker is written", lambda: watermarks(cluster.direct_bootstrap, topic)[1] == 8)
     records = [
         SentRecord(
             value=None if number % 50 == 49 else b"value %d" % number,

@@ -26,7 +26,7 @@ from tests.scenario.leading import Lead, Operator, Service
 pytestmark = pytest.mark.broker
 
 PASSWORD = "not-a-secret"
-FREEZE_SECONDS = 15
+FREEZE_SECONDS = 20
 
 
 @pytest.fixture
@@ -66,10 +66,12 @@ def test_writers_are_free_again_although_the_target_is_silent(
         operator = Operator(lead, service)
         operator.go_on(until="stop-writers")
         service.writer.stop()
+        undecided = open_a_transaction(source, service.topic)
         wait_until("it can be left", lambda: lead.next() == 0, evidence=lead.evidence)
+        wait_until("the fence stands", lambda: not is_writable(source, service.topic), evidence=lead.evidence)
+        lead.reach("freeze")
         target.freeze(1)
         try:
-            wait_until("the fence stands", lambda: not is_writable(source, service.topic))
             wait_until(
                 "writers are free again", lambda: is_writable(source, service.topic), evidence=migration.evidence
             )
@@ -77,9 +79,26 @@ def test_writers_are_free_again_although_the_target_is_silent(
             target.thaw(1)
         told = lead.reach("stop-writers")
         assert f"not done within {FREEZE_SECONDS} s" in told["sentence"]
+        undecided.abort_transaction(30.0)
         operator.acts_no_more("stop-writers")
         operator.go_on()
         assert lead.status()["outcome"] == "finished"
+
+
+def open_a_transaction(cluster: EmbeddedCluster, topic: str) -> Producer:
+    """Until it is decided nothing that was written counts as final: the wave stays at its freeze."""
+    producer = Producer(
+        {
+            "bootstrap.servers": cluster.bootstrap,
+            "transactional.id": new_topic_name("undecided"),
+            "transaction.timeout.ms": 300_000,
+        }
+    )
+    producer.init_transactions(30.0)
+    producer.begin_transaction()
+    producer.produce(topic, b"0", partition=0)
+    producer.flush(30.0)
+    return producer
 
 
 def is_writable(cluster: EmbeddedCluster, topic: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from click.testing import CliRunner
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from kmigrate.api.client import Client
 from kmigrate.cli.group import commands
@@ -454,8 +454,12 @@ class Reader:
                     self.read.append((each.partition(), each.offset(), number))
                 self._unsure.add(number)
             if messages:
+                ends = {
+                    each.partition(): each.offset() + 1 for each in messages
+                }  # as many clients do: no marker counts
+                places = [TopicPartition(self._topic, *end) for end in ends.items()]
                 with contextlib.suppress(KafkaException):
-                    committed = consumer.commit(asynchronous=False)
+                    committed = consumer.commit(offsets=places, asynchronous=False)
                     if not any(each.error for each in committed):
                         self._unsure.clear()
         consumer.close()

@@ -27,7 +27,15 @@ from kmigrate.copy.copier import (
 from kmigrate.copy.fetching import FETCH_WAIT_MS, Fetching
 from kmigrate.copy.gathering import GATHER_SECONDS, Gathering
 from kmigrate.copy.identity import marker_producer_id
-from kmigrate.copy.inquiry import Denied, Inquiry, Question, Unclear
+from kmigrate.copy.inquiry import (
+    MAX_REQUESTS_IN_FLIGHT,
+    Denied,
+    Inquiry,
+    Question,
+    Unclear,
+    append_timeout_ms,
+    behind_seconds,
+)
 from kmigrate.copy.links import FIRST_BACK_OFF_SECONDS, LAST_BACK_OFF_SECONDS, Links, Purpose
 from kmigrate.copy.markers import MarkerErrand
 from kmigrate.copy.orders import LeaseGrant, PartitionOrder, PipelineKey, PipelineOrder, SavedMaps, WorkerSettings
@@ -41,7 +49,6 @@ from kmigrate.errors import ClusterError
 from kmigrate.kafka_types import BrokerAddress, Side, Term, TopicName, TopicPartition
 from kmigrate.wire import calls, produce
 
-MAX_REQUESTS_IN_FLIGHT = 5
 ANSWER_MARGIN_BYTES = 64 << 10
 """What an answer needs besides the batches themselves."""
 TURN_SECONDS = 0.5
@@ -106,11 +113,11 @@ class Pipeline:
         self._buffer = bytearray(buffer_bytes + ANSWER_MARGIN_BYTES)
         self._answer_buffer = bytearray(64 << 10)
         self._room = Room(buffer_bytes)
-        self._append_timeout_ms = max(1_000, settings.links[Side.TARGET].request_timeout_ms * 2 // 3)
+        patience_ms = settings.links[Side.TARGET].request_timeout_ms
+        self._append_timeout_ms = append_timeout_ms(patience_ms)
         self._trims = TrimErrand(self._append_timeout_ms)
         self._trims_at = 0.0
-        behind_seconds = (MAX_REQUESTS_IN_FLIGHT - 1) * self._append_timeout_ms / 1000
-        self._inquiry = Inquiry(network, settings.producer_id, settings.expiration_ms // 2, behind_seconds)
+        self._inquiry = Inquiry(network, settings.producer_id, settings.expiration_ms // 2, behind_seconds(patience_ms))
 
         self._copiers: dict[TopicPartition, Copier] = {}
         self._fetching = Fetching(network, self._links, self._copiers, buffer_bytes)

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from kmigrate.copy.engine import Engine, Event, ProgressReceived, WorkerDied, WorkerStarted
+from kmigrate.copy.inquiry import QUIET_SECONDS, behind_seconds
 from kmigrate.copy.orders import UNKNOWN_TIME_MS, Remembered
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
@@ -112,6 +113,8 @@ class Copying:
         self._cleaning = cleaning
         self._limits = limits
         self._begun_ms = begun_ms
+        self._lost_at = time.monotonic() if store.remembered() else -math.inf
+        """When something was under way last of which nobody knows what became of it; of an earlier owner, perhaps."""
         self._first_term = first_term
         self.maps = Maps(store, ahead)
         self.maps.adopt(classes)
@@ -226,6 +229,14 @@ class Copying:
         None while it has not.
         """
         return self._ended.get(topic) if topic in self._to_end else None
+
+    def quiet_seconds(self) -> float:
+        """How long the target's log ends must stand still before nothing of ours can be on its way; for any thread.
+
+        Whoever copied and died, or lost a connection, may have had requests under way that wait behind others.
+        """
+        longest = QUIET_SECONDS + behind_seconds(self._manifest.target.request_timeout_ms)
+        return longest if time.monotonic() - self._lost_at < longest else QUIET_SECONDS
 
     def correct_ends(self, topic: TopicName, ends: Mapping[TopicPartition, Ends]) -> None:
         """The target's log tells more than the last words of those who copied: that is where the copy ended."""
@@ -345,6 +356,7 @@ class Copying:
                 self._touch()
             case WorkerDied(worker, pid, exit_code):
                 log.warning("worker %d (process %d) ended with exit code %d", worker, pid, exit_code)
+                self._lost_at = time.monotonic()
                 self._dispatcher.on_worker_changed(worker)
                 self._touch()
             case ProgressReceived(_, progress):
@@ -374,6 +386,7 @@ class Copying:
                 if progress.source_trouble:
                     self._watches[Side.SOURCE].poke()
                 if progress.target_trouble:
+                    self._lost_at = time.monotonic()
                     self._watches[Side.TARGET].poke()
 
     def _is_out(self, partition: TopicPartition) -> bool:

@@ -74,10 +74,17 @@ def enter_fence(book: FenceBook, order: FenceOrder, plan: FencePlan) -> Fence:
         return book.add(wanted)
 
 
-def put_fence(book: FenceBook, client: ClusterClient, fence: Fence, watch: Callable[[], None]) -> Fence:
+def put_fence(
+    book: FenceBook,
+    client: ClusterClient,
+    fence: Fence,
+    watch: Callable[[], None],
+    before: Callable[[], None] = lambda: None,
+) -> Fence:
     """Sees to it that somebody watches, and puts a fence that is in the book; raises as `Fencer.put` does.
 
-    Without a watcher nothing is put that is not there already.
+    Without a watcher nothing is put that is not there already. `before` is what is to be done last before it is put;
+    where that fails nothing was put yet, and the fence waits in the book for whoever puts it again, or lifts it.
     """
     try:
         watch()
@@ -85,6 +92,7 @@ def put_fence(book: FenceBook, client: ClusterClient, fence: Fence, watch: Calla
         if not fence.stood:
             Fencer(client, book).lift(fence.number, "nobody would watch it")
         raise
+    before()
     return Fencer(client, book).put(fence.number)
 
 

@@ -6,11 +6,12 @@ Not thread-safe: each process, or thread, has its own.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from typing import Protocol
 
 from kmigrate.cluster.network import Link
 from kmigrate.errors import BrokerRefused, Unreachable
-from kmigrate.kafka_types import BrokerId, Offset, Side, TopicPartition
+from kmigrate.kafka_types import BrokerId, Offset, Side, TopicName, TopicPartition
 from kmigrate.runner.reach import Reach
 from kmigrate.wire import calls
 from kmigrate.wire.call import error_name
@@ -42,9 +43,11 @@ class Leaders(Protocol):
 class ClusterLeaders:
     """The leaders of a real cluster."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, topics: Iterable[TopicName] = ()) -> None:
+        """`topics` are those whose leaders will be asked for: they are told by one answer."""
         self.side = reach.side
         self._client = reach.client()
+        self._topics = frozenset(topics)
         self._leaders: dict[TopicPartition, BrokerId] = {}
         self._free: dict[BrokerId, list[Link]] = {}
 
@@ -96,10 +99,14 @@ class ClusterLeaders:
         known = self._leaders.get(partition)
         if known is not None:
             return known
-        metadata = self._client.metadata([partition.topic])
-        topic = metadata.topics.get(partition.topic)
-        described = None if topic is None else topic.partitions.get(partition.partition)
-        if described is None or described.leader not in metadata.brokers:
+        metadata = self._client.metadata(sorted(self._topics | {partition.topic}))
+        self._leaders |= {
+            TopicPartition(name, number): each.leader
+            for name, topic in metadata.topics.items()
+            for number, each in topic.partitions.items()
+            if each.leader in metadata.brokers
+        }
+        leader = self._leaders.get(partition)
+        if leader is None:
             raise Unreachable(f"{partition} has no leader now", side=self.side)
-        self._leaders[partition] = described.leader
-        return described.leader
+        return leader

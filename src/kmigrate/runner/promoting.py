@@ -16,8 +16,9 @@ from kmigrate.copy.copier import WAITING_FOR_LEASE
 from kmigrate.errors import ClusterError
 from kmigrate.runner.granting import Granted, GrantOutcome, create_acls, delete_acls
 from kmigrate.security.acls import concerns
+from kmigrate.security.ask import ask_acls
 from kmigrate.state.store import EffectEntry, Store
-from kmigrate.topics.create import Later
+from kmigrate.topics.create import Failed, Later
 from kmigrate.wire.acl_calls import Acl, AclOperation, PatternType, Permission, ResourceType
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ def demote_acls(
 ) -> GrantOutcome:
     """Takes away the rules about these topics that a promotion created; they wait for the next one from then on.
 
-    A rule whose creation was cut short is not known to be there, and taken away too.
+    A rule whose creation was cut short is not known to be there, and taken away too. Where the target refuses that, and
+    shows none of them, nothing is to be taken away: writers may wait for it.
     """
     entries = [entry for entry in store.effects() if entry.kind == PROMOTE_ACLS]
     acls, waiting = set[Acl](), set[Acl]()
@@ -73,10 +75,18 @@ def demote_acls(
         outcome = delete_acls(target, sorted(acls))
     except ClusterError as error:
         return Later(str(error))
+    if isinstance(outcome, Failed) and _is_none_there(target, acls):
+        outcome = Granted()
     if isinstance(outcome, Granted):
         _plan(store, sorted(acls - waiting))
         log.info("%d rules were taken away, and wait for the next promotion", len(acls))
     return outcome
+
+
+def _is_none_there(target: ClusterClient, acls: Collection[Acl]) -> bool:
+    """Whether the target shows its rules, and none of these is among them."""
+    there = ask_acls(target).value
+    return there is not None and not set(acls) & set(there)
 
 
 def acls_of(entry: EffectEntry) -> list[Acl]:

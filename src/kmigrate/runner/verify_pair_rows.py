@@ -109,7 +109,7 @@ def complete_pair(
         differences=differences,
         different_records={kind.value: count for kind, count in outcome.counts.items()},
     )
-    if differences:
+    if differences or outcome.counts:  # the first ones may have been excused since: then none is shown
         return replace(row, verdict=Verdict.DIFFERENT, reason=_how_many(outcome.counts))
     if unequal:
         words = f"{len(unequal)} of {len(outcome.buckets)} stretches of time have not as many records on both sides"

@@ -21,9 +21,10 @@ from kmigrate.runner.granting import Granted
 from kmigrate.runner.promoting import PROMOTE_ACLS, acls_of, demote_acls, prepare_acls, promote_acls
 from kmigrate.security.told import Told
 from kmigrate.state.store import Store
-from kmigrate.topics.create import Later, TargetTraits
+from kmigrate.topics.create import Failed, Later, TargetTraits
 from kmigrate.topics.hold import TimestampLimits, wears_hold
 from kmigrate.topics.intended import Intended, Origin
+from kmigrate.wire import acl_calls
 from kmigrate.wire.acl_calls import Acl, AclOperation, Outcome, PatternType, Permission, ResourceType
 from kmigrate.wire.call import Call
 from kmigrate.wire.calls import TopicOutcome
@@ -36,7 +37,7 @@ DEFAULTS = {"flush.ms": "9", "retention.ms": "604800000"}
 TRAITS = TargetTraits(limits=TimestampLimits.SPLIT, max_bytes=None, defaults=DEFAULTS)
 PASSWORD = "open sesame"
 TOPIC_ALREADY_EXISTS, INVALID_PARTITIONS = 36, 37
-SECURITY_DISABLED, NOT_CONTROLLER = 54, 41
+SECURITY_DISABLED, NOT_CONTROLLER, CLUSTER_AUTHORIZATION_FAILED = 54, 41, 31
 
 
 _ACTS = {
@@ -80,6 +81,8 @@ class Target:
             raise Crash
 
     def any(self, call: Call[Any]) -> Any:
+        if call.what == "DescribeAcls":
+            return acl_calls.AclsTold(0, "", tuple(self.acls), 0)
         (resource,) = call.build(2).resources
         own = self.topics[resource.resource_name]
         return {
@@ -458,6 +461,18 @@ def test_what_a_promotion_that_was_cut_short_may_have_created_is_taken_away_too(
     assert demote_acls(world.store, world.target.client, [NEW], lambda: True) == Granted()
     assert world.target.acls == before
     assert world.planned == [PROMOTE_ACLS]
+
+
+def test_who_may_not_take_rights_away_need_not_where_none_is_there(world: World) -> None:
+    world.apply()
+    before = list(world.target.acls)
+    world.target.errors = dict.fromkeys(("CreateAcls", "DeleteAcls"), CLUSTER_AUTHORIZATION_FAILED)
+    (promoted,) = promote_acls(world.store, world.target.client, [NEW], lambda: True).values()
+    assert isinstance(promoted, Failed)
+    assert demote_acls(world.store, world.target.client, [NEW], lambda: True) == Granted()
+    assert (world.target.acls, world.planned) == (before, [PROMOTE_ACLS])
+    world.target.acls.append(rule(AclOperation.ALL))
+    assert isinstance(demote_acls(world.store, world.target.client, [NEW], lambda: True), Failed)
 
 
 def test_a_right_about_many_topics_waits_for_the_last_of_them(world: World) -> None:

@@ -11,7 +11,8 @@ from typing import cast
 
 import pytest
 
-from kmigrate.copy.engine import Engine, ProgressReceived, WorkerStarted
+from kmigrate.copy.engine import Engine, ProgressReceived, WorkerDied, WorkerStarted
+from kmigrate.copy.inquiry import QUIET_SECONDS
 from kmigrate.copy.orders import Limit, Orders, PartitionOrder, Remembered, Saved, SavedMaps
 from kmigrate.copy.progress import PipelineProgress
 from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
@@ -501,6 +502,27 @@ def test_a_copy_ends_where_its_last_word_says_once_nothing_is_under_way(world: W
     world.turn()
     assert (world.copying.latest[PLACE].position, world.copying.latest[PLACE].target_end) == (12, 12)
     assert not is_ordered(world)
+
+
+def test_after_a_lost_connection_or_a_death_the_target_must_stand_still_for_longer(world: World) -> None:
+    brief = world.copying.quiet_seconds()
+    assert brief == QUIET_SECONDS, "nobody was there before, and nothing was lost"
+    world.copying.on_event(WorkerDied(0, 1, 9), 0)
+    longest = world.copying.quiet_seconds()
+    assert longest == QUIET_SECONDS + 4 * 20.0, "four requests before it, two thirds of request.timeout.ms for each"
+    world.copying._lost_at -= longest + 1.0
+    assert world.copying.quiet_seconds() == brief
+    key = next(orders.pipelines[0].key for orders in reversed(world.workers.got) if orders.pipelines)
+    trouble = PipelineProgress(
+        key=key,
+        orders=world.workers.got[-1].number,
+        partitions=(),
+        released=(),
+        source_trouble="",
+        target_trouble="the connection was lost",
+    )
+    world.copying.on_event(ProgressReceived(0, trouble), 0)
+    assert world.copying.quiet_seconds() == longest
 
 
 def test_a_copy_goes_on_where_it_ended(world: World) -> None:

@@ -107,6 +107,23 @@ def test_a_row_tells_what_differs_with_both_offsets(pair: Pair) -> None:
     assert type(row).from_json(row.to_json()) == row
 
 
+def test_what_is_counted_differs_also_where_all_that_was_shown_is_excused(pair: Pair) -> None:
+    def keyed(key: int, at: int) -> bytes:
+        return make_batch([Record(at, b"%d" % key, b"x")])
+
+    for at in range(100):  # the copier lost all of these; the first fifty keys come again
+        pair.source.log.write(keyed(at, at))
+    for log in (pair.source.log, pair.target.log):
+        for at in range(50):
+            log.write(keyed(at, 1_000 + at))
+    row, task = decide_pair(pair.sight(compacted=True), Mode.RECORDS)
+    assert task is not None
+    found = verify_pair(task, Sides(pair.source, pair.target), Pace(), lambda *_: None)
+    assert (found.findings, found.counts, found.excused) == ((), {Kind.MISSING: 50}, 50)
+    row = complete_pair(row, task, found, show_contents=False, now_ms=5)
+    assert (row.verdict.value, row.reason, row.difference) == ("different", "50 missing", None)
+
+
 def test_a_copier_that_began_again_far_back_is_followed(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(in_order, "WINDOWS", (4, 8))
     for first in range(0, 200, 5):

@@ -27,8 +27,6 @@ from kmigrate.schemes.effects import Effect, EffectKind, End
 from kmigrate.topics.alter import AlterOutcome
 from kmigrate.topics.create import Failed, Later
 
-QUIET_SECONDS = 5.0
-"""How long a log end must stand still before it counts as where a copy ended."""
 ENDING_SECONDS = 1.0
 """How long whoever copies is waited for at a time."""
 _POLL_SECONDS = 0.02
@@ -42,6 +40,7 @@ class Copy(Protocol):
     def ends_of(self, topic: TopicName) -> Mapping[TopicPartition, Ends] | None: ...
     def positions_of(self, topic: TopicName) -> Mapping[TopicPartition, Ends]: ...
     def correct_ends(self, topic: TopicName, ends: Mapping[TopicPartition, Ends]) -> None: ...
+    def quiet_seconds(self) -> float: ...
 
 
 class Stillness:
@@ -138,8 +137,8 @@ class CopyEffects:
             if not isinstance(bounds, Bounds):
                 return f"{tp} on the target: {bounds.reason}"
             ends[tp] = bounds.end
-        if self.still_since(topic, ends) < QUIET_SECONDS:
-            return f"topic {topic} stands still on the target first: something may be on its way"
+        if self.still_since(topic, ends) < (wanted := self.copy.quiet_seconds()):
+            return f"topic {topic} stands still on the target for {wanted:g} s first: something may be on its way"
         landed: dict[TopicPartition, Ends] = {}
         for tp, end in ends.items():
             place = self.to_source(tp, end)

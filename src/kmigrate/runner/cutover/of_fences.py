@@ -70,8 +70,6 @@ class FenceEffects:
                 return Carried()
             plan = FencePlan()
             if find_same(self.fences, order) is None:
-                if side is Side.SOURCE and Gate.TAIL_VERIFIED in _gates_ahead(cutover):
-                    self.verify_ahead(order.topics)
                 facts = look_before_fencing(
                     client,
                     metadata,
@@ -95,7 +93,12 @@ class FenceEffects:
                     )
             entered = enter_fence(self.fences, order, plan)
             arguments = ["-f", str(self.manifest.path.absolute()), "--state", str(self.folder.parent.absolute())]
-            put_fence(self.fences, client, entered, lambda: start_watch(self.fences, self.folder, arguments))
+
+            def verify() -> None:
+                if side is Side.SOURCE and not entered.stood and Gate.TAIL_VERIFIED in _gates_ahead(cutover):
+                    self.verify_ahead(order.topics)
+
+            put_fence(self.fences, client, entered, lambda: start_watch(self.fences, self.folder, arguments), verify)
         finally:
             client.close()
         return Carried()

@@ -1,7 +1,7 @@
 """Whether a group has left anything to read where its commit lies a little before the end.
 
-Transaction markers and aborted records take up offsets that no consumer sees. Most clients commit the offset behind the
-last record that they got, so that a log which ends with a marker is never committed to its end.
+Transaction markers and aborted records take up offsets that no consumer sees. Many clients commit the offset behind
+the last record that they got, so that a log which ends with a marker is never committed to its end.
 
 Rule: only what was read says that nothing is left: what cannot be read, or moves, counts as left. Below the last stable
 offset nothing changes, so that each stretch is read once.

@@ -28,8 +28,8 @@ from kmigrate.runner.verify_worker import Told
 
 LANES = 4
 """How many partitions are read at the same time: most of that is waiting for a broker."""
-SHORT_SECONDS = 1.0
-MOST_PASSES = 3
+SHORT_SECONDS = 0.7
+MOST_PASSES = 5
 """What is written while a pass reads is left for the next one: after a short one, or so many, little enough is left."""
 
 
@@ -111,12 +111,13 @@ def _in_lanes(reach: Mapping[Side, Reach], tasks: Sequence[Task]) -> Iterator[To
     """Reads several partitions at once, each lane over links of its own."""
     cord = current_cord() or Cord()
     lane = threading.local()
+    topics = {task.partition.topic for task in tasks}
     opened: list[ClusterLeaders] = []
 
     def read(task: Task) -> Outcome:
         with working_on(cord):
             if not hasattr(lane, "sides"):
-                lane.sides = Sides(ClusterLeaders(reach[Side.SOURCE]), ClusterLeaders(reach[Side.TARGET]))
+                lane.sides = Sides(*(ClusterLeaders(reach[side], topics) for side in (Side.SOURCE, Side.TARGET)))
                 opened.extend(lane.sides)
             return verify_partition(task, lane.sides, Pace(), lambda _to, _amounts: None)
 

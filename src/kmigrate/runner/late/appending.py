@@ -163,6 +163,9 @@ class LateAppender:
         """One round over all partitions; how long nothing more is to be done, in seconds."""
         self._adopt()
         now = self._now()
+        for machine in self._machines.values():
+            if machine.phase is Phase.SENT:
+                machine.on_silence(now)  # the turn that sent it failed before the answer was taken up
         busy = {tp: each for tp, each in self._machines.items() if _is_busy(each)}
         if not busy:
             self._save()

@@ -42,6 +42,13 @@ STEPS = {"replicate": group(), "stop-readers": GONE, "start-readers": MOVED, "st
 """The steps before the freeze, and how the groups are when they are left."""
 
 
+class Nothing:
+    """Goes on beside the waves."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
 class Watching:
     """An observer that sees what it is told to; while `is_silent` its clusters do not answer, until `go_on`."""
 
@@ -76,7 +83,12 @@ class World:
         made[K.FREEZE] = self._noting(lambda _cutover, _effect: Carried((End(ORDERS, self.partition, END),)))
         made |= {kind: self._noting(handler) for kind, handler in (handlers or {}).items()}
         self.leader = Leader(
-            self.desk, cast(Observer, self.watching), Carrier(made), lambda: ([WAVE], ()), lambda _cutover: None
+            self.desk,
+            cast(Observer, self.watching),
+            Carrier(made),
+            lambda: ([WAVE], ()),
+            lambda _cutover: None,
+            Nothing(),
         )
 
     partition = next(iter(facts_of(WAVE).partitions)).partition

@@ -97,6 +97,8 @@ class FakeTarget:
                 return {tp: AppendAnswer(world.refusal, -1, "")}
             world.there.append((world.target_end, header.base_sequence, header.record_count))
             world.target_end += header.record_count + 3  # an application writes as well
+        if world.fails_behind_it:
+            raise RuntimeError("a broker answers with something strange")
         answer = None if world.is_answer_lost else AppendAnswer(0, world.there[-1][0], "")
         return {PLACE: answer}
 
@@ -117,6 +119,7 @@ class World:
         self.unreadable: Unreadable | None = None
         self.refusal = 0
         self.is_answer_lost = False
+        self.fails_behind_it = False
         self.holds_lease = True
         self.is_mirrored = True
         self.now = 100.0
@@ -198,6 +201,16 @@ def test_a_lost_answer_is_looked_up_by_the_next_process(world: World) -> None:
     assert world.there == [(60, 0, 3)]
     world.is_answer_lost = False
     world.appender = world.born()
+    assert world.turns(3) == LateSeen(Offset(43), 3, 3, None)
+    assert world.there == [(60, 0, 3)], "it is there once"
+
+
+def test_a_turn_that_fails_behind_a_request_leaves_a_doubt_and_no_standstill(world: World) -> None:
+    world.appender.open({PLACE: HANDOVER})
+    world.end, world.fails_behind_it = 43, True
+    with pytest.raises(RuntimeError):
+        world.turns()
+    world.fails_behind_it = False
     assert world.turns(3) == LateSeen(Offset(43), 3, 3, None)
     assert world.there == [(60, 0, 3)], "it is there once"
 
