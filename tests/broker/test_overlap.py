@@ -31,10 +31,11 @@ class TransactionalWriter(Writer):
     """An application that writes numbers in transactions, and aborts every third; what it aborts counts as never
     written."""
 
-    def _run(self, bootstrap: str) -> None:
+    def _run(self, client: dict[str, Any], count: int | None = None) -> None:
+        assert count is None, "it writes until it is told to end"
         producer = Producer(
             {
-                "bootstrap.servers": bootstrap,
+                **client,
                 "transactional.id": f"{self._topic}-writer",
                 "compression.type": "gzip",
                 "linger.ms": 5,
@@ -92,6 +93,7 @@ class TwoWriters:
         for each in self.writers:
             each.stop()
             assert not each.failed
+            assert each.acknowledged, "nobody wrote: that proves nothing"
         return Counter(number for each in self.writers for number in each.acknowledged)
 
     def judge(self) -> None:

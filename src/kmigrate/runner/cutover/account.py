@@ -35,11 +35,7 @@ def cutovers_of(journal: Iterable[Entry]) -> list[dict[str, object]]:
     for entry in journal:
         detail = entry.detail
         if entry.kind == LATE and detail.get("wave") in waves:
-            waves[detail.get("wave")] |= {
-                "lateAppended": detail.get("records"),
-                "latePartitions": detail.get("partitions"),
-                "order": ORDER_GIVEN_UP,
-            }
+            waves[detail.get("wave")] |= _late(waves[detail.get("wave")], detail)
         if entry.kind != CUTOVER:
             continue
         told = waves.setdefault(detail.get("wave"), {"wave": detail.get("wave"), "begun": entry.at_ms})
@@ -52,6 +48,14 @@ def cutovers_of(journal: Iterable[Entry]) -> list[dict[str, object]]:
             "outcome": detail.get("outcome") if is_over else None,
         }
     return list(waves.values())
+
+
+def _late(told: Mapping[str, object], detail: Mapping[str, object]) -> dict[str, object]:
+    """An entry tells all that lie on the target of its partitions; others stay as they were told."""
+    known, new = told.get("latePartitions"), detail.get("partitions")
+    assert isinstance(new, dict)
+    partitions = {**(known if isinstance(known, dict) else {}), **new}
+    return {"lateAppended": sum(partitions.values()), "latePartitions": partitions, "order": ORDER_GIVEN_UP}
 
 
 def unavailable_of(journal: Iterable[Entry]) -> list[dict[str, object]]:

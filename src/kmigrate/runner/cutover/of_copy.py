@@ -64,7 +64,8 @@ class CopyEffects:
     """The handlers; `clients` opens a client of a cluster, `effects` what alters topics: each handler closes its own.
 
     `to_source` tells what an end of the target is on the source; `still_since` for how long log ends of a topic have
-    been these; `wall_ms` is the clock.
+    been these; `strangers` finds the first offset of a stretch of the target that the copy did not write; `wall_ms` is
+    the clock.
     """
 
     manifest: Manifest
@@ -75,6 +76,7 @@ class CopyEffects:
     memory: Memory
     to_source: Callable[[TopicPartition, Offset], Offset | str]
     still_since: Callable[[TopicName, Mapping[TopicPartition, Offset]], float]
+    strangers: Callable[[TopicPartition, Offset, Offset], Offset | None]
     wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     seconds: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -114,6 +116,7 @@ class CopyEffects:
                 landed = self._landed(topic)
                 if isinstance(landed, str):
                     return Waits(landed)
+                self._refuse_strangers(ends, landed)
                 ends = landed
                 self.copy.correct_ends(topic, ends)
             found[topic] = known.get(topic, ends)
@@ -143,6 +146,17 @@ class CopyEffects:
                 return f"{tp}: {place}"
             landed[tp] = Ends(place, end)
         return landed
+
+    def _refuse_strangers(self, told: Mapping[TopicPartition, Ends], landed: Mapping[TopicPartition, Ends]) -> None:
+        """What lies behind the last words must be the copy's: else a record would count as copied that is not."""
+        for tp, each in sorted(landed.items()):
+            before = told.get(tp, Ends(Offset(0), Offset(0))).target
+            stranger = self.strangers(tp, before, each.target) if before < each.target else None
+            if stranger is not None:
+                raise Refused(
+                    f"{tp} holds a record at offset {stranger} of the target that the copy did not write",
+                    hint="stop the writer on the target, then `abort`: the stop of that partition lists the records",
+                )
 
     def resume_copy(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
         topics = cutover.topics_of(effect.scope)

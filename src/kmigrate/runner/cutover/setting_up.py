@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from kmigrate.cluster.client import ClusterClient
@@ -24,6 +25,7 @@ from kmigrate.runner.cutover.of_fences import FenceEffects
 from kmigrate.runner.cutover.of_groups import GroupEffects
 from kmigrate.runner.cutover.of_late import LateEffects
 from kmigrate.runner.cutover.of_rights import RightsEffects
+from kmigrate.runner.cutover.strangers import find_stranger
 from kmigrate.runner.cutover.verifying import verify_ahead
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.effects import Effects
@@ -126,6 +128,7 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         memory=memory,
         to_source=landed_on_source,
         still_since=Stillness(),
+        strangers=partial(find_stranger, clients[Side.TARGET], producer_ids(crew.producer_id)),
     )
     of_groups = GroupEffects(
         book=book,

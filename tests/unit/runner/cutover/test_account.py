@@ -48,8 +48,12 @@ def test_every_wave_is_told_with_its_end() -> None:
 def test_late_records_that_were_appended_are_told_with_what_that_means() -> None:
     detail = {"wave": "one", "effect": "append-late", "records": 3, "partitions": {"orders-0": 3}}
     late = JournalEntry(number=98, at_ms=26_000, kind="late-appended", detail=detail)
+    more = {"wave": "one", "effect": "append-late", "records": 9, "partitions": {"orders-0": 5, "pay-1": 4}}
+    again = JournalEntry(number=97, at_ms=27_000, kind="late-appended", detail=more)
     one, two = cutovers_of([*JOURNAL, late])
     assert (one["lateAppended"], one["latePartitions"]) == (3, {"orders-0": 3})
+    one, two = cutovers_of([*JOURNAL, late, again])
+    assert (one["lateAppended"], one["latePartitions"]) == (9, {"orders-0": 5, "pay-1": 4})
     assert "order across the clusters is given up" in str(one["order"])
     assert "lateAppended" not in two
 
