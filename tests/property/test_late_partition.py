@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kmigrate.copy.guard import QUIET_SECONDS
 from kmigrate.kafka_types import Offset, ProducerId, TopicId
 from kmigrate.late import partition
 from kmigrate.late.gathering import Gathered
-from kmigrate.late.partition import QUIET_SECONDS, LatePartition, Look, Phase
+from kmigrate.late.partition import LatePartition, Look, Phase
 from kmigrate.late.searching import Search
 from kmigrate.late.values import SEQUENCES, Batch, Handover, Kept, LateStopKind
 from kmigrate.records.batch import Header

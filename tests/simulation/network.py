@@ -23,7 +23,7 @@ from kafka.protocol.consumer.offsets import (
 )
 
 from kmigrate.cluster.network import Buffer, Link
-from kmigrate.copy.inquiry import QUIET_SECONDS
+from kmigrate.copy.guard import QUIET_SECONDS
 from kmigrate.errors import ConnectionLost, Unreachable
 from kmigrate.kafka_types import BrokerAddress, Side, TopicPartition
 from kmigrate.wire.call import Call

@@ -25,7 +25,8 @@ from typing import NamedTuple
 
 from kmigrate.cluster.network import Link
 from kmigrate.copy.copier import WINDOW, Copier, Phase
-from kmigrate.copy.inquiry import QUIET_SECONDS, Denied, Inquiry, Question, Unclear
+from kmigrate.copy.guard import QUIET_SECONDS
+from kmigrate.copy.inquiry import Denied, Inquiry, Question, Unclear
 from kmigrate.copy.orders import PartitionOrder, Remembered
 from kmigrate.copy.pieces import Batch, Room
 from kmigrate.copy.progress import PartitionProgress

@@ -13,6 +13,21 @@ from collections.abc import Iterable
 from kmigrate.copy.pieces import Batch, Gap
 from kmigrate.copy.standing import Quiet, Standing
 
+QUIET_SECONDS = 5.0
+"""How long the target's log end must stand still before a request that may be on its way counts as lost."""
+MAX_REQUESTS_IN_FLIGHT = 5
+"""Of one pipeline, on one connection."""
+
+
+def append_timeout_ms(request_timeout_ms: int) -> int:
+    """How long a broker may take for an append of ours, where this is how long an answer is waited for."""
+    return max(1_000, request_timeout_ms * 2 // 3)
+
+
+def behind_seconds(request_timeout_ms: int) -> float:
+    """For how long a request may wait unread behind those before it on its connection."""
+    return (MAX_REQUESTS_IN_FLIGHT - 1) * append_timeout_ms(request_timeout_ms) / 1000
+
 
 class Guard:
     """Of one partition."""

@@ -20,6 +20,7 @@ from kmigrate.cluster.network import Link, Network
 from kmigrate.cluster.reader import Aborted, Stored, TailReader, fingerprint
 from kmigrate.copy.aborted import AbortedTransactions
 from kmigrate.copy.course import IDENTITY, Place, locate
+from kmigrate.copy.guard import QUIET_SECONDS
 from kmigrate.copy.identity import filler_producer_id, marker_producer_id
 from kmigrate.copy.standing import (
     EMPTY_TAIL,
@@ -40,10 +41,6 @@ from kmigrate.wire import calls
 from kmigrate.wire.call import error_name
 from kmigrate.wire.error_codes import ErrorCode
 
-QUIET_SECONDS = 5.0
-"""How long the target's log end must stand still before a request that may be on its way counts as lost."""
-MAX_REQUESTS_IN_FLIGHT = 5
-"""Of one pipeline, on one connection."""
 FIRST_WINDOW = 64
 """Offsets before the end that are compared at first; where they differ or are empty, ever more until one is equal."""
 WIDER = 16
@@ -52,16 +49,6 @@ WIDEST_BYTES = 64 << 20
 """What may be read of one partition's target to find where it parts from its source."""
 
 NO_PRODUCER_ID = ProducerId(-1)
-
-
-def append_timeout_ms(request_timeout_ms: int) -> int:
-    """How long a broker may take for an append of ours, where this is how long an answer is waited for."""
-    return max(1_000, request_timeout_ms * 2 // 3)
-
-
-def behind_seconds(request_timeout_ms: int) -> float:
-    """For how long a request may wait unread behind those before it on its connection."""
-    return (MAX_REQUESTS_IN_FLIGHT - 1) * append_timeout_ms(request_timeout_ms) / 1000
 
 
 _LEADER_ERRORS = frozenset(

@@ -26,16 +26,9 @@ from kmigrate.copy.copier import (
 )
 from kmigrate.copy.fetching import FETCH_WAIT_MS, Fetching
 from kmigrate.copy.gathering import GATHER_SECONDS, Gathering
+from kmigrate.copy.guard import MAX_REQUESTS_IN_FLIGHT, append_timeout_ms, behind_seconds
 from kmigrate.copy.identity import marker_producer_id
-from kmigrate.copy.inquiry import (
-    MAX_REQUESTS_IN_FLIGHT,
-    Denied,
-    Inquiry,
-    Question,
-    Unclear,
-    append_timeout_ms,
-    behind_seconds,
-)
+from kmigrate.copy.inquiry import Denied, Inquiry, Question, Unclear
 from kmigrate.copy.links import FIRST_BACK_OFF_SECONDS, LAST_BACK_OFF_SECONDS, Links, Purpose
 from kmigrate.copy.markers import MarkerErrand
 from kmigrate.copy.orders import LeaseGrant, PartitionOrder, PipelineKey, PipelineOrder, SavedMaps, WorkerSettings

@@ -17,6 +17,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+from kmigrate.copy.guard import QUIET_SECONDS
 from kmigrate.copy.refusals import TOO_LARGE, UNKNOWN_OUTCOMES
 from kmigrate.kafka_types import Offset
 from kmigrate.late.gathering import MOST_RECORDS, Gathered
@@ -24,8 +25,6 @@ from kmigrate.late.values import Batch, Handover, Kept, LateStop, LateStopKind
 from kmigrate.wire.call import error_name
 from kmigrate.wire.error_codes import ErrorCode
 
-QUIET_SECONDS = 5.0
-"""For how long a batch must not turn up on a leader that answers, until it counts as not sent."""
 REFUSED_SECONDS = 10.0
 """How long until what was refused is tried again."""
 

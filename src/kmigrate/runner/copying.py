@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from kmigrate.copy.engine import Engine, Event, ProgressReceived, WorkerDied, WorkerStarted
-from kmigrate.copy.inquiry import QUIET_SECONDS, behind_seconds
+from kmigrate.copy.guard import QUIET_SECONDS, behind_seconds
 from kmigrate.copy.orders import UNKNOWN_TIME_MS, Remembered
 from kmigrate.copy.progress import PartitionProgress
 from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind

@@ -10,8 +10,9 @@ import pytest
 
 from kmigrate.cluster import reader
 from kmigrate.copy import inquiry
+from kmigrate.copy.guard import QUIET_SECONDS
 from kmigrate.copy.identity import marker_producer_id
-from kmigrate.copy.inquiry import FIRST_WINDOW, QUIET_SECONDS, Denied, Finding, Inquiry, Question, Unclear
+from kmigrate.copy.inquiry import FIRST_WINDOW, Denied, Finding, Inquiry, Question, Unclear
 from kmigrate.copy.standing import Decision, GoOn, Quiet, Standing, decide_standing
 from kmigrate.copy.states import Stop, StopKind
 from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, ProducerId, Side, TopicId, TopicName, TopicPartition

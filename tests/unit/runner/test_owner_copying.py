@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from kmigrate.copy.engine import Engine, ProgressReceived, WorkerDied, WorkerStarted
-from kmigrate.copy.inquiry import QUIET_SECONDS
+from kmigrate.copy.guard import QUIET_SECONDS
 from kmigrate.copy.orders import Limit, Orders, PartitionOrder, Remembered, Saved, SavedMaps
 from kmigrate.copy.progress import PipelineProgress
 from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from kmigrate.cluster.connection import Connection
 from kmigrate.cluster.reader import whole_batches
-from kmigrate.errors import BrokerRefused, ClusterError
+from kmigrate.copy.guard import append_timeout_ms
+from kmigrate.errors import ClusterError
 from kmigrate.kafka_types import BrokerId, Offset, ProducerId, Side, TopicId, TopicName, TopicPartition
 from kmigrate.late.partition import Look
 from kmigrate.late.searching import Search
@@ -59,7 +60,7 @@ class LateTarget:
         self._metadata: ClusterMetadata | None = None
         self.is_old = True
         """Whether it is not known any more who leads: `look_around` comes first."""
-        self._timeout_ms = max(1_000, reach.settings.request_timeout_ms * 2 // 3)
+        self._timeout_ms = append_timeout_ms(reach.settings.request_timeout_ms)
 
     def close(self) -> None:
         for link in self._links.values():
@@ -197,8 +198,6 @@ class LateTarget:
                     search.miss_to_end()
                 elif empty > EMPTY_ANSWERS:
                     return NotSeen(f"it is not replicated up to offset {bounds.end:,}")
-        except BrokerRefused as error:
-            return NotSeen(str(error))
         except ClusterError as error:
             return NotSeen(str(error))
         return Look(last, search.found, search.is_whole, search.contradiction)
