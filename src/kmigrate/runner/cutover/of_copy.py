@@ -16,9 +16,10 @@ from kmigrate.errors import Refused
 from kmigrate.kafka_types import Offset, Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.offsets.offset_map import Ends
-from kmigrate.preflight.bounds import Bounds, Unseen, read_bounds
 from kmigrate.runner.cutover.book import CutoverBook
 from kmigrate.runner.cutover.carrying import Carried, Handler, Waits, carry_nothing
+from kmigrate.runner.cutover.log_ends import find_log_ends
+from kmigrate.runner.cutover.observing import NOTHING_COPIED
 from kmigrate.runner.cutover.verifying import verify_here
 from kmigrate.runner.effects import Effects
 from kmigrate.runner.verify import Memory
@@ -132,11 +133,9 @@ class CopyEffects:
 
     def _landed(self, topic: TopicName) -> Mapping[TopicPartition, Ends] | str:
         """Where the target's logs end, and what that is on the source; or what is waited for."""
-        ends: dict[TopicPartition, Offset] = {}
-        for tp, bounds in self._bounds(Side.TARGET, [topic]).items():
-            if not isinstance(bounds, Bounds):
-                return f"{tp} on the target: {bounds.reason}"
-            ends[tp] = bounds.end
+        ends = find_log_ends(self.clients[Side.TARGET], Side.TARGET, [topic], settled=False)
+        if isinstance(ends, Waits):
+            return ends.reason
         if self.still_since(topic, ends) < (wanted := self.copy.quiet_seconds()):
             return f"topic {topic} stands still on the target for {wanted:g} s first: something may be on its way"
         landed: dict[TopicPartition, Ends] = {}
@@ -150,7 +149,7 @@ class CopyEffects:
     def _refuse_strangers(self, told: Mapping[TopicPartition, Ends], landed: Mapping[TopicPartition, Ends]) -> None:
         """What lies behind the last words must be the copy's: else a record would count as copied that is not."""
         for tp, each in sorted(landed.items()):
-            before = told.get(tp, Ends(Offset(0), Offset(0))).target
+            before = told.get(tp, NOTHING_COPIED).target
             stranger = self.strangers(tp, before, each.target) if before < each.target else None
             if stranger is not None:
                 raise Refused(
@@ -177,30 +176,13 @@ class CopyEffects:
 
     # -- where logs end
 
-    def _bounds(self, side: Side, topics: Sequence[TopicName]) -> Mapping[TopicPartition, Bounds | Unseen]:
-        client = self.clients[side]()
-        try:
-            metadata = client.metadata(topics)
-            places = [TopicPartition(name, number) for name in topics for number in metadata.topics[name].partitions]
-            return read_bounds(client, metadata, places)
-        finally:
-            client.close()
-
     def find_ends(self, side: Side, cutover: Cutover, effect: Effect, *, settled: bool = True) -> Carried | Waits:
-        """The true log ends of a side; `settled`: only where nothing is open, and every replica is in sync."""
+        """What `find_log_ends` finds, of the target's topics those that were promoted."""
         topics = cutover.topics_of(effect.scope)
         if side is Side.TARGET:
             topics = tuple(topic for topic in topics if topic in cutover.promoted_topics)
-        ends: dict[TopicPartition, Offset] = {}
-        for tp, bounds in self._bounds(side, topics).items():
-            if not isinstance(bounds, Bounds):
-                return Waits(f"{tp} on the {side}: {bounds.reason}")
-            if settled and not bounds.end == bounds.high_watermark == bounds.last_stable:
-                return Waits(
-                    f"{tp} on the {side} ends at {bounds.end}, and only {bounds.last_stable} is decided and replicated"
-                )
-            ends[tp] = bounds.end
-        return Carried(_ends(ends))
+        ends = find_log_ends(self.clients[side], side, topics, settled=settled)
+        return ends if isinstance(ends, Waits) else Carried(_ends(ends))
 
     # -- the rest
 

@@ -15,10 +15,10 @@ from kmigrate.errors import KmigrateError
 from kmigrate.kafka_types import Offset, Side, TopicId, TopicName, TopicPartition
 from kmigrate.late.values import Handover
 from kmigrate.offsets.offset_map import Ends
-from kmigrate.preflight.bounds import Bounds, read_bounds
 from kmigrate.runner.cutover.book import CutoverBook
 from kmigrate.runner.cutover.carrying import Carried, Handler, Waits
 from kmigrate.runner.cutover.groups_seen import GroupLooker, GroupSeen, read_by_all
+from kmigrate.runner.cutover.log_ends import find_log_ends
 from kmigrate.runner.cutover.observing import NOTHING_COPIED, settled_late
 from kmigrate.runner.late.appending import LateSeen
 from kmigrate.schemes.cutover import Cutover
@@ -79,7 +79,7 @@ class LateEffects:
         """Everything that the source has by now is appended, and compared."""
         key, topics = _key(cutover, effect), cutover.topics_of(effect.scope)
         if key not in self._wanted:
-            ends = self._ends(Side.SOURCE, topics)
+            ends = find_log_ends(self.clients[Side.SOURCE], Side.SOURCE, topics, settled=True)
             if isinstance(ends, Waits):
                 return ends
             opened = {tp: each for tp, each in self.appender.seen().items() if tp in ends}
@@ -100,7 +100,8 @@ class LateEffects:
         key = _key(cutover, effect)
         topics = tuple(topic for topic in cutover.topics_of(effect.scope) if topic in cutover.promoted_topics)
         if key not in self._wanted:
-            ends, after = self._ends(Side.SOURCE, topics), self._ends(Side.TARGET, topics, settled=False)
+            ends = find_log_ends(self.clients[Side.SOURCE], Side.SOURCE, topics, settled=True)
+            after = find_log_ends(self.clients[Side.TARGET], Side.TARGET, topics, settled=False)
             starts = self._starts(cutover, topics)
             for each in (ends, after, starts):
                 if isinstance(each, Waits):
@@ -177,26 +178,6 @@ class LateEffects:
             return {name: each.topic_id for name, each in client.metadata(topics).topics.items()}
         finally:
             client.close()
-
-    def _ends(self, side: Side, topics: Sequence[TopicName], *, settled: bool = True) -> Places | Waits:
-        """The true log ends of a side; `settled`: only where nothing is open, and every replica is in sync."""
-        client = self.clients[side]()
-        try:
-            metadata = client.metadata(topics)
-            places = [TopicPartition(name, number) for name in topics for number in metadata.topics[name].partitions]
-            bounds = read_bounds(client, metadata, places)
-        finally:
-            client.close()
-        ends = Places()
-        for tp, each in bounds.items():
-            if not isinstance(each, Bounds):
-                return Waits(f"{tp} on the {side}: {each.reason}")
-            if settled and not each.end == each.high_watermark == each.last_stable:
-                return Waits(
-                    f"{tp} on the {side} ends at {each.end}, and only {each.last_stable} is decided and replicated"
-                )
-            ends[tp] = each.end
-        return ends
 
 
 def _key(cutover: Cutover, effect: Effect) -> str:

@@ -14,7 +14,7 @@ from kmigrate.kafka_types import Offset, Partition, Side, TopicId, TopicPartitio
 from kmigrate.late.values import Handover
 from kmigrate.offsets.offset_map import Ends
 from kmigrate.preflight.bounds import Bounds
-from kmigrate.runner.cutover import of_late
+from kmigrate.runner.cutover import log_ends, of_late
 from kmigrate.runner.cutover.account import cutovers_of
 from kmigrate.runner.cutover.book import CutoverBook
 from kmigrate.runner.cutover.carrying import Carried, Waits
@@ -88,7 +88,7 @@ class World:
             ends_of=lambda _topic: {tp: Ends(Offset(100), Offset(90)) for tp in (ORDERS_0, ORDERS_1)},
             prove=self.proved.extend,
         )
-        patch.setattr(of_late, "read_bounds", lambda client, _metadata, _places: self.ends[client.side])
+        patch.setattr(log_ends, "read_bounds", lambda client, _metadata, _places: self.ends[client.side])
         patch.setattr(of_late, "GroupLooker", lambda _: SimpleNamespace(look=lambda _: self.groups, close=lambda: None))
 
     def carry(self, kind: EffectKind, *done: Done) -> Carried | Waits:
