@@ -18,7 +18,7 @@ from typing import NamedTuple
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.errors import ClusterError, KmigrateError, Refused
 from kmigrate.kafka_types import BrokerId, LeaderEpoch, Offset, TopicName, TopicPartition
-from kmigrate.runner.granting import create_acls
+from kmigrate.runner.granting import acl_refusals, create_acls
 from kmigrate.security.ask import ask_acls
 from kmigrate.security.fence import MIN_ISR, Fence, FenceKind
 from kmigrate.security.fence_moves import (
@@ -32,12 +32,11 @@ from kmigrate.security.fence_moves import (
 )
 from kmigrate.state.fence_book import FenceBook
 from kmigrate.topics.alter import alter_topic
-from kmigrate.topics.create import Failed, Later, judge_error
+from kmigrate.topics.create import Failed, Later
 from kmigrate.topics.describe import in_batches
 from kmigrate.wire import acl_calls, calls, config_calls
 from kmigrate.wire.acl_calls import Acl
 from kmigrate.wire.call import error_name
-from kmigrate.wire.calls import TopicOutcome
 from kmigrate.wire.config_calls import Alteration
 from kmigrate.wire.error_codes import ErrorCode
 
@@ -192,10 +191,8 @@ class Fencer:
         for step in acls_to_remove(fence, frozenset(there)):
             for some in in_batches(step, RULES_A_REQUEST):
                 outcomes = self._client.controller(acl_calls.delete_acls(some))
-                for acl, outcome in zip(some, outcomes, strict=False):
-                    if outcome.error:
-                        found = judge_error(TopicOutcome(outcome.error, outcome.message))
-                        _raise_failed(found._replace(reason=f"{acl.resource}, {acl.words}: {found.reason}"), "lifted")
+                for refusal in acl_refusals(some, outcomes):
+                    _raise_failed(refusal, "lifted")
 
     def _alter(self, fence: Fence, topic: TopicName, value: str | None, *, lifting: bool) -> None:
         """Alters one topic, if it still has what it is to be altered from at that moment."""

@@ -6,7 +6,7 @@ caller comes again, to the same end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from kmigrate.cluster.client import ClusterClient
@@ -46,11 +46,17 @@ def set_credential(client: ClusterClient, credential: Salted) -> GrantOutcome:
     return _judge(client.controller(user_calls.set_credential(credential)))
 
 
-def _judge_acls(acls: Sequence[Acl], outcomes: tuple[acl_calls.Outcome, ...]) -> GrantOutcome:
+def acl_refusals(acls: Sequence[Acl], outcomes: Sequence[acl_calls.Outcome]) -> Iterator[Later | Failed]:
+    """What was not done of a request about rules, named by the rule; outcomes come in the order of the rules."""
     for acl, outcome in zip(acls, outcomes, strict=False):
         if outcome.error:
             found = judge_error(TopicOutcome(outcome.error, outcome.message))
-            return found._replace(reason=f"{acl.resource}, {acl.words}: {found.reason}")
+            yield found._replace(reason=f"{acl.resource}, {acl.words}: {found.reason}")
+
+
+def _judge_acls(acls: Sequence[Acl], outcomes: tuple[acl_calls.Outcome, ...]) -> GrantOutcome:
+    for refusal in acl_refusals(acls, outcomes):
+        return refusal
     return Granted() if len(outcomes) == len(acls) else Later("the target did not answer for every rule")
 
 

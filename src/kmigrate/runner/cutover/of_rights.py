@@ -5,6 +5,7 @@ Rule: as in `carrying.py`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -32,19 +33,13 @@ class RightsEffects:
 
     def promote(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
         topics = cutover.topics_of(effect.scope)
-        client = self.client()
-        try:
+        with contextlib.closing(self.client()) as client:
             return _granted(promote_acls(self.store, client, topics, self.may_write).values())
-        finally:
-            client.close()
 
     def demote(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
         topics = cutover.topics_of(effect.scope)
-        client = self.client()
-        try:
+        with contextlib.closing(self.client()) as client:
             return _granted([demote_acls(self.store, client, topics, self.may_write)])
-        finally:
-            client.close()
 
 
 def _granted(outcomes: Iterable[GrantOutcome]) -> Carried | Waits:
