@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+from kmigrate.cluster.bell import Bell
 from kmigrate.errors import KmigrateError
 from kmigrate.runner.desk import Desk
 from kmigrate.runner.folder import Ownership, create_socket_folder
@@ -56,13 +57,13 @@ class AppServer:
         self._path: Path | None = None
         self._server: Server | None = None
         self._stopping = threading.Event()
-        self._bell: tuple[socket.socket, socket.socket] | None = None
+        self._bell: Bell | None = None
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
 
     def start(self) -> None:
         """Opens the socket and starts the thread; clients that connect early are answered once it serves."""
         self._socket = self._listen()
-        self._bell = socket.socketpair()
+        self._bell = Bell()
         if self._socket.family == socket.AF_UNIX:
             self._path = Path(self._socket.getsockname())
         self._thread.start()
@@ -71,14 +72,14 @@ class AppServer:
         """Ends serving within moments and removes a socket's file; safe to call twice."""
         self._stopping.set()
         if self._bell is not None:
-            self._bell[0].send(b"!")
+            self._bell.ring()
         if self._server is not None:
             self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
-        for end in self._bell or ():
-            end.close()
-        self._bell = None
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -121,7 +122,7 @@ class AppServer:
         assert self._socket is not None, "start opens it"
         assert self._bell is not None, "the same"
         waiting = select.poll()
-        for each in (self._socket, self._bell[1]):
+        for each in (self._socket, self._bell):
             waiting.register(each, select.POLLIN)
         waiting.poll()
         return not self._stopping.is_set()

@@ -1,4 +1,4 @@
-"""A bell ends a wait for answers from another thread: something has come that is not from a broker."""
+"""A bell ends a wait on sockets from another thread: something has come that is not from them."""
 
 from __future__ import annotations
 
