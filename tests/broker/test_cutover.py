@@ -5,50 +5,27 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kmigrate.demo.embedded import EmbeddedCluster
-from tests.fault.harness import LIVENESS_SECONDS, Migration, closing_all, wait_until
-from tests.kafka_tools import new_topic_name
-from tests.scenario.leading import Lead, Operator, Service, Writer
+from tests.fault.harness import LIVENESS_SECONDS, wait_until
+from tests.scenario.leading import QUICK, Lead, Operator, Service, Start, Writer, running, starting
 
 pytestmark = pytest.mark.broker
-
-Start = Callable[..., Lead]
-QUICK = {"stillSeconds": 3, "autoHoldSeconds": 1}
 
 
 @pytest.fixture
 def service(source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster) -> Iterator[Service]:
-    made = Service(source_cluster, target_cluster)
-    made.start()
-    try:
+    with running(Service(source_cluster, target_cluster)) as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture
 def start(tmp_path: Path, service: Service) -> Iterator[Start]:
-    """Starts a migration of the service that is led by a scheme, in the background; it is in sync."""
-    made: list[Migration] = []
-
-    def begin(scheme: str, *, environment: dict[str, str] | None = None, **spec: Any) -> Lead:
-        wanted = {"scheme": scheme, "groups": {"include": [service.group]}, "cutover": QUICK} | spec
-        name = new_topic_name("led")
-        migration = Migration(
-            tmp_path, service.source, service.target, [service.topic], name=name, spec=wanted, environment=environment
-        )
-        made.append(migration)
-        migration.start()
-        migration.wait_for_state("IN_SYNC")
-        return Lead(migration)
-
-    with closing_all(made):
+    with starting(tmp_path, service) as begin:
         yield begin
 
 

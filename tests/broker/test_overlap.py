@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +16,12 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from kmigrate.demo.embedded import EmbeddedCluster
-from tests.fault.harness import LIVENESS_SECONDS, Migration, closing_all, wait_until
+from tests.fault.harness import LIVENESS_SECONDS, wait_until
 from tests.kafka_tools import create_topic, new_topic_name
-from tests.scenario.leading import Lead, Reader, Writer
+from tests.scenario.leading import Lead, Reader, Start, Writer, running, starting
 
 pytestmark = pytest.mark.broker
 
-QUICK = {"stillSeconds": 3, "autoHoldSeconds": 1}
 PARTITIONS = 3
 FIRST_OF_OTHER = 10_000_000
 """The second writer's numbers begin there."""
@@ -150,35 +150,15 @@ def read_whole(cluster: EmbeddedCluster, topic: str) -> list[Content]:
 
 @pytest.fixture
 def service(source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster) -> Iterator[TwoWriters]:
-    made = TwoWriters(source_cluster, target_cluster)
-    made.start()
-    try:
+    with running(TwoWriters(source_cluster, target_cluster)) as made:
         yield made
-    finally:
-        made.close()
-
-
-Start = Callable[..., Lead]
 
 
 @pytest.fixture
 def start(tmp_path: Path, service: TwoWriters) -> Iterator[Start]:
     """Starts a migration of the service by consumers-first, in the background; it is in sync."""
-    made: list[Migration] = []
-
-    def begin(*, environment: dict[str, str] | None = None, **spec: Any) -> Lead:
-        wanted = {"scheme": "consumers-first", "groups": {"include": [service.group]}, "cutover": QUICK} | spec
-        name = new_topic_name("late")
-        migration = Migration(
-            tmp_path, service.source, service.target, [service.topic], name=name, spec=wanted, environment=environment
-        )
-        made.append(migration)
-        migration.start()
-        migration.wait_for_state("IN_SYNC")
-        return Lead(migration)
-
-    with closing_all(made):
-        yield begin
+    with starting(tmp_path, service) as begin:
+        yield partial(begin, "consumers-first")
 
 
 def verified(lead: Lead) -> None:

@@ -13,6 +13,7 @@ from kmigrate.demo.kafka_node import NodeState
 from tests.conftest import SEED, SOURCE_VERSION, TARGET_VERSION
 from tests.fault.cells import ALONE, Cell, choose_numbers, make_cell
 from tests.fault.harness import Migration, closing_all
+from tests.scenario.leading import Service, running
 
 StartMigration = Callable[..., Migration]
 WORKERS = ("auto", "auto", 2)
@@ -53,6 +54,13 @@ def migration(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StartM
 
     with closing_all(made):
         yield make
+
+
+@pytest.fixture
+def service(source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster) -> Iterator[Service]:
+    """A writer and a reader that run on the source."""
+    with running(Service(source_cluster, target_cluster)) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

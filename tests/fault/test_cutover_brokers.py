@@ -25,7 +25,7 @@ from tests.fault.conftest import heal
 from tests.fault.cutover_matrix import Course, Place, is_order_kept, places
 from tests.fault.harness import Migration, closing_all, wait_until
 from tests.kafka_tools import new_topic_name
-from tests.scenario.leading import Lead, Operator, Service
+from tests.scenario.leading import Lead, Operator, Service, running
 from tests.scenario.relaying import make_service
 
 pytestmark = pytest.mark.broker
@@ -94,12 +94,8 @@ def _fragile(request: pytest.FixtureRequest) -> Iterator[Pair]:
 def service(_fragile: Pair, cell: Cell) -> Iterator[Service]:
     for cluster in _fragile:
         heal(cluster)
-    made = make_service(*_fragile, has_application=cell.pick(CELLS)[0].story.has_application)
-    made.start()
-    try:
+    with running(make_service(*_fragile, has_application=cell.pick(CELLS)[0].story.has_application)) as made:
         yield made
-    finally:
-        made.close()
 
 
 @cells(long=len(CELLS), sample=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -218,16 +218,6 @@ CELLS = [
     for story in stories()
     if case.step in ("", *(place.step for place in places() if place.story == story))
 ]
-
-
-@pytest.fixture
-def service(source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster) -> Iterator[Service]:
-    made = Service(source_cluster, target_cluster)
-    made.start()
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 @cells(long=len(CELLS), sample=1)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from kmigrate.demo.embedded import EmbeddedCluster
 from tests.fault.cells import Cell, cells
 from tests.fault.cutover_matrix import Course, places
 from tests.fault.harness import LIVENESS_SECONDS, Migration, closing_all, log_ends, wait_until
@@ -21,16 +19,6 @@ STORIES = tuple(dict.fromkeys(place.story for place in places() if place.course 
 RECORDS = [("start-writers", 0), ("start-writers", 1), ("watch", 0), ("watch", 1), ("watch", 100_000)]
 """At which step the service goes back, and what its applications have written to the target until then."""
 CELLS = [(story, *each) for each in RECORDS for story in STORIES]
-
-
-@pytest.fixture
-def service(source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster) -> Iterator[Service]:
-    made = Service(source_cluster, target_cluster)
-    made.start()
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 @cells(long=len(CELLS), sample=1)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kmigrate.demo.embedded import EmbeddedCluster
 from tests.fault.cells import Cell, cells
 from tests.fault.harness import Migration, closing_all, wait_until
 from tests.kafka_tools import new_topic_name
-from tests.scenario.leading import Lead, Operator, Service
+from tests.scenario.leading import QUICK, Lead, Operator, Service
 
 pytestmark = pytest.mark.broker
 
@@ -25,17 +23,6 @@ SCHEMES: list[tuple[dict[str, Any], bool]] = [
 ]
 """What the manifest says, and whether that keeps the order of each partition."""
 RUNS = 20
-QUICK = {"stillSeconds": 3, "autoHoldSeconds": 1}
-
-
-@pytest.fixture
-def service(source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster) -> Iterator[Service]:
-    made = Service(source_cluster, target_cluster)
-    made.start()
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 @cells(long=RUNS * len(SCHEMES), sample=2)

@@ -8,8 +8,9 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from click.testing import CliRunner
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -19,13 +20,16 @@ from kmigrate.cli.group import commands
 from kmigrate.demo.embedded import EmbeddedCluster
 from kmigrate.errors import KmigrateError
 from kmigrate.runner.folder import MigrationFolder
-from tests.fault.harness import LIVENESS_SECONDS, Migration, wait_until
+from tests.fault.harness import LIVENESS_SECONDS, Migration, closing_all, wait_until
 from tests.kafka_tools import create_topic, new_topic_name
 
 WAITS = ("waiting", "over")
 BY_ITSELF = ("freeze", "promote", "freeze-back", "return")
 """The steps that are never left by an operator."""
 ClientOf = Callable[[EmbeddedCluster], Mapping[str, Any]]
+Start = Callable[..., "Lead"]
+QUICK = {"stillSeconds": 3, "autoHoldSeconds": 1}
+"""`spec.cutover` where applications do as they are told."""
 
 
 def plain_client(cluster: EmbeddedCluster) -> dict[str, Any]:
@@ -100,13 +104,6 @@ class Lead:
         return f"{shown}\n{self.migration.evidence()}"
 
 
-class Process(Protocol):
-    """An application that runs on one side at a time."""
-
-    def start(self, cluster: EmbeddedCluster) -> None: ...
-    def stop(self) -> None: ...
-
-
 class Service:
     """One writer and one reader, and what became of every record."""
 
@@ -129,7 +126,7 @@ class Service:
         """Of the same group, on the target, where both are read for a while."""
         self.others: list[Writer] = []
         """Writers that write where they should not."""
-        self.relay: Process | None = None
+        self.relay: Application | None = None
         """An application between the writer and the reader, where there is one."""
         self.topics: tuple[str, ...] = (self.topic,)
         self.groups: tuple[str, ...] = (self.group,)
@@ -167,6 +164,51 @@ class Service:
 
     def _read(self) -> list[int]:
         return [number for reader in (self.reader, self.newer) for _, _, number in reader.read]
+
+
+class Runs(Protocol):
+    """A service, however many applications it has."""
+
+    source: EmbeddedCluster
+    target: EmbeddedCluster
+    topic: str
+    group: str
+
+    def start(self) -> None: ...
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Runs)
+
+
+@contextlib.contextmanager
+def running(service: S) -> Iterator[S]:
+    """Runs a service on the source; everything of it has ended afterwards."""
+    service.start()
+    try:
+        yield service
+    finally:
+        service.close()
+
+
+@contextlib.contextmanager
+def starting(folder: Path, service: Runs) -> Iterator[Start]:
+    """Starts migrations of the service that are led by a scheme, in the background; they are in sync then."""
+    made: list[Migration] = []
+
+    def begin(scheme: str, *, environment: dict[str, str] | None = None, **spec: Any) -> Lead:
+        wanted = {"scheme": scheme, "groups": {"include": [service.group]}, "cutover": QUICK} | spec
+        name = new_topic_name("led")
+        migration = Migration(
+            folder, service.source, service.target, [service.topic], name=name, spec=wanted, environment=environment
+        )
+        made.append(migration)
+        migration.start()
+        migration.wait_for_state("IN_SYNC")
+        return Lead(migration)
+
+    with closing_all(made):
+        yield begin
 
 
 def _less(these: list[int], those: list[int]) -> list[int]:
@@ -340,8 +382,33 @@ def _is_new(wave: Mapping[str, Any]) -> bool:
     return wave["outcome"] == "aborted" or not wave["begun"]
 
 
-class Writer:
-    """An application that writes numbers to a topic, on one side at a time; `first` is the first of them."""
+class Application:
+    """Runs in a thread of its own, on one side at a time: `_run` does its work until `_ending` is set."""
+
+    def __init__(self, client_of: ClientOf) -> None:
+        self._client_of = client_of
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, cluster: EmbeddedCluster) -> None:
+        """Begins its work there."""
+        self._ending.clear()
+        self._thread = threading.Thread(target=self._run, args=(dict(self._client_of(cluster)),), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends in order."""
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join(LIVENESS_SECONDS)
+            self._thread = None
+
+    def _run(self, client: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class Writer(Application):
+    """Writes numbers to a topic; `first` is the first of them. When it has ended, everything is acknowledged."""
 
     def __init__(
         self,
@@ -352,19 +419,11 @@ class Writer:
         first: int = 0,
         client_of: ClientOf = plain_client,
     ) -> None:
+        super().__init__(client_of)
         self._topic, self._partitions, self._pause = topic, partitions, pause_seconds
-        self._client_of = client_of
-        self._ending = threading.Event()
-        self._thread: threading.Thread | None = None
         self.acknowledged: list[int] = []
         self.failed: list[str] = []
         self._next = first
-
-    def start(self, cluster: EmbeddedCluster) -> None:
-        """Begins to write there."""
-        self._ending.clear()
-        self._thread = threading.Thread(target=self._run, args=(dict(self._client_of(cluster)),), daemon=True)
-        self._thread.start()
 
     def write(self, cluster: EmbeddedCluster, count: int) -> None:
         """Writes so many records there, as fast as it goes, and ends."""
@@ -372,13 +431,6 @@ class Writer:
         before = len(self.acknowledged)
         self._run(dict(self._client_of(cluster)), count)
         assert len(self.acknowledged) == before + count, self.failed[:3]
-
-    def stop(self) -> None:
-        """Ends, with everything acknowledged."""
-        self._ending.set()
-        if self._thread is not None:
-            self._thread.join(LIVENESS_SECONDS)
-            self._thread = None
 
     def _run(self, client: dict[str, Any], count: int | None = None) -> None:
         """Until it is told to end; or `count` records, without a pause."""
@@ -407,34 +459,19 @@ class Writer:
         producer.flush(LIVENESS_SECONDS)
 
 
-class Reader:
-    """An application that reads a topic as a group and commits what it has read, on one side at a time.
+class Reader(Application):
+    """Reads a topic as a group and commits what it has read, before it leaves at the latest.
 
     What it reads once more counts, unless that is its own: what it could not commit it may have to read again.
     """
 
     def __init__(self, group: str, topic: str, *, client_of: ClientOf = plain_client) -> None:
+        super().__init__(client_of)
         self._group, self._topic = group, topic
-        self._client_of = client_of
         self._unsure: set[int] = set()
         """What was read, and perhaps not committed."""
-        self._ending = threading.Event()
-        self._thread: threading.Thread | None = None
         self.read: list[tuple[int, int, int]] = []
         """(partition, offset, number), in the order in which they were read."""
-
-    def start(self, cluster: EmbeddedCluster) -> None:
-        """Joins the group there."""
-        self._ending.clear()
-        self._thread = threading.Thread(target=self._run, args=(dict(self._client_of(cluster)),), daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Commits and leaves."""
-        self._ending.set()
-        if self._thread is not None:
-            self._thread.join(LIVENESS_SECONDS)
-            self._thread = None
 
     def _run(self, client: dict[str, Any]) -> None:
         consumer = Consumer(

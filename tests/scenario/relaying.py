@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -10,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from kmigrate.demo.embedded import EmbeddedCluster
 from tests.fault.harness import LIVENESS_SECONDS
 from tests.kafka_tools import create_topic, new_topic_name
-from tests.scenario.leading import ClientOf, Reader, Service, plain_client
+from tests.scenario.leading import Application, ClientOf, Reader, Service, plain_client
 
 
 class RelayedService(Service):
@@ -52,27 +51,12 @@ def make_service(
     return kind(source, target, client_of=client_of)
 
 
-class Relay:
-    """Hands records on from one topic to the same partition of another, on one side at a time."""
+class Relay(Application):
+    """Hands records on from one topic to the same partition of another; it ends between two transactions."""
 
     def __init__(self, group: str, reads: str, writes: str, *, client_of: ClientOf = plain_client) -> None:
+        super().__init__(client_of)
         self._group, self._reads, self._writes = group, reads, writes
-        self._client_of = client_of
-        self._ending = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self, cluster: EmbeddedCluster) -> None:
-        """Joins its group there."""
-        self._ending.clear()
-        self._thread = threading.Thread(target=self._run, args=(dict(self._client_of(cluster)),), daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends between two transactions, and leaves its group."""
-        self._ending.set()
-        if self._thread is not None:
-            self._thread.join(LIVENESS_SECONDS)
-            self._thread = None
 
     def _run(self, client: dict[str, Any]) -> None:
         producer = Producer({**client, "transactional.id": self._group, "linger.ms": 5})

@@ -344,6 +344,17 @@ def test_a_folder_tells_whether_anybody_watches(tmp_path: Path) -> None:
     assert [each.is_watched for each in read_fences(tmp_path)] == [False]
 
 
+def arrives_late(it: World, seconds: int) -> None:
+    """A request of the dead to deny `orders` reaches the cluster so much later."""
+    arrives = it.clock.seconds + seconds
+
+    def arrive() -> None:
+        if arrives <= it.clock.seconds < arrives + 6:
+            it.cluster.rules.add(deny("orders"))
+
+    it.clock.on_pass = arrive
+
+
 def test_a_request_of_the_dead_that_arrives_after_the_lift_is_taken_away(tmp_path: Path) -> None:
     it = world(tmp_path)
     book, order = it.book(), it.order()
@@ -351,13 +362,7 @@ def test_a_request_of_the_dead_that_arrives_after_the_lift_is_taken_away(tmp_pat
     it.fencer(book).lift(cut_short.number, "enough")
     with pytest.raises(Refused, match="a request of it may still arrive"):
         it.put(order)
-    arrives = it.clock.seconds + 40
-
-    def arrive() -> None:
-        if arrives <= it.clock.seconds < arrives + 6:
-            it.cluster.rules.add(deny("orders"))
-
-    it.clock.on_pass = arrive
+    arrives_late(it, 40)
     it.watch().run()
     assert it.cluster.rules == {READ}
     assert it.put(order).number == 2
@@ -372,13 +377,7 @@ def test_a_putting_that_was_cut_short_is_not_forgotten_because_another_one_made_
     it.fencer(book).lift(fence.number, "enough")
     with pytest.raises(Refused, match="a request of it may still arrive"):
         it.put(order)
-    arrives = it.clock.seconds + 20
-
-    def arrive() -> None:
-        if arrives <= it.clock.seconds < arrives + 6:
-            it.cluster.rules.add(deny("orders"))
-
-    it.clock.on_pass = arrive
+    arrives_late(it, 20)
     it.watch().run()
     assert it.cluster.rules == {READ}
 
