@@ -23,10 +23,11 @@ from confluent_kafka.admin import (
     AclOperation,
     AclPermissionType,
     AdminClient,
+    OffsetSpec,
     ResourcePatternType,
     ResourceType,
 )
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.cimpl import NewTopic, TopicPartition
 
 from bench.figures import Goal, Row, percentile
 from bench.lab import HEAP, SOURCE_VERSION, TARGET_VERSION, BenchError, Lab
@@ -316,6 +317,14 @@ class _Move:
         wanted = [NewTopic(name, num_partitions=PARTITIONS, replication_factor=1) for name in self._topics]
         for future in admin.create_topics(wanted).values():
             future.result(_LIMIT_SECONDS)
+        places = [TopicPartition(name, number) for name in self._topics for number in range(PARTITIONS)]
+
+        def has_all() -> bool:
+            """A broker that does not have a partition yet may refuse a producer's first batch, and take its second."""
+            found = admin.list_offsets({place: OffsetSpec.earliest() for place in places})
+            return all(each.exception(_LIMIT_SECONDS) is None for each in found.values())
+
+        self._wait(has_all, "the source does not have its partitions")
 
     def _delete_topics(self) -> None:
         for cluster in self._clusters.of.values():

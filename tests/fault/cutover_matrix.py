@@ -1,18 +1,19 @@
 """The crash matrix of the cutover: every step and every effect of every scheme that can be led, as its table has them.
 
 Rule: nothing of it is written down by hand. A step or an effect that is new in `schemes/` is a new cell of the fault
-tests; a variant of a scheme that does the same at the same steps as another one is that one.
+tests; a variant of a scheme that does the same at the same steps as another one is that one. Faults of the same course
+share cells: a service is led through several of them, which takes less time than to lead one through each.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from kmigrate.kafka_types import TopicName
 from kmigrate.manifest import load_manifest
@@ -37,6 +38,8 @@ spec:
 """
 APPLICATION = "  applications: [{name: relay, groups: [relay], reads: [orders], writes: [bills]}]\n"
 ORDERS, BILLS = TopicName("orders"), TopicName("bills")
+TOGETHER = 4
+"""How many faults of a course one service goes through at most."""
 
 
 class Course(StrEnum):
@@ -143,6 +146,38 @@ def places() -> tuple[Place, ...]:
                 steps = dict.fromkeys(at.at.step.name for at in way)
                 found += [Place(each, course, step) for step in steps if Place(story, course, step) not in found]
     return tuple(found)
+
+
+F = TypeVar("F", Moment, Place)
+
+
+def in_a_row(faults: Sequence[F]) -> tuple[tuple[F, ...], ...]:
+    """Neighbours of a course, in the order in which they come."""
+
+    def cut(course: Sequence[F]) -> Iterator[tuple[F, ...]]:
+        return (tuple(course[first : first + TOGETHER]) for first in range(0, len(course), TOGETHER))
+
+    return _by_course(faults, cut)
+
+
+def far_apart(faults: Sequence[F]) -> tuple[tuple[F, ...], ...]:
+    """Of a course those that are not neighbours, wherever there are enough."""
+
+    def cut(course: Sequence[F]) -> Iterator[tuple[F, ...]]:
+        parts = -(-len(course) // TOGETHER)
+        stride = min(len(course), max(parts, 3))
+        return (tuple(course[first::stride]) for first in range(stride))
+
+    return _by_course(faults, cut)
+
+
+def _by_course(faults: Sequence[F], cut: Callable[[Sequence[F]], Iterator[tuple[F, ...]]]) -> tuple[tuple[F, ...], ...]:
+    courses = dict.fromkeys((each.story, each.course) for each in faults)
+    return tuple(
+        part
+        for story, course in courses
+        for part in cut([each for each in faults if (each.story, each.course) == (story, course)])
+    )
 
 
 def _relayed(story: Story) -> tuple[Story, ...]:

@@ -1,4 +1,5 @@
-"""A broker dies at any step of any scheme, on either side, and comes back: the wave ends, and nothing is lost.
+"""A broker dies at any step of any scheme, on either side, and comes back; and at another one again: the wave ends, and
+nothing is lost.
 
 Each side has one broker, so that all of it is gone at once: leaders, coordinators, the controller.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from kmigrate.runner.folder import MigrationFolder
 from tests.conftest import SOURCE_VERSION, TARGET_VERSION
 from tests.fault.cells import Cell, cells
 from tests.fault.conftest import heal
-from tests.fault.cutover_matrix import Course, Place, is_order_kept, places
+from tests.fault.cutover_matrix import Course, Place, far_apart, is_order_kept, places
 from tests.fault.harness import Migration, closing_all, wait_until
 from tests.kafka_tools import new_topic_name
 from tests.scenario.leading import Lead, Operator, Service, running
@@ -30,7 +31,7 @@ from tests.scenario.relaying import make_service
 
 pytestmark = pytest.mark.broker
 
-CELLS = [(place, side) for place in places() for side in Side]
+CELLS = [(there, side) for there in far_apart(places()) for side in Side]
 BROKER = 1
 LOOK_SECONDS = 0.02
 """No step is over sooner than that: each of its effects takes the leader a turn."""
@@ -40,14 +41,17 @@ Pair = tuple[EmbeddedCluster, EmbeddedCluster]
 
 
 class Killer:
-    """Watches a wave, kills a broker when it comes to a step, and starts it again; a context manager."""
+    """Watches a wave, kills a broker whenever it comes to one of some steps, and starts it again; a context manager."""
 
-    def __init__(self, lead: Lead, place: Place, cluster: EmbeddedCluster, *, away_seconds: float) -> None:
+    def __init__(
+        self, lead: Lead, places: Sequence[Place], cluster: EmbeddedCluster, *, away_seconds: Callable[[], float]
+    ) -> None:
         self._client = Client(MigrationFolder(lead.migration.state_root, lead.migration.name), start_seconds=0.0)
-        self._place, self._cluster, self._away_seconds = place, cluster, away_seconds
+        self._cluster, self._away_seconds = cluster, away_seconds
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.has_killed = False
+        self.left = list(places)
+        """Those it has not come to."""
         self.wordless: list[Mapping[str, Any]] = []
         """What `status` said where it did not tell where it stands, or what is to be done."""
 
@@ -66,15 +70,16 @@ class Killer:
                 words = [wave["sentence"], wave["who"], wave["todo"], wave["undo"]]
                 if not all(words) or "unknown" in " ".join(words).lower():
                     self.wordless.append(wave)
-                if not self.has_killed and self._is_there(wave):
+                here = next((each for each in self.left if _is_there(wave, each)), None)
+                if here is not None:
                     self._cluster.kill(BROKER)
-                    self.has_killed = True
-                    self._ending.wait(self._away_seconds)
+                    self.left.remove(here)
+                    self._ending.wait(self._away_seconds())
                     self._cluster.start_node(BROKER)
 
-    def _is_there(self, wave: Mapping[str, Any]) -> bool:
-        is_back = self._place.course is Course.BACK
-        return wave["step"]["name"] == self._place.step and (wave["way"] == "back") is is_back
+
+def _is_there(wave: Mapping[str, Any], place: Place) -> bool:
+    return wave["step"]["name"] == place.step and (wave["way"] == "back") is (place.course is Course.BACK)
 
 
 @pytest.fixture(scope="module")
@@ -94,16 +99,17 @@ def _fragile(request: pytest.FixtureRequest) -> Iterator[Pair]:
 def service(_fragile: Pair, cell: Cell) -> Iterator[Service]:
     for cluster in _fragile:
         heal(cluster)
-    with running(make_service(*_fragile, has_application=cell.pick(CELLS)[0].story.has_application)) as made:
+    with running(make_service(*_fragile, has_application=cell.pick(CELLS)[0][0].story.has_application)) as made:
         yield made
 
 
 @cells(long=len(CELLS), sample=1)
-def test_a_broker_that_dies_at_a_step_delays_it(cell: Cell, tmp_path: Path, service: Service) -> None:
-    place, side = cell.pick(CELLS)
-    cell.note("cutover", {**place.named(), "fault": f"the {side}'s broker dies"})
+def test_a_broker_that_dies_at_steps_delays_them(cell: Cell, tmp_path: Path, service: Service) -> None:
+    there, side = cell.pick(CELLS)
+    story, course, _ = there[0]
+    cell.note("cutover", [{**place.named(), "fault": f"the {side}'s broker dies"} for place in there])
     quick = {"stillSeconds": 3}
-    spec = {**place.story.spec(), **service.spec(), "cutover": quick}
+    spec = {**story.spec(), **service.spec(), "cutover": quick}
     migration = Migration(
         tmp_path, service.source, service.target, service.topics, name=new_topic_name("broken"), spec=spec
     )
@@ -113,15 +119,15 @@ def test_a_broker_that_dies_at_a_step_delays_it(cell: Cell, tmp_path: Path, serv
         migration.wait_for_state("IN_SYNC")
         operator = Operator(Lead(migration), service, hesitate=lambda: cell.chance.uniform(0.0, 1.0))
         operator.may_fail = CLUSTERS_AWAY
-        with Killer(operator.lead, place, victim, away_seconds=cell.chance.uniform(0.0, 3.0)) as killer:
+        with Killer(operator.lead, there, victim, away_seconds=lambda: cell.chance.uniform(0.0, 3.0)) as killer:
             begun = time.monotonic()
-            if place.course is Course.BACK:
+            if course is Course.BACK:
                 operator.roll_back()
             else:
                 operator.finish()
             cell.note("seconds_to_the_end", round(time.monotonic() - begun, 1))
-        assert killer.has_killed, f"{place.step} was never seen"
+        assert not killer.left, f"never seen: {', '.join(place.step for place in killer.left)}"
         assert not killer.wordless, killer.wordless[0]
-        service.judge(in_order=is_order_kept(place.story))
+        service.judge(in_order=is_order_kept(story))
         wait_until("the hold is lifted", lambda: migration.status()["held"] == [], evidence=migration.evidence)
         cell.note("records", len(service.writer.acknowledged))

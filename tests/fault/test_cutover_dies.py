@@ -1,5 +1,5 @@
 """kmigrate dies before and after any effect of any scheme, on its way on, back, or where something is taken back: the
-next owner goes on, and nothing is lost or repeated.
+next owner goes on, until it dies, too, and nothing is lost or repeated.
 
 The clusters have authorizers, as fences need them; applications are the user `app`, kmigrate is `copier`.
 """
@@ -17,7 +17,7 @@ from confluent_kafka.admin import AclOperation, ResourceType
 
 from kmigrate.kafka_types import Side
 from tests.fault.cells import Cell, cells
-from tests.fault.cutover_matrix import Course, is_order_kept, last_frozen_moment, moments
+from tests.fault.cutover_matrix import Course, in_a_row, is_order_kept, last_frozen_moment, moments
 from tests.fault.harness import Migration, closing_all, wait_until
 from tests.kafka_tools import new_topic_name
 from tests.scenario.leading import Lead, Operator, Service
@@ -27,7 +27,7 @@ from tests.secured.granted import Guarded
 
 pytestmark = pytest.mark.broker
 
-MOMENTS = moments()
+CELLS = in_a_row(moments())
 KILLED = -9
 LATE = (Course.LATE, Course.LATE_BACK)
 FREEZE_SECONDS = 30
@@ -37,7 +37,7 @@ FREEZE_SECONDS = 30
 @pytest.fixture
 def service(guarded: Guarded, cell: Cell) -> Iterator[Service]:
     clusters = guarded.clusters[Side.SOURCE], guarded.clusters[Side.TARGET]
-    made = make_service(*clusters, has_application=cell.pick(MOMENTS).story.has_application, client_of=app_client)
+    made = make_service(*clusters, has_application=cell.pick(CELLS)[0].story.has_application, client_of=app_client)
     for acls in guarded.acls.values():
         for topic, operation in product(made.topics, (AclOperation.READ, AclOperation.WRITE)):
             acls.allow(operation, ResourceType.TOPIC, topic, principal="User:app")
@@ -55,19 +55,20 @@ def service(guarded: Guarded, cell: Cell) -> Iterator[Service]:
         guarded.take_all()
 
 
-@cells(long=len(MOMENTS), sample=2)
-def test_a_death_in_the_middle_of_a_step_is_followed_by_its_end(
+@cells(long=len(CELLS), sample=1)
+def test_deaths_in_the_middle_of_steps_are_followed_by_their_end(
     cell: Cell, tmp_path: Path, guarded: Guarded, service: Service
 ) -> None:
-    moment = cell.pick(MOMENTS)
-    is_late = moment.course in LATE
-    cell.note("cutover", {**moment.named(), "fault": "kmigrate dies before and after it"})
-    deaths = [moment.death("before"), moment.death("after")]
+    moments = cell.pick(CELLS)
+    story, course, *_ = moments[0]
+    is_late = course in LATE
+    cell.note("cutover", [{**each.named(), "fault": "kmigrate dies before and after it"} for each in moments])
+    deaths = [each.death(when) for each in moments for when in ("before", "after")]
     if is_late:
-        deaths.insert(0, last_frozen_moment(moment).death("before"))
+        deaths.insert(0, last_frozen_moment(moments[0]).death("before"))
     quick = {"stillSeconds": 3} | ({"freezeSeconds": FREEZE_SECONDS} if is_late else {})
     sides = {str(side): {"properties": {"request.timeout.ms": "5000", **guarded.properties(side)}} for side in Side}
-    spec = {**sides, **moment.story.spec(), **service.spec(), "fence": "acl", "cutover": quick}
+    spec = {**sides, **story.spec(), **service.spec(), "fence": "acl", "cutover": quick}
     migration = Migration(
         tmp_path,
         service.source,
@@ -81,14 +82,14 @@ def test_a_death_in_the_middle_of_a_step_is_followed_by_its_end(
         migration.start()
         migration.wait_for_state("IN_SYNC")
         operator = Operator(Lead(migration), service)
-        lead_on = LEADING[moment.course](operator)
+        lead_on = LEADING[course](operator)
         operator.go_through_deaths(
             deaths, lead_on, exit_code=KILLED, between=partial(_wait_too_long, deaths[0] if is_late else "")
         )
-        if moment.course is Course.ABORT:
+        if course is Course.ABORT:
             migration.wait_for_growth()
-        service.judge(in_order=is_order_kept(moment.story))
-        wanted = list(service.topics) if moment.course is Course.ABORT else []
+        service.judge(in_order=is_order_kept(story))
+        wanted = list(service.topics) if course is Course.ABORT else []
         wait_until("the hold is as it should be", lambda: migration.status()["held"] == wanted)
         cell.note("records", len(service.writer.acknowledged))
 

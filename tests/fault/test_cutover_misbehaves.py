@@ -11,8 +11,8 @@ import pytest
 from kmigrate.demo.embedded import EmbeddedCluster
 from tests.fault.cells import Cell, cells
 from tests.fault.cutover_matrix import Course, Story, is_order_kept, places, stories
-from tests.fault.harness import Migration, closing_all, wait_until
-from tests.kafka_tools import new_topic_name
+from tests.fault.harness import Migration, closing_all, log_ends, wait_until
+from tests.kafka_tools import delete_records, new_topic_name
 from tests.scenario.leading import Lead, Operator, Service, Writer
 
 pytestmark = pytest.mark.broker
@@ -126,6 +126,32 @@ def comes_late_and_is_appended(world: World) -> None:
     world.operator.finish()
 
 
+def comes_late_and_is_gone(world: World) -> None:
+    """The same, and the source has deleted them before they are appended: that is named, given up on command, and the
+    rest is appended."""
+    world.operator.go_on(until="watch")
+    other = world.intruder(world.service.source)
+    other.stop()
+    world.warned("came late to the source")
+    service, gone = world.service, 0
+    ends = log_ends(service.source, [service.topic])
+    delete_records(service.source.bootstrap, service.topic, ends[service.topic, gone], gone)
+    before = world.lead.status()["lateAppended"]
+
+    def stopped() -> bool:
+        world.lead.next("--late", "append")
+        told = world.lead.status()["lateStopped"]
+        return [each.partition(":")[0] for each in told] == [f"{service.topic}-{gone}"]
+
+    wait_until("it is named", stopped, evidence=world.lead.evidence)
+    assert "LATE_SOURCE_TRIMMED" in world.lead.status()["lateStopped"][0]
+    wait_until("it is given up", lambda: world.lead.next("--late", "list") == 0, evidence=world.lead.evidence)
+    wait_until("the rest is appended", lambda: world.lead.settle()["phase"] == "waiting", evidence=world.lead.evidence)
+    other.acknowledged = [number for number in other.acknowledged if number % service.partitions != gone]
+    assert world.lead.status()["lateAppended"] - before == len(other.acknowledged) > 0, world.lead.evidence()
+    world.operator.finish()
+
+
 def straggles(world: World) -> None:
     """A producer is left on the source while others are restarted on the target: its partition is named."""
     world.operator.go_on(until="move-writers")
@@ -204,6 +230,7 @@ CASES = (
     Case("freeze", writes_once_frozen),
     Case("watch", comes_late),
     Case("watch", comes_late_and_is_appended),
+    Case("watch", comes_late_and_is_gone),
     Case("move-writers", straggles),
     Case("", starts_too_early, is_whole=False),
     Case("start-readers", reads_on_both_sides, once=False),
@@ -224,7 +251,7 @@ CELLS = [
 def test_who_misbehaves_is_named_and_nothing_is_lost(cell: Cell, tmp_path: Path, service: Service) -> None:
     story, case = cell.pick(CELLS)
     told = case.misbehave.__name__.replace("_", " ")
-    cell.note("cutover", {"scheme": str(story), "course": Course.FORWARD.value, "step": case.step, "fault": told})
+    cell.note("cutover", [{"scheme": str(story), "course": Course.FORWARD.value, "step": case.step, "fault": told}])
     quick: dict[str, Any] = {"stillSeconds": 3}
     if case.misbehave is goes_on_writing:
         quick["freezeSeconds"] = FREEZE_SECONDS

@@ -25,7 +25,7 @@ CELLS = [(story, *each) for each in RECORDS for story in STORIES]
 def test_everything_is_on_the_source_again(cell: Cell, tmp_path: Path, service: Service) -> None:
     story, step, count = cell.pick(CELLS)
     fault = f"rollback after {count:,} records on the target"
-    cell.note("cutover", {"scheme": str(story), "course": Course.BACK.value, "step": step, "fault": fault})
+    cell.note("cutover", [{"scheme": str(story), "course": Course.BACK.value, "step": step, "fault": fault}])
     spec = {**story.spec(), "groups": {"include": [service.group]}, "cutover": {"stillSeconds": 3}}
     migration = Migration(
         tmp_path, service.source, service.target, [service.topic], name=new_topic_name("rolled"), spec=spec

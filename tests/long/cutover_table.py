@@ -1,7 +1,7 @@
 """The crash matrix of the cutover in Markdown: what was done to which step or effect of which scheme, and how it ended.
 
-Rule: it is made of results alone. Every test of a cutover notes, as `cutover`, the scheme, the course that was gone,
-the step, perhaps an effect, and the fault.
+Rule: it is made of results alone. Every test of a cutover notes, as `cutover`, its faults: the scheme, the course that
+was gone, the step, perhaps an effect, and what was done there. A cell that failed counts as failed for all of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NOTHING = "–"
 
 
 class Fault(NamedTuple):
-    """What was done in one cell, and where."""
+    """What was done, and where."""
 
     scheme: str
     course: str
@@ -31,8 +31,7 @@ def cutover_table(cells: Collection[str], results: Mapping[str, Result]) -> str:
     run = {cell: results[cell] for cell in mine if cell in results}
     found: dict[Fault, list[Result]] = {}
     for result in run.values():
-        noted = result.figures.get(NOTED)
-        if isinstance(noted, Mapping):
+        for noted in _noted(result):
             place = " · ".join(noted[each] for each in ("step", "effect") if noted.get(each))
             where = Fault(noted["scheme"], noted["course"], place or "the first step", noted["fault"])
             found.setdefault(where, []).append(result)
@@ -42,6 +41,11 @@ def cutover_table(cells: Collection[str], results: Mapping[str, Result]) -> str:
         lines += [f"### {scheme}: {course}", "", *_matrix(found, scheme, course), ""]
     lines += ["### All", "", *_sums(found)]
     return "\n".join(lines)
+
+
+def _noted(result: Result) -> list[Mapping[str, str]]:
+    noted = result.figures.get(NOTED)
+    return noted if isinstance(noted, list) else []
 
 
 def _matrix(found: Mapping[Fault, list[Result]], scheme: str, course: str) -> Iterator[str]:
@@ -54,7 +58,7 @@ def _matrix(found: Mapping[Fault, list[Result]], scheme: str, course: str) -> It
 
 
 def _sums(found: Mapping[Fault, list[Result]]) -> Iterator[str]:
-    yield _row("Fault", "Cells", "Passed", "Failed", "Records")
+    yield _row("Fault", "Times", "Passed", "Failed", "Records")
     yield _row("---", *["---:"] * 4)
     everything = [result for results in found.values() for result in results]
     by_fault = {
@@ -77,7 +81,8 @@ def _told(results: list[Result]) -> str:
 
 
 def _records(results: list[Result]) -> int:
-    return sum(int(each) for result in results if isinstance(each := result.figures.get("records"), int))
+    cells = {result.cell: result for result in results}.values()
+    return sum(int(each) for result in cells if isinstance(each := result.figures.get("records"), int))
 
 
 def _row(*columns: str) -> str:

@@ -40,6 +40,7 @@ FAULTS_REACHED = (
     "early writers found",
     "freezes taken back",
     "late append",
+    "late records given up",
     "late list",
 )
 """What must also have happened where clients misbehave."""

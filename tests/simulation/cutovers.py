@@ -12,6 +12,7 @@ from enum import Enum, auto
 
 from kmigrate.kafka_types import Side, TopicName, TopicPartition
 from kmigrate.manifest.model import Scheme
+from kmigrate.schemes.commands import LATE_STOP
 from kmigrate.schemes.cutover import Cutover, Outcome, Phase, Way, begin
 from kmigrate.schemes.effects import Effect, EffectKind
 from kmigrate.schemes.events import (
@@ -171,6 +172,7 @@ class CutoverWorld:
                 loaded = Cutover.from_value(self.journal[-1])
                 assert loaded == resume(loaded).cutover
                 self.process = self.cutover = loaded
+                self.mover.forget()
                 self.seen["restarts"] += 1
             return
         is_stale = self.chance.random() < 0.1 and not self.cutover.at.step.is_last
@@ -282,7 +284,7 @@ class CutoverWorld:
         if self.cutover.phase is not Phase.WAITING:
             if self.cutover.phase is Phase.RETURNING:
                 self._make_way()
-            elif self.cutover.trouble and self.chance.random() < 0.2:
+            elif self.cutover.trouble and not self._give_up_late(facts) and self.chance.random() < 0.2:
                 self._mend(facts)
                 self._free_groups()
                 self._command(Next, facts)
@@ -331,6 +333,8 @@ class CutoverWorld:
         groups = [self.service.groups[name] for name in move.groups]
         if (step.is_irreversible or step.asks_ahead) and not self.cutover.is_approved(self.service.now):
             self._command(Approve, facts)
+            return
+        if self._give_up_late(facts):
             return
         self._let_writers_go_on()
         if self.cutover.way is Way.FORWARD:
@@ -497,6 +501,16 @@ class CutoverWorld:
             for group in self.service.groups.values():
                 self.service.stop(group, SOURCE)
                 self.service.stop(group, TARGET)
+
+    def _give_up_late(self, facts: WaveFacts) -> bool:
+        """Lists what cannot be appended, in the end; returns whether that was decided."""
+        if not any((each.stop or "").startswith(LATE_STOP) for each in facts.partitions.values()):
+            return False
+        if self.chance.random() > 0.2:
+            return False
+        is_taken = self.post(SettleLate(number=self.cutover.number, choice=LateChoice.LIST), facts) is None
+        self.seen["late records given up"] += is_taken
+        return is_taken
 
     def _mend(self, facts: WaveFacts) -> None:
         """Looks for who misbehaves, where the gates say so."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from kmigrate.kafka_types import Offset, TopicName, TopicPartition
 from kmigrate.manifest.model import Scheme
+from kmigrate.schemes.commands import LATE_STOP
 from kmigrate.schemes.effects import Effect, EffectKind, End
 from kmigrate.schemes.facts import GroupFacts, PartitionFacts, Straggler, WaveFacts
 from kmigrate.schemes.wave import Ending, History, Wave
@@ -18,6 +19,8 @@ from tests.simulation.service import SOURCE, TARGET, Entry, Group, Origin, Servi
 
 K = EffectKind
 STOPPED = History.STOPPED
+_STOP_CHANCE = 0.003
+"""How often late records stop, which nothing but the operator's word ends."""
 
 
 class NotNow(Exception):
@@ -47,6 +50,10 @@ class Mover:
         self.listed: dict[TopicPartition, set[int]] = {tp: set() for tp in service.partitions}
         self.promoted: set[TopicName] = set()
         self.overlap: set[TopicName] = set()
+        self.trimmed: set[TopicPartition] = set()
+        """Of these late records cannot be appended, which a process finds out when it comes to them."""
+        self.forgone: set[TopicPartition] = set()
+        """Of these late records are not appended any more."""
         self.is_reversing = False
         self.copies = copies
         self.frozen: dict[TopicPartition, int] = {}
@@ -102,6 +109,12 @@ class Mover:
     def _append_late(self, tp: TopicPartition, most: int) -> None:
         """What the source gets goes behind whatever is on the target, each record once."""
         source, target = self.service.logs[SOURCE][tp], self.service.logs[TARGET][tp]
+        if self.chance.random() < _STOP_CHANCE:
+            self.trimmed.add(tp)
+        if tp in self.trimmed and tp not in self.forgone:
+            self.stops[tp] = "LATE_SOURCE_TRIMMED at source offset …"
+        if self.stops[tp] or tp in self.forgone:
+            return
         end = min(len(source), self.copied[tp] + most)
         for offset in range(self.copied[tp], end):
             assert offset not in self.on_target[tp], f"{tp}@{offset} is on the target already"
@@ -207,7 +220,7 @@ class Mover:
             is_settled=True,
             is_target_settled=True,
             is_in_sync=self.copied[tp] + 3 >= self.source_end(tp),
-            copied=Offset(self.copied[tp]),
+            copied=Offset(self.source_end(tp) if tp in self.forgone else self.copied[tp]),
             verified=Offset(self.verified[tp]),
             stop=self.stops[tp],
             application_records=service.application_records[TARGET][tp],
@@ -274,7 +287,13 @@ class Mover:
                 for tp in self.service.partitions:
                     if tp.topic in topics & self.overlap:
                         self._append_late(tp, 1_000_000)
+                        if self.stops[tp]:
+                            raise NotNow(f"late records of {tp}: {self.stops[tp]}")
+                        if tp in self.forgone:
+                            self.listed[tp] |= set(range(self.copied[tp], len(self.service.logs[SOURCE][tp])))
                 self.overlap -= topics
+            case K.FORGO_LATE:
+                return self._forgo(effect.places)
             case K.PUT_UP_FENCE:
                 fenced[SOURCE] |= topics
             case K.LIFT_FENCE:
@@ -381,6 +400,15 @@ class Mover:
             self.prepared.pop(group.name, None)
             if wanted is not None and self.wave.scheme is Scheme.CONSUMERS_FIRST:
                 self.synced.add(group.name)
+
+    def forget(self) -> None:
+        """The process died: what keeps late records from being appended must be found out anew."""
+        self.stops |= {tp: "" for tp, stop in self.stops.items() if stop.startswith(LATE_STOP)}
+
+    def _forgo(self, places: Iterable[TopicPartition]) -> tuple[End, ...]:
+        self.forgone |= set(places)
+        self.stops |= dict.fromkeys(places, "")
+        return tuple(End(tp.topic, tp.partition, Offset(self.copied[tp])) for tp in places)
 
     def _settle(self, *, append: bool) -> None:
         for tp in self.service.partitions:

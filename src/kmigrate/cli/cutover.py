@@ -60,6 +60,11 @@ LATE_WARNING = (
     "Cannot be undone: they stay there, and what was written to both clusters meanwhile is in no order."
 )
 
+FORGO_WARNING = (
+    "These partitions are given up: what lies behind their stop stays on the source, and is listed.\n{stopped}\n"
+    "Cannot be undone once the step goes on."
+)
+
 
 @click.group(epilog=EXAMPLES)
 def cutover() -> None:
@@ -170,6 +175,8 @@ def next_step(
         return
     if late == LateChoice.APPEND.value and seen.late_records:
         _confirmed(named, approve, LATE_WARNING.format(records=seen.late_records))
+    if late == LateChoice.LIST.value and seen.late_stopped:
+        _confirmed(named, approve, FORGO_WARNING.format(stopped="\n".join(seen.late_stopped)))
     approved = seen.needs_approval and late is None and _approved(named, seen, approve)
     _send(named, seen, CommandKind.NEXT, approved=approved, late=late, show=True, no_color=no_color)
 

@@ -21,7 +21,7 @@ from kmigrate.copy.guard import QUIET_SECONDS
 from kmigrate.copy.refusals import TOO_LARGE, UNKNOWN_OUTCOMES
 from kmigrate.kafka_types import Offset
 from kmigrate.late.gathering import MOST_RECORDS, Gathered
-from kmigrate.late.values import Batch, Handover, Kept, LateStop, LateStopKind
+from kmigrate.late.values import NOTHING, Batch, Handover, Kept, LateStop, LateStopKind
 from kmigrate.wire.call import error_name
 from kmigrate.wire.error_codes import ErrorCode
 
@@ -77,6 +77,17 @@ class LatePartition:
     # -- what is wanted
 
     @property
+    def is_given_up(self) -> bool:
+        """Whether nothing more is sent. What was decided last may lie on the target: `sent_records` counts it."""
+        return self.handover.until == NOTHING
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is wanted, or under way."""
+        until = self.handover.until
+        return not self.is_given_up and (self.pending is not None or until is None or self.position < until)
+
+    @property
     def wants_records(self) -> bool:
         """Whether the source is to be read at `position`."""
         until = self.handover.until
@@ -99,9 +110,11 @@ class LatePartition:
         return self.landed + (0 if self.pending is None else self.pending.records)
 
     def extend(self, handover: Handover) -> None:
-        """Other records are wanted now, none that come before those that are."""
+        """Other records are wanted now, none that come before those that are; or none any more."""
         self.handover = handover
-        if self.pending is None:
+        if self.is_given_up:
+            self.stop = None
+        elif self.pending is None:
             self.position = max(self.position, handover.source_from)
 
     # -- deciding
@@ -149,7 +162,7 @@ class LatePartition:
             return None
         if error in TOO_LARGE and self.pending.records > 1:
             self.most_records = max(1, self.pending.records // 2)
-            self.pending, self.phase = None, Phase.FREE
+            self._drop()
             return None
         way = "mend it: it is tried again by itself"
         if error == ErrorCode.TOPIC_AUTHORIZATION_FAILED:
@@ -192,10 +205,17 @@ class LatePartition:
             self._quiet_since, self._again_at = now, now + QUIET_SECONDS
         elif now - self._quiet_since >= QUIET_SECONDS:
             self.phase, self._quiet_since = Phase.READY, None
+            if pending.source_from < self.handover.source_from:
+                self._drop()  # it is not there, and no longer wanted: it was listed
         return None
 
     def on_unreadable(self, kind: LateStopKind, evidence: str, way: str, now: float) -> None:
-        """Nothing can be read at the position, or not what it should be."""
+        """Nothing can be read at the position, or not what it should be.
+
+        A batch that was to be sent is given up: it is known not to lie on the target.
+        """
+        if self.phase is Phase.READY:
+            self._drop()
         self._stop(kind, evidence, way, now)
 
     def rebuild(self, gathered: Gathered) -> bool:
@@ -208,7 +228,7 @@ class LatePartition:
         assert pending is not None, "there is something to be read anew"
         if len(gathered.records) == pending.records and gathered.next == pending.source_next:
             return True
-        self.pending, self.phase = None, Phase.FREE
+        self._drop()
         return False
 
     # -- inside
@@ -221,6 +241,11 @@ class LatePartition:
         self.landed += landed.records
         self.position = max(landed.source_next, self.handover.source_from)
         return landed
+
+    def _drop(self) -> None:
+        """The batch that was decided last is known not to lie on the target, and not wanted as it was decided."""
+        self.pending, self.phase = None, Phase.FREE
+        self.position = max(self.position, self.handover.source_from)
 
     def _unknown(self, evidence: str, now: float) -> None:
         self._stop(

@@ -9,13 +9,15 @@ from typing import NamedTuple
 from kmigrate.kafka_types import Offset, TopicId
 
 SEQUENCES = 1 << 31
+NOTHING = Offset(-1)
+"""Up to where records of a partition are wanted that are given up: no batch is sent any more, decided or not."""
 
 
 class Handover(NamedTuple):
     """From where on records of a partition are late.
 
     `source_from`: the first source offset that is wanted; `target_from`: where the target's log ended before anything
-    was appended here. `until`: the source offset up to which records are wanted; None: all that come.
+    was appended here. `until`: the source offset up to which records are wanted; None: all that come; NOTHING: none.
     """
 
     source_topic_id: TopicId
@@ -58,6 +60,9 @@ class Kept(NamedTuple):
     """How many records are known to lie on the target."""
 
 
+GIVE_UP = "`kmigrate cutover next -f FILE --late list` leaves what follows on the source, and lists it"
+
+
 class LateStopKind(StrEnum):
     """Why nothing more of a partition is appended."""
 
@@ -86,4 +91,4 @@ class LateStop:
     way: str
 
     def __str__(self) -> str:
-        return f"{self.kind.value} at source offset {self.offset:,}: {self.evidence}; {self.way}"
+        return f"{self.kind.value} at source offset {self.offset:,}: {self.evidence}; {self.way}; or {GIVE_UP}"

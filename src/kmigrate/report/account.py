@@ -165,13 +165,17 @@ class FenceAccount:
 @with_config(_JSON)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectAccount:
-    """Something that was done to a cluster; planned before, done once the cluster showed it; null: not (yet)."""
+    """Something that was done to a cluster; planned before, done once the cluster showed it; null: not (yet).
+
+    `withdrawn`: the cluster refused it, and it is no longer to be done.
+    """
 
     number: int
     kind: str
     name: str
     planned_at: int | None
     done_at: int | None
+    withdrawn: bool = False
     payload: Mapping[str, Any]
 
 

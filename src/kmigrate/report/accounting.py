@@ -31,7 +31,7 @@ from kmigrate.runner.groups_document import GroupsDocument
 from kmigrate.runner.ledger import Ledger
 from kmigrate.runner.status import PartitionStatus, StatusDocument
 from kmigrate.security.fence import Fence
-from kmigrate.state.journal import ChainState
+from kmigrate.state.journal import EFFECT_WITHDRAWN, ChainState
 from kmigrate.topics.intended import Origin
 
 RESTORE_HOLD = "restore-hold"
@@ -90,6 +90,7 @@ def make_account(
     `cutovers` and `unavailable` (times in which applications could not write) are told as they are, each with its keys.
     """
     topics = tuple(_topics(status, list(verified), ledger))
+    withdrawn = {each.detail.get("effect") for each in ledger.journal if each.kind == EFFECT_WITHDRAWN}
     return ReportDocument(
         name=ledger.name,
         made_at=ledger.read_at_ms,
@@ -125,7 +126,8 @@ def make_account(
                 kind=each.kind,
                 name=each.topic,
                 planned_at=_time(each.planned_at_ms),
-                done_at=each.done_at_ms,
+                done_at=None if each.id in withdrawn else each.done_at_ms,
+                withdrawn=each.id in withdrawn,
                 payload=each.payload,
             )
             for each in ledger.effects

@@ -9,7 +9,7 @@ from kmigrate.report.account import EffectAccount, EntryAccount, ReportDocument
 from kmigrate.report.blocks import Block, Heading, Sentence, Table, table
 from kmigrate.report.words import UNKNOWN, fold_alike, show_names, show_time, show_times
 from kmigrate.security.fence import FencePhase
-from kmigrate.state.journal import EFFECT_DONE, EFFECTS_PLANNED, canonical
+from kmigrate.state.journal import EFFECT_ENDS, EFFECTS_PLANNED, canonical
 
 MOST_DETAIL = 400
 """Signs of a detail that are shown; the JSON form has it whole."""
@@ -90,7 +90,7 @@ def deed_blocks(account: ReportDocument) -> Iterator[Block]:
 
 
 def _like_effect(each: EffectAccount) -> tuple[object, ...]:
-    return each.kind, each.done_at is None, canonical(dict(each.payload))
+    return each.kind, each.done_at is None, each.withdrawn, canonical(dict(each.payload))
 
 
 def _effect_row(some: Sequence[EffectAccount]) -> tuple[str, ...]:
@@ -100,20 +100,27 @@ def _effect_row(some: Sequence[EffectAccount]) -> tuple[str, ...]:
         first.kind,
         show_names([each.name for each in some]),
         show_times(each.planned_at for each in some),
-        "not done" if first.done_at is None else show_times(each.done_at for each in some),
+        _done(first) or show_times(each.done_at for each in some),
         _shorten(canonical(dict(first.payload))),
     )
 
 
+def _done(each: EffectAccount) -> str:
+    """Why there is no time at which it was done; empty if there is one."""
+    if each.withdrawn:
+        return "refused, and withdrawn"
+    return "not done" if each.done_at is None else ""
+
+
 def _like_entry(each: EntryAccount) -> tuple[object, ...]:
-    if each.kind in (EFFECT_DONE, EFFECTS_PLANNED):
+    if each.kind in (*EFFECT_ENDS, EFFECTS_PLANNED):
         return each.kind, each.detail.get("kind")
     return each.kind, canonical(dict(each.detail))
 
 
 def _entry_row(some: Sequence[EntryAccount]) -> tuple[str, ...]:
     first = some[0]
-    if first.kind == EFFECT_DONE:
+    if first.kind in EFFECT_ENDS:
         numbers = [each.detail.get("effect") for each in some]
         names = [str(each.detail.get("name", UNKNOWN)) for each in some]
         told = f"{first.detail.get('kind')} of {show_names(names)}: effects {_numbers(numbers)}"

@@ -84,19 +84,26 @@ class Effects:
     def hold_again(self, topic: TopicName) -> AlterOutcome:
         """Puts a topic under hold again whose hold has ended; what it is to become afterwards stays as it was.
 
-        A restoration that was decided and has not ended is brought to its end first.
+        A restoration that was decided and has not ended is brought to its end first; one that the target refuses is
+        withdrawn.
         """
         return self.hold_all_again([topic])[topic]
 
     def hold_all_again(self, topics: Iterable[TopicName]) -> dict[TopicName, AlterOutcome]:
         """The same for many topics, in the steps of one."""
         wanted = dict.fromkeys(topics)
-        ended = self._carry_out_together(self._planned(RESTORE_HOLD, wanted).values())
+        restorations = self._planned(RESTORE_HOLD, wanted)
+        ended = self._carry_out_together(restorations.values())
+        refused = [restorations[topic] for topic, each in ended.items() if isinstance(each, Failed)]
         outcomes: dict[TopicName, AlterOutcome] = {
-            topic: each for topic, each in ended.items() if not isinstance(each, Altered)
+            topic: each for topic, each in ended.items() if isinstance(each, Later)
         }
         planned = self._planned(HOLD_AGAIN, [topic for topic in wanted if topic not in outcomes])
-        held = set(self._store.held())
+        held = {*self._store.held()} - {each.topic for each in refused}  # of those one attempt may have come to its end
+        intended = {
+            topic: {"origin": each.origin.value, "settings": each.settings}
+            for topic, each in self._store.intended().items()
+        }
         restored = {each.topic: each.payload for each in self._store.effects() if each.kind == RESTORE_HOLD}
         payloads: dict[str, Mapping[str, object]] = {}
         for topic in wanted:
@@ -107,8 +114,11 @@ class Effects:
             elif topic not in restored:
                 outcomes[topic] = Failed(f"topic {topic} was never under hold")
             else:
-                payloads[topic] = restored[topic]
-        return outcomes | self._carry_out_together([*planned.values(), *self._plan(HOLD_AGAIN, payloads)])
+                payloads[topic] = intended.get(topic, restored[topic])
+        entries = [*planned.values(), *self._plan(HOLD_AGAIN, payloads)]
+        if refused:
+            self._store.withdraw_effects(refused)
+        return outcomes | self._carry_out_together(entries)
 
     def put_hold(self, topic: TopicName, source_max_bytes: int | None) -> AlterOutcome:
         """Puts a topic that was there before under hold; what it is to become again must have been recorded."""

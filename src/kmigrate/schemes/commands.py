@@ -5,9 +5,11 @@ Rule: a command names the number of the cutover that its operator saw. A refusal
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from kmigrate.schemes.cutover import OVER, Approval, Cutover, Done, Outcome, Phase, Way
+from kmigrate.kafka_types import TopicName, TopicPartition
+from kmigrate.schemes.cutover import APPENDING, OVER, Approval, Cutover, Done, Outcome, Phase, Way
 from kmigrate.schemes.effects import Effect, EffectKind
 from kmigrate.schemes.events import (
     Abort,
@@ -26,6 +28,9 @@ from kmigrate.schemes.facts import WaveFacts
 from kmigrate.schemes.gates import partitions_of, some
 from kmigrate.schemes.moving import Decision, decided, enter, leave, safe_stage, signed, take_back, with_done
 from kmigrate.schemes.wave import WHOLE_WAVE
+
+LATE_STOP = "LATE_"
+"""How the names of stops begin that keep late records from being appended."""
 
 
 def on_command(cutover: Cutover, command: Command, facts: WaveFacts, now: float) -> Decision | Refusal:
@@ -86,6 +91,9 @@ def _approve(cutover: Cutover, command: Approve, now: float) -> Decision | Refus
 
 def _settle_late(cutover: Cutover, command: SettleLate, facts: WaveFacts) -> Decision | Refusal:
     promoted = cutover.promoted_topics
+    stopped = late_stops(facts, promoted)
+    if stopped and command.choice is LateChoice.LIST and _may_append(cutover):
+        return _forgo_late(cutover, stopped, command.by)
     late = sum(each.late_records or 0 for _, each in partitions_of(facts, promoted))
     if cutover.phase is not Phase.WAITING or cutover.is_frozen or cutover.way is Way.BACK:
         return Refusal(kind=RefusalKind.NOT_NOW, told="late records are settled between steps on the way forward")
@@ -108,6 +116,41 @@ def _settle_late(cutover: Cutover, command: SettleLate, facts: WaveFacts) -> Dec
         open_since=None,
     )
     return decided(moved, signed(f"{late:,} late records: {command.choice.value}", command.by))
+
+
+def _may_append(cutover: Cutover) -> bool:
+    """Whether late records are being appended, or may be as they come."""
+    if cutover.way is Way.BACK or cutover.is_frozen:
+        return False
+    effect = cutover.next_effect
+    return cutover.phase is Phase.WAITING or (
+        cutover.phase is Phase.ACTING and effect is not None and effect.kind in APPENDING
+    )
+
+
+def late_stops(facts: WaveFacts, topics: Iterable[TopicName]) -> dict[TopicPartition, str]:
+    """The partitions of these topics whose late records are stopped, and why."""
+    return {
+        place: each.stop
+        for place, each in partitions_of(facts, topics)
+        if isinstance(place, TopicPartition) and each.stop is not None and each.stop.startswith(LATE_STOP)
+    }
+
+
+def _forgo_late(cutover: Cutover, stopped: Collection[TopicPartition], by: str) -> Decision:
+    """What cannot be appended is listed; then what was being done goes on."""
+    effect = cutover.next_effect
+    scope = WHOLE_WAVE if effect is None else effect.scope
+    moved = replace(
+        cutover,
+        phase=Phase.ACTING,
+        pending=(Effect(kind=EffectKind.FORGO_LATE, scope=scope, places=tuple(sorted(stopped))), *cutover.pending),
+        then=cutover.stage if effect is None else cutover.then,
+        trouble="",
+        open_since=None,
+    )
+    told = ", ".join(map(str, sorted(stopped)))
+    return decided(moved, signed(f"late records that cannot be appended are listed: {told}", by))
 
 
 def _may_read_on_source(facts: WaveFacts, group: str) -> bool:
@@ -188,8 +231,8 @@ def _roll_back(cutover: Cutover, now: float, by: str) -> Decision | Refusal:
         told = "it is being finished: the way back has ended"
         return Refusal(kind=RefusalKind.NOT_NOW, told=told, way="wait")
     in_force = cutover.in_force
-    if cutover.next_effect is not None:  # it may have been done: it counts, so that the way back takes it along
-        in_force = with_done(in_force, Done(effect=cutover.next_effect, way=cutover.way, stage=cutover.stage))
+    for begun in cutover.begun:  # it may have been done: it counts, so that the way back takes it along
+        in_force = with_done(in_force, Done(effect=begun, way=cutover.way, stage=cutover.stage))
     moved = replace(
         cutover,
         way=Way.BACK,

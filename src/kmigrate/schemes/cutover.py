@@ -23,6 +23,8 @@ from kmigrate.schemes.wave import Wave
 
 OVER = -1
 """The stage behind the last one: the cutover has ended."""
+APPENDING = frozenset({EffectKind.APPEND_LATE, EffectKind.CLOSE_OVERLAP})
+"""What appends late records up to an end."""
 
 
 class Way(enum.Enum):
@@ -133,15 +135,33 @@ class Cutover:
     def promoted_topics(self) -> frozenset[TopicName]:
         """The topics that applications may write to on the target, or may be about to."""
         kinds = {EffectKind.PROMOTE, EffectKind.OPEN_OVERLAP}
-        effects = [each.effect for each in self.in_force]
-        if self.phase is not Phase.WAITING:
-            effects += self.pending[:1]
+        effects = [*(each.effect for each in self.in_force), *self.begun]
         return frozenset(
             topic
             for each in effects
             if each.kind in kinds or each.undoes in kinds
             for topic in self.topics_of(each.scope)
         )
+
+    @property
+    def begun(self) -> tuple[Effect, ...]:
+        """Pending effects that may have been done, wholly or in part."""
+        if self.phase is Phase.WAITING:
+            return ()
+        is_interrupted = any(each.kind is EffectKind.FORGO_LATE for each in self.pending[:1])
+        return self.pending[:2] if is_interrupted else self.pending[:1]
+
+    @cached_property
+    def forgone(self) -> frozenset[TopicPartition]:
+        """Partitions of which late records are not appended any more, and that no later effect has settled."""
+        found: set[TopicPartition] = set()
+        for each in self.in_force:
+            places = {end.place for end in each.ends}
+            if each.effect.kind is EffectKind.FORGO_LATE:
+                found |= places
+            elif each.effect.kind in APPENDING:
+                found -= places
+        return frozenset(found)
 
     @cached_property
     def is_opened(self) -> bool:
@@ -154,8 +174,7 @@ class Cutover:
         return self.is_opened or self._may_be_in_force(EffectKind.APPEND_LATE)
 
     def _may_be_in_force(self, kind: EffectKind) -> bool:
-        is_begun = self.phase is not Phase.WAITING and any(each.kind is kind for each in self.pending[:1])
-        return is_begun or self.is_in_force(kind)
+        return any(each.kind is kind for each in self.begun) or self.is_in_force(kind)
 
     def ends_of(self, kind: EffectKind) -> dict[TopicPartition, Offset]:
         """Where logs ended, as effects of a kind found them."""

@@ -40,6 +40,7 @@ class EffectKind(StrEnum):
     VERIFY_TAIL = "verify-tail"
     APPEND_LATE = "append-late"
     LIST_LATE = "list-late"
+    FORGO_LATE = "forgo-late"
     BEGIN_REVERSE_COPY = "begin-reverse-copy"
     END_REVERSE_COPY = "end-reverse-copy"
     PUT_UP_TARGET_FENCE = "put-up-target-fence"
@@ -67,11 +68,15 @@ class End(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """One thing to be done for a move, or for the whole wave. `undoes` names what it takes back, if it is an undo."""
+    """One thing to be done for a move, or for the whole wave. `undoes` names what it takes back, if it is an undo.
+
+    `places`: the partitions that it is about, where it is not all of them.
+    """
 
     kind: EffectKind
     scope: str
     undoes: EffectKind | None = None
+    places: tuple[TopicPartition, ...] = ()
 
     @property
     def undo(self) -> Effect | None:
@@ -124,6 +129,9 @@ EFFECTS: Mapping[EffectKind, Entry] = {
     _K.VERIFY_TAIL: Entry("everything up to the recorded ends was compared"),
     _K.APPEND_LATE: Entry("late records of the source are appended to the target, each once, and were compared"),
     _K.LIST_LATE: Entry("late records of the source are listed, and stay there"),
+    _K.FORGO_LATE: Entry(
+        "late records that cannot be appended are listed, and stay on the source with all behind them"
+    ),
     _K.BEGIN_REVERSE_COPY: Entry("what is written to the target is copied to the source", _K.END_REVERSE_COPY),
     _K.END_REVERSE_COPY: Entry("nothing is copied to the source any more", _K.BEGIN_REVERSE_COPY),
     _K.PUT_UP_TARGET_FENCE: Entry("the target refuses writes of applications", _K.LIFT_TARGET_FENCE),

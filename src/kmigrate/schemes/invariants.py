@@ -105,8 +105,7 @@ def broken_by_decision(before: Cutover, decision: Decision, now: float) -> Itera
     if decision.entry is None and replace(before, open_since=None) != replace(after, open_since=None):
         yield "it changed, and the journal does not tell"
     added = [each for each in after.in_force if each not in before.in_force]
-    is_one_pending = len(added) <= 1 and all(each.effect == before.next_effect for each in added)
-    if not is_one_pending:
+    if not {each.effect for each in added} <= {*before.begun}:
         yield f"{[str(each.effect) for each in added]} count as done, and were not decided before"
     gone = [each for each in before.in_force if each not in after.in_force]
     effect = before.next_effect

@@ -150,7 +150,15 @@ def _on_done(cutover: Cutover, event: EffectDone, now: float) -> Decision:
         moved = replace(moved, trouble=cutover.trouble)
     if not rest:
         moved = enter(moved, moved.then, now)
-    return decided(moved, f"{effect}: done")
+    return decided(moved, f"{effect}: done{_left_behind(event)}")
+
+
+def _left_behind(event: EffectDone) -> str:
+    """What stays on the source, for the journal and the report; empty for all other effects."""
+    if event.effect.kind is not EffectKind.FORGO_LATE:
+        return ""
+    left = [f"{end.place} from source offset {end.offset:,} on" for end in event.ends]
+    return f", neither appended nor compared: {', '.join(left)}"
 
 
 def _on_failed(cutover: Cutover, event: EffectFailed, now: float) -> Decision:

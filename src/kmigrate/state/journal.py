@@ -27,6 +27,9 @@ CHAINED = "chained"
 """The entry that tells what was there before there was a chain: entries, effects, and what these said."""
 EFFECTS_PLANNED = "effects-planned"
 EFFECT_DONE = "effect-done"
+EFFECT_WITHDRAWN = "effect-withdrawn"
+"""It has ended, and nothing of it is in force: it was refused, and is no longer wanted."""
+EFFECT_ENDS = (EFFECT_DONE, EFFECT_WITHDRAWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,8 +180,8 @@ def planned_detail(kind: str, effects: Sequence[EffectRow]) -> dict[str, object]
     return {"kind": kind, "effects": [effects[0].id, effects[-1].id], "sha256": _digest_planned(effects)}
 
 
-def done_detail(effect: int, kind: str, name: str) -> dict[str, object]:
-    """What is journaled of an effect that is done."""
+def end_detail(effect: int, kind: str, name: str) -> dict[str, object]:
+    """What is journaled of an effect that is done, or was withdrawn."""
     return {"effect": effect, "kind": kind, "name": name}
 
 
@@ -274,11 +277,11 @@ def _find_altered_effect(
                 != detail["sha256"]
             ):
                 objection = f"effects {first} to {end} are not what was planned, or are gone"
-        elif entry.kind == EFFECT_DONE:
+        elif entry.kind in EFFECT_ENDS:
             number = detail["effect"]
             done.add(number)
             if number in there and there[number].done_at_ms != entry.at_ms:
-                objection = f"effect {number} was done then, and does not say so any more"
+                objection = f"effect {number} ended then, and does not say so any more"
         if objection is not None:
             return _Broken(last, f"entry {last}: {objection}")
     if is_whole:

@@ -6,12 +6,15 @@ next one, which has its number.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from kmigrate.kafka_types import Offset, Partition, TopicId, TopicName, TopicPartition
-from kmigrate.late.values import Batch, Handover, Kept
+from kmigrate.late.values import NOTHING, Batch, Handover, Kept
 from kmigrate.state.store import Store
 
+_OF_PARTITION = "source_topic_id, target_topic_id, source_from, target_from, until"
 _COLUMNS = "number, sequence, source_from, source_next, records, target_base"
 
 
@@ -24,20 +27,10 @@ class LateBook:
     def load(self) -> dict[TopicPartition, Kept]:
         """Every partition of which records are, or were, late."""
         with self._store.reading() as db:
-            rows = db.execute(
-                "SELECT topic, partition, source_topic_id, target_topic_id, source_from, target_from, until"
-                " FROM late_partition"
-            ).fetchall()
+            rows = db.execute(f"SELECT topic, partition, {_OF_PARTITION} FROM late_partition").fetchall()
             found: dict[TopicPartition, Kept] = {}
-            for topic, number, source_id, target_id, source_from, target_from, until in rows:
+            for topic, number, *row in rows:
                 tp = TopicPartition(TopicName(topic), Partition(number))
-                handover = Handover(
-                    TopicId(source_id),
-                    TopicId(target_id),
-                    Offset(source_from),
-                    Offset(target_from),
-                    None if until is None else Offset(until),
-                )
                 batches = [
                     _batch(row)
                     for row in db.execute(
@@ -52,7 +45,7 @@ class LateBook:
                     tuple(tp),
                 ).fetchone()
                 found[tp] = Kept(
-                    handover,
+                    _handover(row),
                     next((each for each in batches if each.target_base is not None), None),
                     next((each for each in batches if each.target_base is None), None),
                     int(landed),
@@ -65,25 +58,20 @@ class LateBook:
         A partition that is here already keeps where the target's log ended; no record is wanted that comes before
         those that were.
         """
-        kept: dict[TopicPartition, Handover] = {}
         with self._store.writing() as db:
-            for tp, new in handovers.items():
-                row = db.execute(
-                    "SELECT source_topic_id, target_topic_id, source_from, target_from FROM late_partition"
-                    " WHERE topic = ? AND partition = ?",
-                    tuple(tp),
-                ).fetchone()
-                kept[tp] = new
-                if row is not None:
-                    source_id, target_id, source_from, target_from = row
-                    first = Offset(max(source_from, new.source_from))
-                    kept[tp] = Handover(TopicId(source_id), TopicId(target_id), first, Offset(target_from), new.until)
-            db.executemany(
-                "INSERT OR REPLACE INTO late_partition"
-                " (topic, partition, source_topic_id, target_topic_id, source_from, target_from, until)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(*tp, *each) for tp, each in kept.items()],
-            )
+            kept = dict(handovers)
+            for tp, before in _handovers(db, handovers).items():
+                new = handovers[tp]
+                first = Offset(max(before.source_from, new.source_from))
+                kept[tp] = before._replace(source_from=first, until=new.until)
+            _keep(db, kept)
+        return kept
+
+    def give_up(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Handover]:
+        """Nothing more of these partitions is wanted; returns how that is kept of those that are here."""
+        with self._store.writing() as db:
+            kept = {tp: each._replace(until=NOTHING) for tp, each in _handovers(db, partitions).items()}
+            _keep(db, kept)
         return kept
 
     def save(self, batches: Iterable[tuple[TopicPartition, Batch]]) -> None:
@@ -126,6 +114,36 @@ class LateBook:
                 " GROUP BY topic, partition ORDER BY topic, partition"
             ).fetchall()
         return {TopicPartition(TopicName(topic), Partition(number)): int(records) for topic, number, records in rows}
+
+
+def _handovers(db: sqlite3.Connection, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Handover]:
+    """How partitions are kept that are here already."""
+    found: dict[TopicPartition, Handover] = {}
+    for tp in partitions:
+        row = db.execute(
+            f"SELECT {_OF_PARTITION} FROM late_partition WHERE topic = ? AND partition = ?", tuple(tp)
+        ).fetchone()
+        if row is not None:
+            found[tp] = _handover(row)
+    return found
+
+
+def _keep(db: sqlite3.Connection, handovers: Mapping[TopicPartition, Handover]) -> None:
+    db.executemany(
+        f"INSERT OR REPLACE INTO late_partition (topic, partition, {_OF_PARTITION}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [(*tp, *each) for tp, each in handovers.items()],
+    )
+
+
+def _handover(row: Sequence[Any]) -> Handover:
+    source_id, target_id, source_from, target_from, until = row
+    return Handover(
+        TopicId(source_id),
+        TopicId(target_id),
+        Offset(source_from),
+        Offset(target_from),
+        None if until is None else Offset(until),
+    )
 
 
 def _batch(row: tuple[int, int, int, int, int, int | None]) -> Batch:

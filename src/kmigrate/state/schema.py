@@ -151,6 +151,7 @@ STEPS: tuple[str, ...] = (
         PRIMARY KEY (topic, partition, number)
     ) WITHOUT ROWID;
     """,
+    "",  # effects may be withdrawn, and late records given up: what was there before would take that for damage
 )
 """What leads from each version to the next one; their number is the version this program writes."""
 

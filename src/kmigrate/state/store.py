@@ -15,7 +15,7 @@ import struct
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -29,6 +29,7 @@ from kmigrate.offsets.offset_map import RUN_BYTES, OffsetMap
 from kmigrate.state.journal import (
     CHAINED,
     EFFECT_DONE,
+    EFFECT_WITHDRAWN,
     EFFECTS_PLANNED,
     NOTHING,
     ChainState,
@@ -38,7 +39,7 @@ from kmigrate.state.journal import (
     canonical,
     chained_detail,
     check_chain,
-    done_detail,
+    end_detail,
     link,
     planned_detail,
     read_object,
@@ -351,19 +352,27 @@ class Store:
         """Journals that an effect is done, and with it, in one step, that its topic is no longer held."""
         self.end_effects([effect], ends_hold=ends_hold)
 
-    def end_effects(self, effects: Iterable[EffectEntry], *, ends_hold: bool = False) -> None:
+    def end_effects(self, effects: Collection[EffectEntry], *, ends_hold: bool = False) -> None:
         """Journals that effects are done, and with it that their topics are no longer held, all in one step."""
         with self._writing() as db:
-            now_ms = self._wall_ms()
-            for effect in effects:
-                ended = db.execute(
-                    "UPDATE effects SET state = 'done', done_at_ms = ? WHERE id = ? AND state = 'planned'",
-                    (now_ms, effect.id),
-                )
-                if ended.rowcount:
-                    _append(db, now_ms, EFFECT_DONE, done_detail(effect.id, effect.kind, effect.topic))
-                if ends_hold:
-                    db.execute("DELETE FROM hold WHERE topic = ?", (effect.topic,))
+            self._end_effects(db, effects, EFFECT_DONE)
+            if ends_hold:
+                db.executemany("DELETE FROM hold WHERE topic = ?", [(effect.topic,) for effect in effects])
+
+    def withdraw_effects(self, effects: Iterable[EffectEntry]) -> None:
+        """Journals that effects which were refused are not to be carried out any more."""
+        with self._writing() as db:
+            self._end_effects(db, effects, EFFECT_WITHDRAWN)
+
+    def _end_effects(self, db: sqlite3.Connection, effects: Iterable[EffectEntry], how: str) -> None:
+        now_ms = self._wall_ms()
+        for effect in effects:
+            ended = db.execute(
+                "UPDATE effects SET state = 'done', done_at_ms = ? WHERE id = ? AND state = 'planned'",
+                (now_ms, effect.id),
+            )
+            if ended.rowcount:
+                _append(db, now_ms, how, end_detail(effect.id, effect.kind, effect.topic))
 
     def effects(self) -> list[EffectEntry]:
         """Every effect, in the order of the decisions."""

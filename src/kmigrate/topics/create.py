@@ -6,14 +6,14 @@ counts as ours to begin with only if this very request created it: after a time-
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.kafka_types import TopicName
 from kmigrate.topics.carry import Defaults
-from kmigrate.topics.describe import in_batches
+from kmigrate.topics.describe import BATCH
 from kmigrate.topics.hold import TimestampLimits, hold_settings
 from kmigrate.wire import calls
 from kmigrate.wire.call import Call, error_name
@@ -21,6 +21,8 @@ from kmigrate.wire.calls import NewTopic, TopicOutcome
 from kmigrate.wire.error_codes import ErrorCode
 
 TIMEOUT_MS = 20_000
+RECORDS_A_REQUEST = 5_000
+"""A KRaft controller takes 10,000 metadata records a request at most: one for each topic, partition and setting."""
 INVALID_PARTITIONS = 37
 INVALID_CONFIG = 40
 THROTTLING_QUOTA_EXCEEDED = 89
@@ -64,6 +66,7 @@ class Failed(NamedTuple):
     reason: str
 
 
+T = TypeVar("T")
 Outcome: TypeAlias = Created | Present | Enlarged | Gone | Later | Failed
 Answer: TypeAlias = Mapping[TopicName, TopicOutcome]
 
@@ -126,20 +129,20 @@ def _create_under(
     client: ClusterClient, wanted: Sequence[WantedTopic], limits: TimestampLimits, max_bytes: int | None
 ) -> dict[TopicName, Outcome | _BadSetting]:
     outcomes: dict[TopicName, Outcome | _BadSetting] = {}
-    for batch in in_batches(wanted):
-        topics = [
-            NewTopic(
-                name=topic.name,
-                partitions=topic.partitions,
-                replication_factor=topic.replication_factor,
-                configs={
-                    **topic.settings,
-                    **hold_settings(limits, source_max_bytes=topic.source_max_bytes, broker_max_bytes=max_bytes),
-                },
-            )
-            for topic in batch
-        ]
-        answer = client.controller(calls.create_topics(topics, TIMEOUT_MS))
+    topics = [
+        NewTopic(
+            name=topic.name,
+            partitions=topic.partitions,
+            replication_factor=topic.replication_factor,
+            configs={
+                **topic.settings,
+                **hold_settings(limits, source_max_bytes=topic.source_max_bytes, broker_max_bytes=max_bytes),
+            },
+        )
+        for topic in wanted
+    ]
+    for batch in _in_requests(topics, lambda topic: 1 + topic.partitions + len(topic.configs)):
+        answer = client.controller(calls.create_topics(batch, TIMEOUT_MS))
         for topic in batch:
             found = answer.get(topic.name)
             if found is not None and found.error == INVALID_CONFIG:
@@ -155,7 +158,9 @@ def enlarge_topics(client: ClusterClient, counts: Mapping[TopicName, int]) -> di
     def ask(names: Sequence[TopicName]) -> Call[Answer]:
         return calls.create_partitions({name: counts[name] for name in names}, TIMEOUT_MS)
 
-    return _ask_controller(client, list(counts), ask, Enlarged(), present=INVALID_PARTITIONS)
+    return _ask_controller(
+        client, list(counts), ask, Enlarged(), present=INVALID_PARTITIONS, records=counts.__getitem__
+    )
 
 
 def delete_topics(client: ClusterClient, names: Sequence[TopicName]) -> dict[TopicName, Outcome]:
@@ -175,12 +180,28 @@ def _ask_controller(
     done: Outcome,
     *,
     present: int,
+    records: Callable[[TopicName], int] = lambda _name: 1,
 ) -> dict[TopicName, Outcome]:
     outcomes: dict[TopicName, Outcome] = {}
-    for batch in in_batches(names):
+    for batch in _in_requests(names, records):
         answer = client.controller(ask(batch))
         outcomes.update((name, _outcome(answer.get(name), done, present=present)) for name in batch)
     return outcomes
+
+
+def _in_requests(items: Sequence[T], records: Callable[[T], int]) -> Iterator[Sequence[T]]:
+    """The items in order, as many at a time as a controller takes; `records` is what one makes of its metadata log."""
+    batch: list[T] = []
+    size = 0
+    for each in items:
+        needed = records(each)
+        if batch and (size + needed > RECORDS_A_REQUEST or len(batch) == BATCH):
+            yield batch
+            batch, size = [], 0
+        batch.append(each)
+        size += needed
+    if batch:
+        yield batch
 
 
 def _outcome(found: TopicOutcome | None, done: Outcome, *, present: int) -> Outcome:

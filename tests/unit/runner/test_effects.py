@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from kmigrate.copy.copier import WAITING_FOR_LEASE
 from kmigrate.errors import ConnectionLost
 from kmigrate.kafka_types import Side, TopicName
 from kmigrate.runner.effects import HOLD_AGAIN, RAISE_LIMIT, RESTORE_HOLD, Effects, restored_topics
+from kmigrate.state.journal import EFFECT_WITHDRAWN
 from kmigrate.state.store import Store
 from kmigrate.topics.alter import Altered
 from kmigrate.topics.create import Failed, Later
@@ -64,7 +66,7 @@ class World:
         self.store = Store.open(self.folder)
         self.target.step = steps or (lambda _name: None)
         if steps is not None:
-            for name in ("plan_effects", "end_effects"):
+            for name in ("plan_effects", "end_effects", "withdraw_effects"):
                 step = name.removesuffix("_effects")
                 setattr(self.store, name, _stepping(getattr(self.store, name), step, steps))
         return self.effects()
@@ -337,6 +339,34 @@ def test_a_restoration_that_was_decided_comes_before_the_hold(world: World) -> N
     assert isinstance(world.effects().hold_again(T), Altered)
     assert (world.planned(), world.store.held()) == ([], (T,))
     assert (DEFAULTS | world.target.topics[T]).items() >= HOLD.items()
+
+
+def test_a_refused_restoration_is_withdrawn_when_the_topic_goes_back_under_hold(world: World) -> None:
+    world.store.record_intended({T: FROM_SOURCE})
+    world.target.refused = {"segment.ms"}
+    assert isinstance(world.effects().restore_hold(T), Failed)
+    assert isinstance(world.effects().hold_again(T), Altered)
+    assert (world.planned(), world.store.held()) == ([], (T,))
+    assert world.store.intended()[T] == FROM_SOURCE
+    assert (DEFAULTS | world.target.topics[T]).items() >= HOLD.items()
+    assert EFFECT_WITHDRAWN in [entry.kind for entry in world.store.journal()]
+    assert world.store.verify_journal().broken_at is None
+    world.target.refused = set()
+    assert isinstance(world.effects().restore_hold(T), Altered), "it can be restored once the cause is gone"
+    assert world.target.topics[T] == COMPACTED
+    assert world.store.held() == ()
+
+
+@pytest.mark.parametrize("step", range(2 * len(STEPS)))
+def test_a_refused_restoration_is_withdrawn_wherever_it_crashed(world: World, step: int) -> None:
+    world.store.record_intended({T: FROM_SOURCE})
+    world.target.refused = {"segment.ms"}
+    assert isinstance(world.effects().restore_hold(T), Failed)
+    with contextlib.suppress(Crash):
+        world.begin_process(Steps(last=step)).hold_again(T)
+    world.begin_process().resume()
+    assert isinstance(world.begin_process().hold_again(T), Altered)
+    assert (world.planned(), world.store.held()) == ([], (T,))
 
 
 def test_a_topic_that_was_never_under_hold_is_not_put_under_one(world: World) -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from kmigrate.kafka_types import Offset
+from kmigrate.kafka_types import Offset, Partition
 from kmigrate.schemes.cutover import Cutover, Outcome, Phase, Way, begin
-from kmigrate.schemes.effects import Effect, EffectKind
+from kmigrate.schemes.effects import Effect, EffectKind, End
 from kmigrate.schemes.events import (
     Abort,
     ApprovalExpired,
@@ -28,8 +28,9 @@ from kmigrate.schemes.events import (
     SettleLate,
 )
 from kmigrate.schemes.facts import WaveFacts
-from kmigrate.schemes.invariants import broken_in_state, ways_out
+from kmigrate.schemes.invariants import broken_by_decision, broken_in_state, ways_out
 from kmigrate.schemes.machine import decide, due, resume
+from kmigrate.schemes.moving import Decision
 from kmigrate.schemes.telling import tell
 from kmigrate.schemes.wave import Wave
 from tests.unit.schemes.examples import (
@@ -313,6 +314,47 @@ def test_late_records_are_settled_only_when_no_group_may_read_them_on_the_source
     assert acting.next_effect == Effect(kind=EffectKind.APPEND_LATE, scope="")
     assert act(acting).at == cutover.at
     assert "were appended" in refused(act(acting), Abort(number=act(acting).number), facts(ROLLING)).told
+
+
+def test_late_records_that_cannot_be_appended_are_listed_and_what_was_being_done_goes_on() -> None:
+    late = facts(ROLLING, groups=MOVED, late_records=2)
+    cutover = walk_to(begin(ROLLING, NOW), "watch")
+    acting = moved(cutover, SettleLate(number=cutover.number, choice=LateChoice.APPEND), late)
+    listing = SettleLate(number=acting.number, choice=LateChoice.LIST)
+    assert refused(acting, listing, late).kind is RefusalKind.NOT_NOW, "nothing keeps it from its end"
+    stopped = facts(ROLLING, groups=MOVED, late_records=2, stop="LATE_SOURCE_TRIMMED at source offset 7: …")
+    forgoing = moved(acting, listing, stopped)
+    assert [each.kind for each in forgoing.pending] == [EffectKind.FORGO_LATE, EffectKind.APPEND_LATE]
+    assert forgoing.pending[0].places == tuple(sorted(stopped.partitions)), "it names what it is about"
+    assert Cutover.from_value(forgoing.to_value()) == forgoing
+    assert forgoing.is_mixed, "some may lie on the target"
+    ends = (End(ROLLING.topics[0], Partition(0), Offset(7)),)
+    forgone = moved(forgoing, EffectDone(effect=forgoing.pending[0], ends=ends), stopped)
+    assert forgone.forgone == {ends[0].place}
+    assert forgone.next_effect == acting.next_effect
+    settled = moved(forgone, EffectDone(effect=forgone.pending[0], ends=ends), late)
+    assert (settled.forgone, settled.at, settled.phase) == (frozenset(), cutover.at, Phase.WAITING)
+
+
+def test_a_way_back_knows_that_late_records_were_being_appended_when_some_were_given_up() -> None:
+    cutover = walk_to(begin(CLEAN, NOW), "watch")
+    late = facts(CLEAN, groups=MOVED, late_records=2)
+    acting = moved(cutover, SettleLate(number=cutover.number, choice=LateChoice.APPEND), late)
+    stopped = facts(CLEAN, groups=MOVED, late_records=2, stop="LATE_REFUSED at source offset 7: …")
+    forgoing = moved(acting, SettleLate(number=acting.number, choice=LateChoice.LIST), stopped)
+    answer = decide(forgoing, RollBack(number=forgoing.number), stopped, NOW)
+    assert isinstance(answer, Decision)
+    assert list(broken_by_decision(forgoing, answer, NOW)) == []
+    assert answer.cutover.is_in_force(EffectKind.APPEND_LATE)
+
+
+def test_while_both_sides_are_written_a_partition_that_stops_can_be_given_up() -> None:
+    cutover = walk_to(begin(OVERLAP, NOW), "move-writers")
+    stopped = facts(OVERLAP, stop="LATE_UNKNOWN at source offset 7: …")
+    forgoing = moved(cutover, SettleLate(number=cutover.number, choice=LateChoice.LIST), stopped)
+    assert [each.kind for each in forgoing.pending] == [EffectKind.FORGO_LATE]
+    assert act(forgoing).at == cutover.at
+    assert act(forgoing).is_opened
 
 
 def test_from_the_opening_on_nothing_leads_back() -> None:

@@ -37,7 +37,7 @@ def test_every_gate_and_every_effect_but_those_of_late_records_is_used_somewhere
     assert {gate for step in steps for gate in step.gates} == set(Gate)
     done = {kind for step in steps for kind in step.effects}
     undone = {entry.undo for kind, entry in EFFECTS.items() if kind in done}
-    assert set(EffectKind) - done - undone == {EffectKind.APPEND_LATE, EffectKind.LIST_LATE}
+    assert set(EffectKind) - done - undone == {EffectKind.APPEND_LATE, EffectKind.LIST_LATE, EffectKind.FORGO_LATE}
 
 
 def test_what_reads_moves_before_what_writes_in_consumers_first() -> None:

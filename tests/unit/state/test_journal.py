@@ -99,8 +99,8 @@ def test_the_hashes_are_those_that_the_docs_tell_how_to_compute(store: Store) ->
         ("UPDATE effects SET payload = '{}' WHERE id = 2", 2, "effects 1 to 2 are not what was planned"),
         ("UPDATE effects SET topic = 'other' WHERE id = 1", 2, "effects 1 to 2 are not what was planned"),
         ("DELETE FROM effects WHERE id = 1", 2, "effects 1 to 2 are not what was planned, or are gone"),
-        ("UPDATE effects SET done_at_ms = 5 WHERE id = 1", 3, "effect 1 was done then, and does not say so"),
-        ("UPDATE effects SET done_at_ms = NULL, state = 'planned' WHERE id = 2", 6, "effect 2 was done then"),
+        ("UPDATE effects SET done_at_ms = 5 WHERE id = 1", 3, "effect 1 ended then, and does not say so"),
+        ("UPDATE effects SET done_at_ms = NULL, state = 'planned' WHERE id = 2", 6, "effect 2 ended then"),
         ("INSERT INTO effects VALUES (9, 'x', 'y', '{}', 'planned', 1, NULL)", 8, "effect 9 was planned by nobody"),
     ],
 )

@@ -57,9 +57,10 @@ def client(answer: Callable[[str, dict[str, str]], int | None]) -> tuple[Control
     return controller, cast(ClusterClient, controller)
 
 
-def wanted(*names: str) -> list[WantedTopic]:
+def wanted(*names: str, partitions: int = 3) -> list[WantedTopic]:
     return [
-        WantedTopic(name=TopicName(name), partitions=3, replication_factor=1, source_max_bytes=None) for name in names
+        WantedTopic(name=TopicName(name), partitions=partitions, replication_factor=1, source_max_bytes=None)
+        for name in names
     ]
 
 
@@ -80,6 +81,21 @@ def test_at_most_a_hundred_topics_go_into_a_request() -> None:
     outcomes = create_topics(cluster, wanted(*(f"t{n}" for n in range(250))), KNOWN)
     assert [len(names) for names in controller.requests] == [100, 100, 50]
     assert set(outcomes.values()) == {Created()}
+
+
+def test_no_request_takes_more_records_than_a_controller_accepts() -> None:
+    controller, cluster = client(lambda *_: 0)
+    names = [f"t{number}" for number in range(100)]
+    outcomes = create_topics(cluster, wanted(*names, partitions=100), KNOWN)
+    assert [name for request in controller.requests for name in request] == names
+    assert set(outcomes.values()) == {Created()}
+    assert max(map(len, controller.requests)) * 100 <= create.RECORDS_A_REQUEST
+    controller.requests.clear()
+    create_topics(cluster, wanted("a", "huge", "b", partitions=8_000), KNOWN)
+    assert controller.requests == [["a"], ["huge"], ["b"]]
+    controller.requests.clear()
+    enlarge_topics(cluster, {TopicName(name): 4_000 for name in "abc"})
+    assert controller.requests == [["a"], ["b"], ["c"]]
 
 
 def test_a_target_that_told_nothing_is_offered_both_spellings() -> None:

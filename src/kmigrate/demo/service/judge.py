@@ -142,7 +142,9 @@ def _judge_group(
             newest[line] = record.number, each.place
     for record, acknowledgement in wanted.items():
         if record not in firsts:
-            wrongs["lost"].append(f"{record}: acknowledged at {acknowledgement.place}, never processed")
+            place = acknowledgement.place
+            unplaced = "" if place.offset is not None else " without an offset"  # the client took it for written
+            wrongs["lost"].append(f"{record}: acknowledged{unplaced} at {place}, never processed")
     for kind, found in wrongs.items():
         findings += [f"group {group}: {kind}: {each}" for each in found[:_SHOWN_OF_A_KIND]]
     times = [(each.at_ns, wanted[record].at_ns if record in wanted else None) for record, each in firsts.items()]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, TypeAdapter, with_config
 from pydantic.alias_generators import to_camel
 
+from kmigrate.schemes.commands import late_stops
 from kmigrate.schemes.cutover import Cutover, Phase
 from kmigrate.schemes.facts import WaveFacts
 from kmigrate.schemes.telling import tell
@@ -76,6 +77,8 @@ class WaveStatus:
     warnings: tuple[str, ...]
     late_records: int | None
     late_appended: int
+    late_stopped: tuple[str, ...] = ()
+    """The partitions whose late records cannot be appended, and why: `next --late list` gives them up."""
     elapsed_seconds: float
     left_seconds: float | None
     seen_seconds: float | None
@@ -156,6 +159,9 @@ def show_wave(cutover: Cutover, facts: WaveFacts | None, now: float) -> WaveStat
         warnings=told.warnings,
         late_records=_sum(each.late_records for each in partitions),
         late_appended=sum(each.late_appended for each in partitions),
+        late_stopped=tuple(
+            f"{place}: {why}" for place, why in sorted(late_stops(seen, cutover.promoted_topics).items())
+        ),
         elapsed_seconds=round(told.elapsed_seconds, 1),
         left_seconds=None if told.left_seconds is None else round(told.left_seconds, 1),
         seen_seconds=None if facts is None else round(max(0.0, now - facts.at_seconds), 1),

@@ -241,7 +241,9 @@ class Observer:
         if late is not None and late.stop:
             stop = late.stop
         late_records = None
-        if late is not None and _is_open(cutover, tp, late):
+        if late is not None and tp in cutover.forgone:
+            copied, late_records = source_end, 0  # what is not appended was listed
+        elif late is not None and _is_open(cutover, tp, late):
             copied, late_records = late.position, 0  # each is appended as it comes
         elif source_end is not None and ended is not None:
             settled = settled_late(cutover).get(tp, Offset(0))

@@ -6,14 +6,14 @@ are wanted is looked at once for an effect, so that somebody who goes on writing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from kmigrate.cluster.client import ClusterClient
 from kmigrate.errors import KmigrateError
 from kmigrate.kafka_types import Offset, Side, TopicId, TopicName, TopicPartition
-from kmigrate.late.values import Handover
+from kmigrate.late.values import NOTHING, Handover
 from kmigrate.offsets.offset_map import Ends
 from kmigrate.runner.cutover.book import CutoverBook
 from kmigrate.runner.cutover.carrying import Carried, Handler, Waits
@@ -33,6 +33,7 @@ class Appender(Protocol):
     trouble: str
 
     def open(self, handovers: Mapping[TopicPartition, Handover]) -> None: ...
+    def forgo(self, partitions: Collection[TopicPartition]) -> bool: ...
     def seen(self) -> Mapping[TopicPartition, LateSeen]: ...
 
 
@@ -56,6 +57,7 @@ class LateEffects:
             EffectKind.OPEN_OVERLAP: self.open,
             EffectKind.CLOSE_OVERLAP: self.close,
             EffectKind.APPEND_LATE: self.append,
+            EffectKind.FORGO_LATE: self.forgo,
         }
 
     # -- the overlap
@@ -82,8 +84,8 @@ class LateEffects:
             ends = find_log_ends(self.clients[Side.SOURCE], Side.SOURCE, topics, settled=True)
             if isinstance(ends, Waits):
                 return ends
-            opened = {tp: each for tp, each in self.appender.seen().items() if tp in ends}
-            self._wanted[key] = {tp: ends[tp] for tp in opened}
+            seen = {tp: each for tp, each in self.appender.seen().items() if tp in ends}
+            opened = {tp: each for tp, each in seen.items() if tp not in cutover.forgone}
             here, there = self._ids(Side.SOURCE, topics), self._ids(Side.TARGET, topics)
             self.appender.open(
                 {
@@ -91,6 +93,7 @@ class LateEffects:
                     for tp, each in opened.items()
                 }
             )
+            self._wanted[key] = {tp: ends[tp] for tp in seen}
         return self._finish(cutover, effect)
 
     # -- what came late
@@ -109,17 +112,19 @@ class LateEffects:
             assert not isinstance(ends, Waits), "it is known"
             assert not isinstance(after, Waits), "it is known"
             assert not isinstance(starts, Waits), "it is known"
-            late = sorted(tp for tp, end in ends.items() if tp in starts and starts[tp] < end)
+            late = sorted(
+                tp for tp, end in ends.items() if tp in starts and starts[tp] < end and tp not in cutover.forgone
+            )
             missing = [tp for tp in late if tp not in after]
             if missing:
                 raise KmigrateError(
                     f"{missing[0]} is not on the target", hint="add that partition to the target's topic"
                 )
             here, there = self._ids(Side.SOURCE, topics), self._ids(Side.TARGET, topics)
-            self._wanted[key] = ends
             self.appender.open(
                 {tp: Handover(here[tp.topic], there[tp.topic], starts[tp], after[tp], ends[tp]) for tp in late}
             )
+            self._wanted[key] = ends
         return self._finish(cutover, effect)
 
     def _starts(self, cutover: Cutover, topics: Sequence[TopicName]) -> Places | Waits:
@@ -154,20 +159,32 @@ class LateEffects:
             return Waits(f"what group {silent[0]} has read on the source is not known")
         return read_by_all(found)
 
+    # -- what cannot be appended
+
+    def forgo(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
+        """Of these partitions nothing more is appended; tells from which source offset on nothing was.
+
+        One more batch may lie on the target: one that was sent, and of which nobody can tell what became of it.
+        """
+        if not self.appender.forgo(effect.places):
+            return Waits("what is just being appended is answered first")
+        seen = self.appender.seen()
+        return Carried(tuple(End(tp.topic, tp.partition, seen[tp].position) for tp in effect.places if tp in seen))
+
     # -- to the end
 
     def _finish(self, cutover: Cutover, effect: Effect) -> Carried | Waits:
         key, seen = _key(cutover, effect), self.appender.seen()
         wanted = self._wanted[key]
         mine = {tp: each for tp, each in seen.items() if tp in wanted}
-        stopped = sorted(tp for tp, each in mine.items() if each.stop)
+        stopped = sorted(tp for tp, each in mine.items() if each.stop and not each.is_done)
         if stopped:
             raise KmigrateError(f"late records of {stopped[0]}: {mine[stopped[0]].stop}")
         for tp, each in sorted(mine.items()):
             if not each.is_done:
                 trouble = f"; {self.appender.trouble}" if self.appender.trouble else ""
                 return Waits(f"late records of {tp} are appended up to {each.position:,} of {each.until:,}{trouble}")
-        self.prove(sorted(mine))
+        self.prove(sorted(tp for tp, each in mine.items() if each.until != NOTHING))
         del self._wanted[key]
         self.book.record_late(cutover.wave.name, effect.kind.value, {tp: each.landed for tp, each in mine.items()})
         return Carried(tuple(End(tp.topic, tp.partition, end) for tp, end in sorted(wanted.items())))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from kmigrate.errors import ClusterError, KmigrateError
 from kmigrate.kafka_types import Offset, ProducerId, TopicId, TopicName, TopicPartition
 from kmigrate.late.gathering import Gathered, Limits
 from kmigrate.late.partition import LatePartition, Phase
-from kmigrate.late.values import Batch, Handover, LateStopKind
+from kmigrate.late.values import NOTHING, Batch, Handover, LateStopKind
 from kmigrate.records.batch import stamp
 from kmigrate.runner.late.reading import LateSource, Unreadable, Wish
 from kmigrate.runner.late.writing import LateTarget, NotSeen, Question
@@ -34,6 +34,8 @@ NOTHING_SECONDS = 1.0
 AGAIN_SECONDS = 0.5
 LOOK_SECONDS = 1.0
 """How often topics are looked at: whether they are still the same."""
+MOST_BUILT_BYTES = 64 << 20
+"""No more is read while as much waits to be sent."""
 _STOP_SECONDS = 8.0
 _MOVED = frozenset({ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.LEADER_NOT_AVAILABLE, ErrorCode.FENCED_LEADER_EPOCH})
 
@@ -41,7 +43,8 @@ _MOVED = frozenset({ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.LEADER_NOT_AVAIL
 class LateSeen(NamedTuple):
     """How far a partition's late records are appended: every one below source offset `position` lies on the target.
 
-    `landed` lie there; no more than `sent` do. `stop` says why it does not go on, empty if it does.
+    `landed` lie there; no more than `sent` do. `until` is NOTHING where the rest was given up. `stop` says why it does
+    not go on, empty if it does.
     """
 
     position: Offset
@@ -92,6 +95,8 @@ class LateAppender:
         self._landed: list[tuple[TopicPartition, Batch]] = []
         """What has landed, and is not saved yet."""
         self._seen: dict[TopicPartition, LateSeen] = {}
+        self._untold: set[TopicPartition] = set()
+        """Given up, and no turn that knows it has told how far they are."""
         self._source: LateSource | None = None
         self._target: LateTarget | None = None
         self._next_look = 0.0
@@ -130,6 +135,22 @@ class LateAppender:
             }
         self._poked.set()
 
+    def forgo(self, partitions: Collection[TopicPartition]) -> bool:
+        """Nothing more of these partitions is sent, until they are opened anew; it is kept when it returns.
+
+        False as long as a turn may be under way that began before.
+        """
+        with self._lock:
+            new = [tp for tp in partitions if tp in self._seen and self._seen[tp].until != NOTHING]
+            if new:
+                kept = self._book.give_up(new)
+                self._opened |= kept
+                self._untold |= kept.keys()
+                self._seen = self._seen | {tp: self._seen[tp]._replace(until=NOTHING, stop="") for tp in kept}
+            is_told = self._untold.isdisjoint(partitions)
+        self._poked.set()
+        return is_told
+
     def seen(self) -> dict[TopicPartition, LateSeen]:
         """How far every partition is."""
         with self._lock:
@@ -166,7 +187,7 @@ class LateAppender:
         for machine in self._machines.values():
             if machine.phase is Phase.SENT:
                 machine.on_silence(now)  # the turn that sent it failed before the answer was taken up
-        busy = {tp: each for tp, each in self._machines.items() if _is_busy(each)}
+        busy = {tp: each for tp, each in self._machines.items() if each.is_busy}
         if not busy:
             self._save()
             return NOTHING_SECONDS
@@ -180,6 +201,8 @@ class LateAppender:
 
     def _pause(self, busy: Mapping[TopicPartition, LatePartition]) -> float:
         """Where something can be read, the source waits for us; else a moment."""
+        if not self._has_room():
+            return AGAIN_SECONDS
         return 0.0 if any(each.wants_records for each in busy.values()) else AGAIN_SECONDS / 5
 
     def _adopt(self) -> None:
@@ -195,6 +218,8 @@ class LateAppender:
                 self._machines[tp] = LatePartition(kept[tp])
             else:
                 known.extend(handover)
+                if known.is_given_up:
+                    self._built.pop(tp, None)
         self._next_look = 0.0
 
     # -- the clusters
@@ -266,7 +291,7 @@ class LateAppender:
         """What another process decided, and was not appended, is read again."""
         source, _ = self._clusters()
         for tp, machine in busy.items():
-            if machine.phase is not Phase.READY or tp in self._built:
+            if machine.phase is not Phase.READY or tp in self._built or not self._has_room():
                 continue
             assert machine.pending is not None, "what is to be sent was decided"
             found = source.reread(tp, machine.pending)
@@ -282,6 +307,8 @@ class LateAppender:
             for tp, each in busy.items()
             if each.wants_records
         }
+        if not self._has_room():
+            return
         is_idle = not any(each.phase is Phase.READY for each in busy.values())
         try:
             found = source.read(_rotated(wanted, int(self._now() * 10)), WAIT_MS if is_idle else 0)
@@ -296,6 +323,15 @@ class LateAppender:
                 log.warning("%s: %s", tp, machine.stop)
             elif machine.decide(each) is not None:
                 self._built[tp] = _built(each)
+
+    def _has_room(self) -> bool:
+        """Whether more may be read. Batches in doubt make room: they are read again if they are to be sent."""
+        built = sum(len(each.data) for each in self._built.values())
+        for tp in [tp for tp in self._built if self._machines[tp].phase is Phase.DOUBT]:
+            if built < MOST_BUILT_BYTES:
+                break
+            built -= len(self._built.pop(tp).data)
+        return built < MOST_BUILT_BYTES
 
     def _land(self, tp: TopicPartition, landed: Batch) -> None:
         self._built.pop(tp, None)
@@ -335,6 +371,7 @@ class LateAppender:
                 )
                 for tp, each in self._machines.items()
             } | {tp: self._seen[tp] for tp in self._opened if tp not in self._machines}
+            self._untold -= {tp for tp, each in self._machines.items() if each.is_given_up}
 
     # -- sending
 
@@ -367,12 +404,6 @@ class LateAppender:
 
     def _may_send(self) -> bool:
         return not self._ending.is_set() and self._may_write()
-
-
-def _is_busy(machine: LatePartition) -> bool:
-    """Whether something is wanted of a partition, or under way."""
-    until = machine.handover.until
-    return machine.pending is not None or until is None or machine.position < until
 
 
 def _built(gathered: Gathered) -> _Built:

@@ -1,13 +1,14 @@
 """Reads what late records there are from the source: many partitions in one request, decided records only.
 
 Rule: nothing is concluded from an answer that did not come. A hole at the end of a log is believed where nothing else
-kept the partition out of an answer.
+kept the partition out of an answer, and only once it has been seen for a while.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kmigrate.cluster.reader import Fetched, whole_batches
@@ -26,6 +27,8 @@ from kmigrate.wire.error_codes import ErrorCode
 FETCH_BYTES = 256 << 10
 """Of a partition in one answer, or one batch if that is larger."""
 REREAD_ROUNDS = 1_000
+HOLE_SECONDS = 10.0
+"""How long nothing must come: a broker that gets old records from elsewhere first answers without them."""
 _REPLACED = frozenset(
     {ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID, ErrorCode.INCONSISTENT_TOPIC_ID}
 )
@@ -53,6 +56,9 @@ class LateSource:
 
     side: ClusterSide
     ignored: Collection[ProducerId]
+    seconds: Callable[[], float] = time.monotonic
+    _holes: dict[TopicPartition, tuple[Offset, float]] = field(default_factory=dict)
+    """From which offset on nothing came, and since when; as of the last answer."""
 
     @classmethod
     def of(cls, reach: Reach, ignored: Collection[ProducerId]) -> LateSource:
@@ -69,12 +75,13 @@ class LateSource:
         if not wanted:
             return {}
         at = {tp: wish.start for tp, wish in wanted.items()}
+        before = {tp: self._holes.pop(tp) for tp in wanted if tp in self._holes}
         answers = self.side.fetch_some(at, FETCH_BYTES, max_wait_ms)
         is_silent = not any(len(each.records) for each in answers)
         found: dict[TopicPartition, Gathered | Unreadable] = {}
         for answer in answers:
             tp = answer.partition
-            judged = self._judge(answer, wanted[tp], is_silent=is_silent)
+            judged = self._judge(answer, wanted[tp], before.get(tp), is_silent=is_silent)
             if judged is not None:
                 found[tp] = judged
         return found
@@ -99,7 +106,9 @@ class LateSource:
     def close(self) -> None:
         self.side.__exit__()
 
-    def _judge(self, answer: Fetched, wish: Wish, *, is_silent: bool) -> Gathered | Unreadable | None:
+    def _judge(
+        self, answer: Fetched, wish: Wish, hole: tuple[Offset, float] | None, *, is_silent: bool
+    ) -> Gathered | Unreadable | None:
         tp = answer.partition
         if answer.error == ErrorCode.OFFSET_OUT_OF_RANGE:
             return self._out_of_range(tp, wish.start)
@@ -118,7 +127,7 @@ class LateSource:
         if not stored and is_damaged:
             return _damaged(f"what lies at source offset {wish.start:,} is no record batch")
         if not stored:
-            return self._nothing(tp, answer, wish, is_silent=is_silent)
+            return self._nothing(tp, answer, wish, hole, is_silent=is_silent)
         try:
             return gather(
                 stored,
@@ -131,7 +140,9 @@ class LateSource:
         except ValueError as error:
             return _damaged(str(error))
 
-    def _nothing(self, tp: TopicPartition, answer: Fetched, wish: Wish, *, is_silent: bool) -> Gathered | None:
+    def _nothing(
+        self, tp: TopicPartition, answer: Fetched, wish: Wish, hole: tuple[Offset, float] | None, *, is_silent: bool
+    ) -> Gathered | None:
         """Nothing came: it was kept out of the answer, or there is nothing up to where its log may be read."""
         readable = answer.readable
         if readable <= wish.start or len(answer.records):
@@ -141,6 +152,10 @@ class LateSource:
             if alone.error or len(alone.records) or alone.readable <= wish.start:
                 return None
             readable = alone.readable
+        since = self.seconds() if hole is None or hole[0] != wish.start else hole[1]
+        self._holes[tp] = wish.start, since
+        if self.seconds() - since < HOLE_SECONDS:
+            return None
         return Gathered((), Offset(readable if wish.end is None else min(readable, wish.end)))
 
     def _out_of_range(self, tp: TopicPartition, at: Offset) -> Unreadable | None:

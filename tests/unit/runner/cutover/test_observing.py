@@ -96,6 +96,20 @@ def test_what_was_settled_of_late_records_is_what_was_settled_last() -> None:
         assert settled_late(Cutover(wave=wave, in_force=both)) == {PLACE: 20}
 
 
+def test_a_partition_is_given_up_until_something_later_settles_it() -> None:
+    def done(kind: EffectKind, *places: TopicPartition) -> Done:
+        ends = tuple(End(tp.topic, tp.partition, Offset(10)) for tp in places)
+        return Done(effect=Effect(kind=kind, scope="", places=places), way=Way.FORWARD, stage=0, ends=ends)
+
+    other = TopicPartition(PLACE.topic, Partition(1))
+    wave = example(Scheme.CONSUMERS_FIRST, Ending.OVERLAP)
+    first, closed = done(EffectKind.FORGO_LATE, PLACE), done(EffectKind.CLOSE_OVERLAP, PLACE, other)
+    assert Cutover(wave=wave, in_force=(first,)).forgone == {PLACE}
+    assert Cutover(wave=wave, in_force=(first, closed)).forgone == frozenset()
+    again = done(EffectKind.FORGO_LATE, other)
+    assert Cutover(wave=wave, in_force=(first, closed, again)).forgone == {other}
+
+
 def test_while_it_copies_only_what_the_copy_cannot_have_appended_is_an_application_s() -> None:
     assert _application_records(bounds(100), bounds(100), progress(100, 100), None) == 0
     assert _application_records(bounds(100), bounds(103), progress(100, 100), None) == 3

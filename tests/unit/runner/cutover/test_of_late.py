@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 
 from kmigrate.errors import KmigrateError
 from kmigrate.kafka_types import Offset, Partition, Side, TopicId, TopicPartition
-from kmigrate.late.values import Handover
+from kmigrate.late.values import NOTHING, Handover
 from kmigrate.offsets.offset_map import Ends
 from kmigrate.preflight.bounds import Bounds
 from kmigrate.runner.cutover import log_ends, of_late
@@ -54,6 +54,7 @@ class Appender:
 
     def __init__(self) -> None:
         self.trouble = ""
+        self.is_busy = False
         self.wanted: dict[TopicPartition, Handover] = {}
         self.told: dict[TopicPartition, LateSeen] = {}
 
@@ -63,13 +64,18 @@ class Appender:
             known = self.told.get(tp, LateSeen(each.source_from, 0, 0, None))
             self.told[tp] = known._replace(until=each.until)
 
+    def forgo(self, partitions: Collection[TopicPartition]) -> bool:
+        for tp in partitions:
+            self.told[tp] = self.told[tp]._replace(until=NOTHING, stop="")
+        return not self.is_busy
+
     def seen(self) -> Mapping[TopicPartition, LateSeen]:
         return self.told
 
     def reach(self, landed: int = 5) -> None:
         """Everything that is wanted is appended."""
         for tp, each in self.told.items():
-            if each.until is not None:
+            if each.until is not None and each.until != NOTHING:
                 self.told[tp] = each._replace(position=each.until, landed=landed, sent=landed)
 
 
@@ -91,8 +97,8 @@ class World:
         patch.setattr(log_ends, "read_bounds", lambda client, _metadata, _places: self.ends[client.side])
         patch.setattr(of_late, "GroupLooker", lambda _: SimpleNamespace(look=lambda _: self.groups, close=lambda: None))
 
-    def carry(self, kind: EffectKind, *done: Done) -> Carried | Waits:
-        effect = Effect(kind=kind, scope=SCOPE)
+    def carry(self, kind: EffectKind, *done: Done, places: tuple[TopicPartition, ...] = ()) -> Carried | Waits:
+        effect = Effect(kind=kind, scope=SCOPE, places=places)
         promoted = Done(effect=Effect(kind=EffectKind.PROMOTE, scope=SCOPE), way=Way.FORWARD, stage=0)
         cutover = Cutover(wave=OVERLAP, in_force=(promoted, *done), pending=(effect,))
         return self.effects.handlers()[kind](cutover, effect)
@@ -136,6 +142,30 @@ def test_a_stop_is_told(world: World) -> None:
     world.appender.told[ORDERS_0] = world.appender.told[ORDERS_0]._replace(stop="LATE_REFUSED at source offset 100")
     with pytest.raises(KmigrateError, match="LATE_REFUSED"):
         world.carry(EffectKind.CLOSE_OVERLAP)
+
+
+def test_what_cannot_be_appended_is_given_up_and_the_rest_comes_to_its_end(world: World) -> None:
+    world.carry(EffectKind.OPEN_OVERLAP)
+    world.appender.told[ORDERS_0] = LateSeen(Offset(110), 10, 10, None, "LATE_SOURCE_TRIMMED at source offset 110")
+    with pytest.raises(KmigrateError, match="LATE_SOURCE_TRIMMED"):
+        world.carry(EffectKind.CLOSE_OVERLAP)
+    world.appender.told[ORDERS_1] = LateSeen(Offset(100), 0, 0, None, "LATE_REFUSED at source offset 100")
+    world.appender.is_busy = True
+    assert isinstance(world.carry(EffectKind.FORGO_LATE, places=(ORDERS_0,)), Waits), "a turn is under way"
+    world.appender.is_busy = False
+    forgone = world.carry(EffectKind.FORGO_LATE, places=(ORDERS_0,))
+    assert forgone == Carried((End(TOPIC, Partition(0), Offset(110)),))
+    assert world.carry(EffectKind.FORGO_LATE, places=(ORDERS_0,)) == forgone, "once more changes nothing"
+    assert world.appender.told[ORDERS_1].stop, "nobody spoke of that one"
+    world.appender.told[ORDERS_1] = world.appender.told[ORDERS_1]._replace(stop="")
+    assert isinstance(forgone, Carried)
+    done = Done(effect=Effect(kind=EffectKind.FORGO_LATE, scope=SCOPE), way=Way.FORWARD, stage=0, ends=forgone.ends)
+    world.effects._wanted.clear()  # a new process
+    world.appender.wanted.clear()
+    world.appender.reach()
+    assert world.carry(EffectKind.CLOSE_OVERLAP, done) == Carried(ends(120, 100))
+    assert list(world.appender.wanted) == [ORDERS_1], "the other one is not opened anew"
+    assert world.proved == [ORDERS_1], "what the source lost cannot be compared"
 
 
 def test_late_records_are_those_that_some_group_did_not_get(world: World) -> None:

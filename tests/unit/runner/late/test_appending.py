@@ -10,9 +10,10 @@ import pytest
 from kmigrate.kafka_types import Offset, Partition, ProducerId, TopicId, TopicName, TopicPartition
 from kmigrate.late.gathering import Gathered
 from kmigrate.late.partition import Look
-from kmigrate.late.values import Batch, Handover, LateStopKind
+from kmigrate.late.values import NOTHING, Batch, Handover, LateStopKind
 from kmigrate.records.batch import parse_header
 from kmigrate.records.record import RawRecord
+from kmigrate.runner.late import appending
 from kmigrate.runner.late.appending import LateAppender, LateSeen
 from kmigrate.runner.late.reading import Unreadable, Wish
 from kmigrate.runner.late.writing import NotSeen, Question
@@ -49,7 +50,9 @@ class FakeSource:
             return None
         return Gathered(tuple(RawRecord(offset, 1000 + offset, BODY) for offset in range(start, last)), Offset(last))
 
-    def reread(self, _partition: TopicPartition, batch: Batch) -> Gathered:
+    def reread(self, _partition: TopicPartition, batch: Batch) -> Gathered | Unreadable:
+        if self.world.reread is not None:
+            return self.world.reread
         places = range(batch.source_from, batch.source_next)
         return Gathered(tuple(RawRecord(offset, 1000 + offset, BODY) for offset in places), batch.source_next)
 
@@ -117,6 +120,7 @@ class World:
         self.there: list[tuple[int, int, int]] = []
         """(offset, sequence, records) of what was appended."""
         self.unreadable: Unreadable | None = None
+        self.reread: Unreadable | None = None
         self.refusal = 0
         self.is_answer_lost = False
         self.fails_behind_it = False
@@ -249,3 +253,42 @@ def test_a_topic_that_was_created_anew_is_another_one(world: World) -> None:
     seen = world.turns(3, seconds=2.0)
     assert "LATE_SOURCE_REPLACED" in seen.stop
     assert world.there == [(60, 0, 2)]
+
+
+def test_what_is_given_up_is_sent_no_more_until_it_is_opened_anew(world: World) -> None:
+    world.appender.open({PLACE: HANDOVER})
+    world.end, world.refusal = 42, ErrorCode.TOPIC_AUTHORIZATION_FAILED
+    assert world.turns(2).stop
+    assert not world.appender.forgo([PLACE]), "a turn may be under way"
+    world.turns()
+    assert world.appender.forgo([PLACE])
+    assert world.appender.seen()[PLACE] == LateSeen(Offset(40), 0, 2, NOTHING), "two may lie there"
+    world.refusal, world.end = 0, 50
+    for _ in range(2):
+        seen = world.turns(6, seconds=6.0)
+        assert (seen.is_done, seen.stop, world.there) == (True, "", [])
+        world.appender = world.born()
+    world.appender.open({PLACE: HANDOVER._replace(source_from=Offset(45), until=Offset(50))})
+    assert world.turns(10, seconds=6.0).is_done
+    assert [each[1:] for each in world.there] == [(0, 4), (4, 1)], "what was given up stays where it is"
+
+
+def test_a_batch_whose_records_the_source_deleted_is_not_waited_for(world: World) -> None:
+    world.book.open({PLACE: HANDOVER})
+    world.book.save([(PLACE, Batch(0, 0, Offset(40), Offset(43), 3))])
+    world.end, world.appender = 43, world.born()
+    world.reread = world.unreadable = Unreadable(LateStopKind.TRIMMED, "its log starts at 43", "it is lost")
+    seen = world.turns(8, seconds=6.0)
+    assert (seen.position, seen.sent) == (40, 0), "it is known not to lie on the target"
+    assert "LATE_SOURCE_TRIMMED at source offset 40" in seen.stop
+
+
+def test_while_much_waits_to_be_sent_no_more_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(appending, "MOST_BUILT_BYTES", 10)
+    world.appender.open({PLACE: HANDOVER})
+    world.end, world.refusal = 50, ErrorCode.TOPIC_AUTHORIZATION_FAILED
+    world.turns(3)
+    assert world.appender._has_room(), "what is in doubt is let go, and read again"
+    world.refusal = 0
+    assert world.turns(12, seconds=6.0) == LateSeen(Offset(50), 10, 10, None)
+    assert sum(records for _, _, records in world.there) == 10
