@@ -284,11 +284,17 @@ def test_a_batch_whose_records_the_source_deleted_is_not_waited_for(world: World
 
 
 def test_while_much_waits_to_be_sent_no_more_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(appending, "MOST_BUILT_BYTES", 10)
     world.appender.open({PLACE: HANDOVER})
-    world.end, world.refusal = 50, ErrorCode.TOPIC_AUTHORIZATION_FAILED
-    world.turns(3)
-    assert world.appender._has_room(), "what is in doubt is let go, and read again"
+    world.end = 50
+    monkeypatch.setattr(appending, "MOST_BUILT_BYTES", 0)
+    assert world.turns(3) == LateSeen(Offset(40), 0, 0, None), "there is no room for anything"
+    monkeypatch.setattr(appending, "MOST_BUILT_BYTES", 1000)
+    world.refusal = ErrorCode.TOPIC_AUTHORIZATION_FAILED
+    world.turns(2)
+    assert list(world.appender._built) == [PLACE]
+    monkeypatch.setattr(appending, "MOST_BUILT_BYTES", 10)
+    assert world.appender._has_room()
+    assert world.appender._built == {}, "what is in doubt is let go, and read again"
     world.refusal = 0
     assert world.turns(12, seconds=6.0) == LateSeen(Offset(50), 10, 10, None)
     assert sum(records for _, _, records in world.there) == 10
