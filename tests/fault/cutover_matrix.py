@@ -268,7 +268,7 @@ def _too_late(course: Course, way: list[Cutover]) -> Iterator[tuple[Course, str,
     at = frozen[-1]
     effects = planned(at, at.at)
     safe = max(index for index in range(at.stage) if not at.stages[index].step.is_frozen)
-    late = replace(_do(at, len(effects) - 1), phase=Phase.ACTING, pending=effects[-1:])
+    late = replace(_do(at, len(effects) - 1), phase=Phase.ACTING, pending=effects[-1:], deadline_at=0.0)
     yield from _taken_back(course, late, safe)
 
 
