@@ -44,4 +44,6 @@ def test_a_scheme_moves_a_service_whatever_the_timing(cell: Cell, tmp_path: Path
         assert operator.lead.status()["outcome"] == "finished", operator.lead.evidence()
         service.judge(in_order=in_order)
         wait_until("the hold is lifted", lambda: migration.status()["held"] == [])
+        compared = migration.command("verify")
+        assert compared.returncode == 0, f"what applications wrote since is no difference\n{compared.stdout}"
         cell.note("records", len(service.writer.acknowledged))

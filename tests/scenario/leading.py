@@ -366,7 +366,7 @@ class Operator:
             closed, word = closed - {"target-moving"}, ["--attest"]
         if "verified" in closed:
             done = self.lead.migration.command("verify")
-            assert done.returncode in self.may_fail, done.stderr
+            assert done.returncode in self.may_fail, f"verify: {done.returncode}\n{done.stdout}\n{done.stderr}"
         if closed or wave["step"]["name"] in BY_ITSELF:
             time.sleep(0.3)
             return

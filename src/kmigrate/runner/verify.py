@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from kmigrate.cluster.client import ClusterClient
+from kmigrate.copy.states import PartitionState
 from kmigrate.errors import ClusterError, UsageError
 from kmigrate.kafka_types import Offset, Partition, Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
@@ -197,7 +198,13 @@ class Verifier:
                 if tp.topic not in mapped:
                     mapped[tp.topic] = self._maps(tp.topic)
                 runs, ends = mapped[tp.topic].get(tp, (runs, ends))
-            found[tp] = Copied(offset_class=offset_class, runs=runs, ends=ends, begins=each.source_start or 0)
+            found[tp] = Copied(
+                offset_class=offset_class,
+                runs=runs,
+                ends=ends,
+                begins=each.source_start or 0,
+                handed_over=each.state is PartitionState.HANDED_OVER,
+            )
         return found
 
     def _maps(self, topic: str) -> dict[TopicPartition, tuple[OffsetMap, Ends]]:

@@ -38,13 +38,15 @@ _SHOWN_HEADERS = 20
 class Copied:
     """What the migration knows of a partition: its class, its whole offset map, and how far it is copied.
 
-    `begins` is where the wanted part of the source begins, as it was last told.
+    `begins` is where the wanted part of the source begins, as it was last told. Where the topic is `handed_over`, what
+    lies behind `ends` on the target is applications', and its own retention deletes from its beginning.
     """
 
     offset_class: OffsetClass
     runs: OffsetMap
     ends: Ends
     begins: int
+    handed_over: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +94,21 @@ def unknown(
 def ends_now(copied: Copied, target: LogEnds) -> Ends:
     """How far the copy had come when the target was looked at; where only a map tells, not beyond what it tells."""
     end = Offset(target.high_watermark)
+    if copied.handed_over and end >= copied.ends.target:
+        return copied.ends
     if not copied.offset_class.needs_map:
         return Ends(end, end)
     if end >= copied.ends.target:
         return copied.ends
     source = copied.runs.to_source(end, copied.ends)
     return copied.ends if source is None else Ends(source, end)
+
+
+def _beginning(copied: Copied, target: LogEnds) -> int:
+    """Where the target's log starts, as an offset of the source; 0 where nothing tells."""
+    if not copied.offset_class.needs_map:
+        return min(target.start, copied.ends.source)
+    return copied.runs.to_source(Offset(min(target.start, copied.ends.target)), copied.ends) or 0
 
 
 def decide(
@@ -110,6 +121,8 @@ def decide(
     ends = ends_now(copied, sight.target_ends)
     places = Places(copied.offset_class, copied.runs, ends)
     begins = max(copied.begins, sight.source_ends.start)
+    if copied.handed_over:
+        begins = max(begins, _beginning(copied, sight.target_ends))
     verdict = compare_ends(sight.source_ends, sight.target_ends, places, begins)
     row = PartitionVerification(
         topic=sight.partition.topic,
