@@ -76,6 +76,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--table", choices=sorted(TABLES), help="only show the results so far, as a table in Markdown")
     parser.add_argument("--claims", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--only", metavar="FILE", help=argparse.SUPPRESS)
     wanted = parser.parse_args(arguments)
     if wanted.jobs < 1:
         parser.error("--jobs must be at least 1")
@@ -109,7 +110,10 @@ def _collect(wanted: argparse.Namespace, version: Version, seed: int) -> Matrix:
 
 
 def _options(wanted: argparse.Namespace) -> list[str]:
-    return ["-p", "no:cacheprovider", *(["-k", wanted.k] if wanted.k else []), *wanted.tests]
+    tests = wanted.tests
+    if wanted.only:
+        tests = [each for each in tests if each.partition("::")[0] == wanted.only] or [wanted.only]
+    return ["-p", "no:cacheprovider", *(["-k", wanted.k] if wanted.k else []), *tests]
 
 
 def _decide_seed(before: Sequence[Result]) -> int:

@@ -1,8 +1,9 @@
 """Several processes beside each other, each a pytest of its own over the same cells; what one has claimed is its own.
 
-Each has clusters, folders and ports of its own. Cells that must run alone come last, one at a time. A job ends with
-whoever started it, however that ends: it holds the other end of a pipe. One folder of results has one run at a time;
-the lock is the kernel's, and jobs inherit it, so that none of a dead run is still at work when the next one begins.
+Each has clusters, folders and ports of its own, for the cells of one file: brokers that nobody needs any more cost
+the others time. Cells that must run alone come last, one at a time. A job ends with whoever started it, however that
+ends: it holds the other end of a pipe. One folder of results has one run at a time; the lock is the kernel's, and jobs
+inherit it, so that none of a dead run is still at work when the next one begins.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 import pytest
 
@@ -48,23 +51,37 @@ def run_side_by_side(
         claims = FOLDER / "claims"
         shutil.rmtree(claims, ignore_errors=True)
         command = [sys.executable, "-m", "tests.long", *arguments, "--claims", str(claims)]
-        beside = len(left) - sum(cell in alone for cell in left)
         running: list[subprocess.Popen[bytes]] = []
         heed_interrupts()
         try:
-            for options, number in ([], min(jobs, beside)), (["--alone"], min(1, len(left) - beside)):
+            for part in _parts(left, alone):
                 minutes_left = max(0.0, deadline - time.monotonic()) / 60
                 if minutes_left == 0:
                     break
                 running = []
-                for each in range(1, number + 1):
-                    log = FOLDER / f"job-{'alone' if options else each}.log"
+                for each in range(1, min(1 if part.is_alone else jobs, part.cells) + 1):
+                    log = FOLDER / f"job-{'alone' if part.is_alone else each}.log"
+                    options = [*(["--alone"] if part.is_alone else []), "--only", part.file]
                     running.append(_start([*command, *options, "--minutes", str(minutes_left)], log, lock))
                 _wait(running, lambda: _tell(left, told, code))
         except KeyboardInterrupt:
             print("ending", flush=True)
         finally:
             _end(running)
+
+
+class Part(NamedTuple):
+    """Cells that are run beside each other, or one at a time: how many of a file."""
+
+    file: str
+    is_alone: bool
+    cells: int
+
+
+def _parts(left: Sequence[str], alone: Collection[str]) -> Iterator[Part]:
+    for is_alone in (False, True):
+        found = Counter(cell.partition("::")[0] for cell in left if (cell in alone) is is_alone)
+        yield from (Part(file, is_alone, cells) for file, cells in found.items())
 
 
 @contextlib.contextmanager
