@@ -113,13 +113,16 @@ class Service:
         target: EmbeddedCluster,
         *,
         partitions: int = 3,
+        topic: str | None = None,
+        group: str | None = None,
         client_of: ClientOf = plain_client,
     ) -> None:
-        """`client_of` is what its applications need to reach a cluster."""
+        """`client_of` is what its applications need to reach a cluster; its topic and group have names of their own,
+        unless they are told."""
         self.source, self.target = source, target
         self.partitions = partitions
-        self.topic = create_topic(source.bootstrap, partitions=partitions)
-        self.group = new_topic_name("group")
+        self.topic = create_topic(source.bootstrap, topic, partitions=partitions)
+        self.group = group or new_topic_name("group")
         self.writer = Writer(self.topic, partitions, client_of=client_of)
         self.reader = Reader(self.group, self.topic, client_of=client_of)
         self.newer = Reader(self.group, self.topic, client_of=client_of)

@@ -12,8 +12,9 @@ from kmigrate.kafka_types import Side
 from tests.fault.probe import commits
 from tests.kafka_tools import read_all
 from tests.scenario.secured.clusters import secured_pair
-from tests.scenario.secured.transcript import commands_in, write_down
-from tests.scenario.secured.walk import COMMANDS, COMMITS, ORDERS, PAYMENTS, type_command, walk
+from tests.scenario.secured.transcript import write_down
+from tests.scenario.secured.walk import COMMANDS, COMMITS, ORDERS, PAYMENTS, terminal, walk
+from tests.scenario.typed import commands_in
 from tests.secured.cluster import PASSWORDS
 from tests.secured.granted import COPIER, Guarded
 
@@ -43,7 +44,7 @@ def test_a_move_between_secured_clusters_with_exactly_the_listed_rights(own_pair
         there = {(each.topic, each.partition): offset for each, (offset, _) in commits(target, group).items()}
         assert there.keys() == offsets.keys()
         assert there[min(there)] == offsets[min(offsets)]
-    listed = json.loads(type_command(f"{COMMANDS[-1]} -o json", own_pair, folder).output)
+    listed = json.loads(terminal(own_pair, folder).type(f"{COMMANDS[-1]} -o json").output)
     assert listed["summary"]["synced"] == listed["summary"]["groups"] == len(COMMITS)
     assert listed["summary"]["differences"] == 0
     rules = own_pair.acls[Side.TARGET].list()

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from kmigrate.kafka_types import Side
 from tests.conftest import SOURCE_VERSION, TARGET_VERSION
-from tests.scenario.secured.walk import Step, properties, rename
+from tests.scenario.secured.walk import properties, renames
+from tests.scenario.typed import Step, fenced, renamed, show
 from tests.secured.granted import Guarded
 
 HEAD = f"""\
@@ -15,7 +16,7 @@ HEAD = f"""\
 What an operator types to move two topics and their groups from a secured Kafka {SOURCE_VERSION} to a secured Kafka
 {TARGET_VERSION}, and what is printed. Both want SASL over TLS, and have an authorizer; `copier` is no super user: on
 either side it has the rights that [rights.md](rights.md) lists, and no other. `payments` is written in transactions,
-some of which were aborted.
+some of which were aborted. How a whole service moves, with its applications, is [another page](move.md).
 
 This page is written by `python -m tests.scenario.secured docs/transcript.md`, which starts both clusters and types the
 commands; only the brokers' addresses and the folder of state are renamed. `make test` goes the same way.
@@ -24,12 +25,6 @@ commands; only the brokers' addresses and the folder of state are renamed. `make
 
 def write_down(steps: Sequence[Step], guarded: Guarded) -> str:
     """The page."""
-    file = rename(guarded, properties(guarded, Side.SOURCE))
-    parts = [HEAD, f"`old.properties`, and `new.properties` like it:\n\n```\n{file}```\n"]
-    parts += [f"```\n$ {step.command}\n{step.output}\n```\n" for step in steps]
-    return "\n".join(parts)
-
-
-def commands_in(page: str) -> list[str]:
-    """The commands that the page shows."""
-    return [line.removeprefix("$ ") for line in page.splitlines() if line.startswith("$ ")]
+    file = renamed(properties(guarded, Side.SOURCE), renames(guarded))
+    parts = [HEAD, f"`old.properties`, and `new.properties` like it:\n\n{fenced(file)}"]
+    return "\n".join([*parts, *map(show, steps)])

@@ -7,13 +7,8 @@ folder of state.
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import (
@@ -25,10 +20,9 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-import kmigrate
 from kmigrate.kafka_types import Side
-from tests.fault.harness import LIVENESS_SECONDS
 from tests.kafka_tools import TIMEOUT_SECONDS, SentRecord, create_topic, produce, write_transaction
+from tests.scenario.typed import Step, Terminal
 from tests.secured.cluster import PASSWORDS
 from tests.secured.granted import COPIER, Guarded, Subjects
 
@@ -48,14 +42,6 @@ COMMANDS = (
 )
 
 
-class Step(NamedTuple):
-    """A command, what it printed on both streams, and its exit code."""
-
-    command: str
-    output: str
-    code: int
-
-
 def walk(guarded: Guarded, folder: Path) -> list[Step]:
     """Fills the source, and goes the whole way; a step that fails is the last one."""
     _fill(guarded)
@@ -64,9 +50,10 @@ def walk(guarded: Guarded, folder: Path) -> list[Step]:
         (folder / f"{name}.properties").write_text(properties(guarded, side))
     certificate = guarded.pair.security.authority.certificate
     (folder / "ca.pem").write_text(certificate.read_text())
+    typing = terminal(guarded, folder)
     steps: list[Step] = []
     for command in COMMANDS:
-        steps.append(type_command(command, guarded, folder))
+        steps.append(typing.type(command))
         if steps[-1].code:
             break
     return steps
@@ -79,37 +66,14 @@ def properties(guarded: Guarded, side: Side) -> str:
     return text.replace(PASSWORDS[COPIER], f"${{env:{PASSWORD}}}")
 
 
-def rename(guarded: Guarded, text: str) -> str:
+def terminal(guarded: Guarded, folder: Path) -> Terminal:
+    """A terminal of who has the password."""
+    return Terminal(folder, renames(guarded), {PASSWORD: PASSWORDS[COPIER]})
+
+
+def renames(guarded: Guarded) -> dict[str, str]:
     """Addresses of brokers as they might be elsewhere."""
-    for side in Side:
-        text = text.replace(guarded.bootstrap(side), f"{side}-1.example:9093")
-    return text
-
-
-def type_command(command: str, guarded: Guarded, folder: Path) -> Step:
-    """Types one command in the folder."""
-    place = str(Path(kmigrate.__file__).parents[1])
-    environment = os.environ | {
-        PASSWORD: PASSWORDS[COPIER],
-        "XDG_STATE_HOME": str(folder / "state"),
-        "PYTHONPATH": place,
-        "COLUMNS": "110",
-    }
-    _kmigrate, *arguments = shlex.split(command)
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", "from kmigrate.cli import main; main()", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=folder,
-        env=environment,
-        timeout=LIVENESS_SECONDS,
-        check=False,
-    )
-    told = rename(guarded, done.stdout.replace(str(folder / "state"), "~/.local/state"))
-    lines = [line.rstrip() for line in told.splitlines()]
-    return Step(command, "\n".join(lines).strip("\n"), done.returncode)
+    return {guarded.bootstrap(side): f"{side}-1.example:9093" for side in Side}
 
 
 def _fill(guarded: Guarded) -> None:
