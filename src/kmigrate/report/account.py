@@ -34,7 +34,7 @@ _JSON = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_
 @with_config(_JSON)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterAccount:
-    """One of the two clusters. `release` is that of Kafka, as far as anybody noted it."""
+    """One of the two clusters. `release` is that of Kafka which its brokers offered at the last run."""
 
     side: Side
     cluster_id: str | None = None

@@ -100,7 +100,10 @@ def make_account(
         start=ledger.start,
         term=ledger.term,
         updated_at=None if status is None else status.updated_at,
-        clusters=tuple(ClusterAccount(side=side, cluster_id=ledger.cluster_ids.get(side)) for side in Side),
+        clusters=tuple(
+            ClusterAccount(side=side, cluster_id=ledger.cluster_ids.get(side), release=ledger.releases.get(side))
+            for side in Side
+        ),
         totals=_count(topics, groups),
         topics=topics,
         left_out=() if status is None else status.left_out,

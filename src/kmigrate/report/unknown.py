@@ -37,10 +37,11 @@ def list_unknown(
     for side in Side:
         if side not in ledger.cluster_ids:
             yield NotKnown(what=f"the id of the {side} cluster", why="no run or apply has recorded it in this folder")
-    yield NotKnown(
-        what="which releases of Kafka the clusters run",
-        why="brokers do not tell it; `kmigrate check` infers the oldest one, which is not kept",
-    )
+        if side not in ledger.releases:
+            yield NotKnown(
+                what=f"which release of Kafka the {side} cluster runs",
+                why="no run has noted what its brokers offer; they do not tell it otherwise",
+            )
     if ledger.begun_ms is None:
         yield NotKnown(what="when the migration began", why="no first run is recorded in this folder")
     yield NotKnown(

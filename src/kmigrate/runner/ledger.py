@@ -50,3 +50,10 @@ class Ledger:
     map_runs: Mapping[TopicPartition, int] = field(default_factory=dict)
     fences: tuple[Fence, ...] = ()
     resets: tuple[Reset, ...] = ()
+
+    @property
+    def releases(self) -> dict[Side, str]:
+        """Which release of Kafka the oldest broker of each cluster offered at the last run, where that was noted."""
+        runs = [each.detail.get("kafka") for each in self.journal if each.kind == "run"]
+        told = runs[-1] if runs and isinstance(runs[-1], dict) else {}
+        return {side: str(told[side.value]) for side in Side if side.value in told}

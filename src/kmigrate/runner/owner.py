@@ -180,7 +180,12 @@ class Owner:
             self._report(f"note: {notice}")
         self._store.decide(
             "run",
-            {"source": beginning.source.cluster_id, "target": beginning.target.cluster_id, "version": __version__},
+            {
+                "source": beginning.source.cluster_id,
+                "target": beginning.target.cluster_id,
+                "version": __version__,
+                "kafka": {str(side): release for side, release in beginning.releases.items()},
+            },
             facts={
                 NAME: self._manifest.name,
                 CLUSTER_ID[Side.SOURCE]: beginning.source.cluster_id,

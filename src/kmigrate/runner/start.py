@@ -30,7 +30,9 @@ from kmigrate.preflight import (
     guard_clusters,
     refuse_blockers,
 )
-from kmigrate.preflight.check import check_rights
+from kmigrate.preflight.check import check_rights, try_both
+from kmigrate.preflight.reach import Reach as BrokerReach
+from kmigrate.preflight.versions import oldest, release_of, show_release
 from kmigrate.runner.beginnings import changed_start
 from kmigrate.runner.cleaning import CleaningSeen, look_at_cleaning
 from kmigrate.runner.effects import restored_topics
@@ -65,7 +67,7 @@ class Beginning:
     """What is known before the first write.
 
     `classes` and `beginnings` are those that the target remembers. `cleared` are target topics that may be copied into;
-    `intended` is what is still to be recorded of such topics.
+    `intended` is what is still to be recorded of such topics. `releases` are those of Kafka that the brokers offer.
     """
 
     source: ClusterMetadata
@@ -81,6 +83,7 @@ class Beginning:
     expiration_ms: int
     notices: tuple[str, ...]
     state_lost: str | None
+    releases: Mapping[Side, str]
 
 
 def look_around(
@@ -126,7 +129,8 @@ def _look_around(
     )
     settings = {side: each.settings for side, each in reach.items()}
     try:
-        findings = check(manifest, seen, source, target, settings, ours)
+        tried = try_both(seen, settings)
+        findings = check(manifest, seen, source, target, settings, ours, tried)
         refuse_blockers(findings)
         refuse_used_by_applications(manifest, source, on_source, seen.selected, seen.adopted_topics)
         told = describe_brokers(target, on_target)
@@ -156,7 +160,13 @@ def _look_around(
             *(str(finding) for finding in findings if finding.level is Level.WARN),
         ),
         state_lost=STATE_LOST if _is_state_lost(store, commits, findings) else None,
+        releases={side: _release(tried[side]) for side in Side},
     )
+
+
+def _release(tried: Collection[BrokerReach]) -> str:
+    """Of different brokers the oldest counts."""
+    return show_release(oldest(release_of(each.offered) for each in tried if not each.failure))
 
 
 def _untouched(seen: Seen, findings: Collection[Finding]) -> set[TopicName]:

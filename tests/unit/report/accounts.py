@@ -133,7 +133,10 @@ JOURNAL = tuple(
     JournalEntry(number=number, at_ms=AT + number, kind=kind, detail=detail, hash=HASHES[number])
     for number, (kind, detail) in enumerate(
         (
-            ("run", {"source": "S", "target": "T", "version": "0.1"}),
+            (
+                "run",
+                {"source": "S", "target": "T", "version": "0.1", "kafka": {"source": "3.9", "target": "4.1 or newer"}},
+            ),
             ("effects-planned", {"kind": "create-topic", "effects": [1, 4], "sha256": "x"}),
             *(
                 ("effect-done", {"effect": number, "kind": "create-topic", "name": f"t{number}"})

@@ -10,8 +10,9 @@ from kmigrate.errors import KmigrateError
 from kmigrate.kafka_types import Side
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.report.account import ReportDocument
+from kmigrate.report.accounting import make_account
 from kmigrate.runner.ledger import Ledger
-from kmigrate.state.journal import ChainState
+from kmigrate.state.journal import ChainState, JournalEntry
 from kmigrate.topics.intended import Origin
 
 from .accounts import AT, LEDGER, STATUS, VERIFIED, whole_account
@@ -111,3 +112,18 @@ def test_nothing_is_lost_on_the_way_into_the_account() -> None:
     assert len(told["effects"]) == len(LEDGER.effects)
     assert sum(len(each["verifications"]) for topic in told["topics"] for each in topic["partitions"]) == len(VERIFIED)
     assert told["leftOut"] == [{"topic": each.topic, "reason": each.reason} for each in STATUS.left_out]
+
+
+def test_the_release_of_a_cluster_is_that_of_the_last_run() -> None:
+    ran = [{"kafka": {"source": "3.8"}}, {"version": "0.1", "kafka": {"source": "3.9", "target": "4.1 or newer"}}]
+    journal = tuple(JournalEntry(number=n, at_ms=n, kind="run", detail=each) for n, each in enumerate(ran, start=1))
+    ledger = Ledger(name="shop", read_at_ms=9, journal=journal)
+    account = make_account(status=None, groups=None, verified=(), ledger=ledger)
+    assert [each.release for each in account.clusters] == ["3.9", "4.1 or newer"]
+    before = make_account(
+        status=None, groups=None, verified=(), ledger=dataclasses.replace(ledger, journal=journal[:1])
+    )
+    assert [each.release for each in before.clusters] == ["3.8", None]
+    assert [each.what for each in before.not_known if "release" in each.what] == [
+        "which release of Kafka the target cluster runs"
+    ]
