@@ -254,7 +254,7 @@ def _approved(named: Named, seen: WaveStatus, approve: str | None) -> bool:
 def _confirmed(named: Named, approve: str | None, warning: str) -> None:
     name = migration_name(named.file)
     if approve is None:
-        confirm_migration(name, warning)
+        confirm_migration(name, warning, without=f"--approve {name}")
     elif approve != name:
         raise UsageError(f"{approve!r} is not {name!r}: nothing was changed")
 

@@ -133,19 +133,22 @@ def confirm_topic(topic: str, warning: str) -> None:
     _confirm("topic", topic, warning)
 
 
-def confirm_migration(name: str, warning: str) -> None:
-    """Asks for the migration's name after a warning; raises UsageError if it is not typed."""
-    _confirm("migration", name, warning)
+def confirm_migration(name: str, warning: str, *, without: str = "--yes") -> None:
+    """Asks for the migration's name after a warning; raises UsageError if it is not typed.
+
+    `without` is the option that does without the question.
+    """
+    _confirm("migration", name, warning, without=without)
 
 
-def _confirm(what: str, name: str, warning: str) -> None:
+def _confirm(what: str, name: str, warning: str, *, without: str = "--yes") -> None:
     click.echo(warning, err=True)
     try:
         typed = click.prompt(f"Type the {what}'s name to go on", err=True)
     except click.Abort as abort:
         if sys.stdin.isatty():
             raise
-        raise UsageError("nobody confirmed it: nothing was changed", hint="--yes does without") from abort
+        raise UsageError("nobody confirmed it: nothing was changed", hint=f"{without} does without") from abort
     if typed != name:
         raise UsageError(f"{typed!r} is not {name!r}: nothing was changed")
 

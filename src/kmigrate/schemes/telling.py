@@ -137,7 +137,7 @@ def _warnings(cutover: Cutover, facts: WaveFacts) -> Iterator[str]:
         topic = place.topic if isinstance(place, TopicPartition) else place
         if seen.application_records and topic not in promoted:
             yield f"{place}: {seen.application_records:,} records on the target that nobody should have written yet"
-        if seen.late_records and topic in promoted:
+        if seen.late_records and topic in promoted and cutover.phase is not Phase.OVER:
             yield f"{place}: {seen.late_records:,} records came late to the source"
     for name in cutover.wave.groups:
         group = facts.groups.get(name)

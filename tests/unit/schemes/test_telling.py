@@ -65,6 +65,8 @@ def test_clients_that_misbehave_are_named_at_every_step() -> None:
     assert "group shop has members on both clusters: 1 on the source, 2 on the target" in told
     later = walk_to(cutover, "watch")
     assert "2 records came late" in " ".join(tell(later, facts(late_records=2), NOW).warnings)
+    over = replace(later, phase=Phase.OVER, outcome=Outcome.FINISHED)
+    assert tell(over, facts(late_records=2), NOW).warnings == (), "nobody waits for that any more"
 
 
 @pytest.mark.parametrize("outcome", Outcome)
