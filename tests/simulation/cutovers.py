@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from kmigrate.kafka_types import Side, TopicName, TopicPartition
 from kmigrate.manifest.model import Scheme
-from kmigrate.schemes.commands import LATE_STOP
+from kmigrate.schemes.commands import late_stops
 from kmigrate.schemes.cutover import Cutover, Outcome, Phase, Way, begin
 from kmigrate.schemes.effects import Effect, EffectKind
 from kmigrate.schemes.events import (
@@ -504,7 +504,7 @@ class CutoverWorld:
 
     def _give_up_late(self, facts: WaveFacts) -> bool:
         """Lists what cannot be appended, in the end; returns whether that was decided."""
-        if not any((each.stop or "").startswith(LATE_STOP) for each in facts.partitions.values()):
+        if not late_stops(facts, self.wave.topics):
             return False
         if self.chance.random() > 0.2:
             return False

@@ -90,6 +90,7 @@ def make_account(
     `cutovers` and `unavailable` (times in which applications could not write) are told as they are, each with its keys.
     """
     topics = tuple(_topics(status, list(verified), ledger))
+    releases = ledger.releases
     withdrawn = {each.detail.get("effect") for each in ledger.journal if each.kind == EFFECT_WITHDRAWN}
     return ReportDocument(
         name=ledger.name,
@@ -101,7 +102,7 @@ def make_account(
         term=ledger.term,
         updated_at=None if status is None else status.updated_at,
         clusters=tuple(
-            ClusterAccount(side=side, cluster_id=ledger.cluster_ids.get(side), release=ledger.releases.get(side))
+            ClusterAccount(side=side, cluster_id=ledger.cluster_ids.get(side), release=releases.get(side))
             for side in Side
         ),
         totals=_count(topics, groups),

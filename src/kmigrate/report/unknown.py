@@ -34,10 +34,11 @@ def list_unknown(
         yield NotKnown(what="states, positions and ends of partitions", why="no owner ever saved a status")
     else:
         yield from _of_partitions(topics)
+    releases = ledger.releases
     for side in Side:
         if side not in ledger.cluster_ids:
             yield NotKnown(what=f"the id of the {side} cluster", why="no run or apply has recorded it in this folder")
-        if side not in ledger.releases:
+        if side not in releases:
             yield NotKnown(
                 what=f"which release of Kafka the {side} cluster runs",
                 why="no run has noted what its brokers offer; they do not tell it otherwise",

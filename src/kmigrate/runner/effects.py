@@ -77,7 +77,7 @@ class Effects:
             if its.settings is None:
                 outcomes[topic] = Failed(_refusal(topic, its.origin))
             else:
-                payloads[topic] = {"origin": its.origin.value, "settings": dict(its.settings)}
+                payloads[topic] = _payload(its)
         entries = [*planned.values(), *self._plan(RESTORE_HOLD, payloads)]
         return outcomes | self._carry_out_together(entries)
 
@@ -100,10 +100,7 @@ class Effects:
         }
         planned = self._planned(HOLD_AGAIN, [topic for topic in wanted if topic not in outcomes])
         held = {*self._store.held()} - {each.topic for each in refused}  # of those one attempt may have come to its end
-        intended = {
-            topic: {"origin": each.origin.value, "settings": each.settings}
-            for topic, each in self._store.intended().items()
-        }
+        intended = self._store.intended()
         restored = {each.topic: each.payload for each in self._store.effects() if each.kind == RESTORE_HOLD}
         payloads: dict[str, Mapping[str, object]] = {}
         for topic in wanted:
@@ -114,7 +111,7 @@ class Effects:
             elif topic not in restored:
                 outcomes[topic] = Failed(f"topic {topic} was never under hold")
             else:
-                payloads[topic] = intended.get(topic, restored[topic])
+                payloads[topic] = _payload(intended[topic]) if topic in intended else restored[topic]
         entries = [*planned.values(), *self._plan(HOLD_AGAIN, payloads)]
         if refused:
             self._store.withdraw_effects(refused)
@@ -231,6 +228,12 @@ def restored_topics(store: Store) -> set[TopicName]:
     """Topics whose hold has ended, and that are not under another one since."""
     restored = {entry.topic for entry in store.effects() if entry.is_done and entry.kind == RESTORE_HOLD}
     return restored - store.intended().keys()
+
+
+def _payload(intended: Intended) -> dict[str, object]:
+    """What is kept of what a topic is to become, for its restoration and for a hold that is set again."""
+    settings = None if intended.settings is None else dict(intended.settings)
+    return {"origin": intended.origin.value, "settings": settings}
 
 
 def _refusal(topic: TopicName, origin: Origin) -> str:
