@@ -18,7 +18,7 @@ from kmigrate.kafka_types import Side
 from kmigrate.runner.folder import MigrationFolder
 from kmigrate.runner.status import MigrationState
 from tests.fault.harness import wait_until
-from tests.scenario.leading import Service, running
+from tests.scenario.leading import Application, Service, running
 from tests.scenario.typed import Running, Step, Terminal
 
 NAME = "orders"
@@ -84,29 +84,19 @@ class Stage:
 
     def stop_readers(self) -> None:
         """`billing` ends on the source."""
-        self._told[GROUP] = time.monotonic()
-        self._service.reader.stop()
-        self.until_at("stop-readers")
+        self._stop(GROUP, self._service.reader, "stop-readers")
 
     def start_readers(self) -> None:
         """`billing` begins on the target."""
-        before = len(self._service.reader.read)
-        self._service.reader.start(self._service.target)
-        self._note_pause(GROUP, self._service.reader.read, before)
-        self.until_at("start-readers")
+        self._start(GROUP, self._service.reader, self._service.reader.read, "start-readers")
 
     def stop_writers(self) -> None:
         """What writes the topic ends on the source."""
-        self._told[TOPIC] = time.monotonic()
-        self._service.writer.stop()
-        self.until_at("stop-writers")
+        self._stop(TOPIC, self._service.writer, "stop-writers")
 
     def start_writers(self) -> None:
         """What writes the topic begins on the target."""
-        before = len(self._service.writer.acknowledged)
-        self._service.writer.start(self._service.target)
-        self._note_pause(TOPIC, self._service.writer.acknowledged, before)
-        self.until_at("start-writers")
+        self._start(TOPIC, self._service.writer, self._service.writer.acknowledged, "start-writers")
 
     def judge(self) -> Figures:
         """The service ends; every record that was acknowledged was read, once, and in order."""
@@ -114,9 +104,17 @@ class Stage:
         acknowledged, read = len(self._service.writer.acknowledged), len(self._service.reader.read)
         return Figures(acknowledged, read, self._pauses[TOPIC], self._pauses[GROUP])
 
-    def _note_pause(self, of: str, records: Sized, before: int) -> None:
+    def _stop(self, of: str, application: Application, step: str) -> None:
+        self._told[of] = time.monotonic()
+        application.stop()
+        self.until_at(step)
+
+    def _start(self, of: str, application: Application, records: Sized, step: str) -> None:
+        before = len(records)
+        application.start(self._service.target)
         self._wait(f"{of} goes on", lambda: len(records) > before)
         self._pauses[of] = time.monotonic() - self._told[of]
+        self.until_at(step)
 
     # -- what the operator waits for
 
