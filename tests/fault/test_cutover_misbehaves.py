@@ -101,7 +101,7 @@ def comes_late(world: World) -> None:
     late = len(other.acknowledged)
     world.service.others.remove(other)
     world.warned("came late to the source")
-    world.refused("no-late-records", "late records on the source", command="finish")
+    world.refused("no-late-records", "late record", "on the source", command="finish")
     wait_until("they can be listed", lambda: world.lead.next("--late", "list") == 0, evidence=world.lead.evidence)
     world.lead.settle()
     assert late > 0
@@ -156,7 +156,7 @@ def straggles(world: World) -> None:
     """A producer is left on the source while others are restarted on the target: its partition is named."""
     world.operator.go_on(until="move-writers")
     other = world.intruder(world.service.source)
-    world.refused("no-stragglers", "still growing on the source", world.service.topic)
+    world.refused("no-stragglers", "grew on the source", world.service.topic)
     other.stop()
     world.operator.finish()
 

@@ -38,8 +38,8 @@ def wave_lines(wave: WaveStatus, spell: Callable[[str], str], *, steps: bool) ->
     if steps:
         yield Padding(_steps(wave), (0, 0, 0, 2))
     waiting = "" if wave.left_seconds is None else f"; writers wait, free again in {show_duration(wave.left_seconds)}"
-    since = f" for {show_duration(wave.elapsed_seconds)}" if wave.begun and wave.outcome is None else ""
-    yield _line(f"{wave.sentence}{since}{waiting}", "yellow" if waiting else "")
+    since = f"  (here for {show_duration(wave.elapsed_seconds)})" if wave.begun and wave.outcome is None else ""
+    yield _line(f"{wave.sentence}{waiting}{since}", "yellow" if waiting else "")
     for each in wave.evidence:
         mark, style = (_OPEN, "green") if each.open else (_CLOSED, "yellow")
         yield Padding(Text(f"{mark} {each.gate}: {each.told}", style, overflow="fold"), (0, 0, 0, 4))

@@ -12,6 +12,7 @@ from rich.text import Text
 from kmigrate.cli.amounts import show_duration, show_time
 from kmigrate.runner.fence_status import FenceStatus
 from kmigrate.security.fence import FenceKind, FencePhase
+from kmigrate.words import count_of
 
 COLUMNS = ("number", "side", "kind", "phase", "topics", "principals", "since", "deadline", "watched", "left", "removal")
 _TOPICS_SHOWN = 5
@@ -98,7 +99,7 @@ def put_words(kind: FenceKind, topics: Sequence[str], side: object, period_secon
     """What `put` is about to do."""
     what = "denies WRITE" if kind is FenceKind.ACL else "sets min.insync.replicas above the replica count"
     names = ", ".join(topics[:_TOPICS_SHOWN]) + (" …" if len(topics) > _TOPICS_SHOWN else "")
-    number = f"{len(topics):,} topic{'' if len(topics) == 1 else 's'}"
+    number = count_of(len(topics), "topic")
     return (
         f"This writes to the {str(side).upper()}: it {what} on {number} ({names}),"
         f" and is lifted {show_duration(period_seconds)} later unless it is confirmed."

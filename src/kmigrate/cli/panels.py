@@ -25,6 +25,7 @@ from kmigrate.runner.status import (
     StatusDocument,
     TopicStatus,
 )
+from kmigrate.words import count_of
 
 WIDE = 110
 """From this width on there is room for more columns."""
@@ -34,6 +35,8 @@ Spell = Callable[[str], str]
 
 _NUMBERS_WIDTH = 50
 """What the number columns of the topics take at most, with the gaps between all columns."""
+_MOST_STATES_WIDTH = 40
+"""What is shown of how many partitions are in which state."""
 
 _STYLES = {
     MigrationState.RUNNING: "bold cyan",
@@ -80,14 +83,14 @@ def facts(document: StatusDocument, width: int) -> Text:
         parts.append(f"{document.source_cluster_id} → {document.target_cluster_id}")
     if document.workers:
         number, alive = len(document.workers), sum(each.alive for each in document.workers)
-        workers = f"{number} worker{'' if number == 1 else 's'}"
+        workers = count_of(number, "worker")
         parts.append(workers if alive == number else f"{alive} of {workers} alive")
     limit = document.throttle_bytes_per_second
     parts.append("no limit" if limit is None else f"limit {show_rate(limit)}")
     if document.broker_bytes_per_second is not None:
         parts.append(f"{show_rate(document.broker_bytes_per_second)} for each broker")
     if topics := document.topic_bytes_per_second:
-        parts.append(f"{len(topics)} topic{'' if len(topics) == 1 else 's'} with a limit")
+        parts.append(f"{count_of(len(topics), 'topic')} with a limit")
     if document.produce_latency_ms is not None:
         parts.append(f"Produce within {document.produce_latency_ms} ms")
     if document.lease_seconds_left is not None and width >= WIDE:
@@ -118,8 +121,10 @@ def show_lag(flow: Flow) -> str:
     """Records and seconds behind."""
     if flow.lag_records == 0:
         return "0"
+    if flow.lag_records is None:
+        return "not known yet"
     records = f"{show_count(flow.lag_records)} record{'' if flow.lag_records == 1 else 's'}"
-    return f"{records}, {show_duration(flow.lag_seconds)}"
+    return records if flow.lag_seconds is None else f"{records}, {show_duration(flow.lag_seconds)}"
 
 
 def topics_table(topics: Iterable[TopicStatus], width: int, rows: int) -> RenderableType:
@@ -128,14 +133,15 @@ def topics_table(topics: Iterable[TopicStatus], width: int, rows: int) -> Render
     shown = ordered if len(ordered) <= rows else ordered[: max(1, rows - 1)]
     wide = width >= WIDE
     bar_width = 24 if wide else 8
-    name_width = width - bar_width - (_NUMBERS_WIDTH + 40 if wide else _NUMBERS_WIDTH)
+    states_width = min(_MOST_STATES_WIDTH, max((len(show_states(each)) for each in shown), default=0)) if wide else 0
+    name_width = width - bar_width - _NUMBERS_WIDTH - states_width
     table = _table()
     table.add_column("Topic", no_wrap=True)
     table.add_column("", no_wrap=True)
     for title in ("Done", "Rec/s", "Bytes/s", "Lag", "Behind", "ETA"):
         table.add_column(title, justify="right", no_wrap=True)
     if wide:
-        table.add_column("Partitions", no_wrap=True, max_width=40, overflow="ellipsis")
+        table.add_column("Partitions", no_wrap=True, max_width=_MOST_STATES_WIDTH, overflow="ellipsis")
     for topic in shown:
         flow = topic.flow
         cells: list[RenderableType] = [
@@ -236,7 +242,7 @@ def held_back(document: StatusDocument, limit: int) -> RenderableType | None:
     held = document.held_back
     if not held:
         return None
-    number = f"{len(held):,} partition{'' if len(held) == 1 else 's'}"
+    number = count_of(len(held), "partition")
     lines: list[RenderableType] = [Text(f"{number} held back by open transactions on the source:", "bold yellow")]
     for partition, found in held[:limit]:
         lines.append(Text(held_words(partition, found, document.updated_at), overflow="fold"))
@@ -306,7 +312,7 @@ def beside(document: StatusDocument) -> RenderableType | None:
     if document.groups is not None:
         lines.append(Text(groups_line(document.groups), "yellow" if document.groups.failed else ""))
     if held := document.held:
-        lines.append(Text(f"{len(held):,} topic{'' if len(held) == 1 else 's'} under hold: {_some(list(held))}", "dim"))
+        lines.append(Text(f"{count_of(len(held), 'topic')} under hold: {_some(list(held))}", "dim"))
     if document.left_out:
         told = [f"{each.topic} ({each.reason})" for each in document.left_out]
         lines.append(Text(f"left out: {_some(told)}", "dim"))

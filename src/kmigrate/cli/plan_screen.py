@@ -19,6 +19,7 @@ from kmigrate.cli.amounts import UNKNOWN, show_bytes, show_count, show_duration,
 from kmigrate.cli.panels import WIDE, shorten
 from kmigrate.cli.wave_lines import wave_lines
 from kmigrate.plan.document import PartitionPlan, PlanDocument, Sums, TopicPlan
+from kmigrate.words import count_of
 
 LEFT_OUT_SHOWN = 8
 REASONS_SHOWN = 2
@@ -59,7 +60,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 def _head(plan: PlanDocument) -> list[Text]:
     topics = len({each.topic for each in plan.topics})
     classes = ", ".join(f"{number:,} {name}" for name, number in plan.classes.items())
-    counted = f"{_number(plan.totals.partitions, 'partition')} in {_number(topics, 'topic')}"
+    counted = f"{count_of(plan.totals.partitions, 'partition')} in {count_of(topics, 'topic')}"
     assumed = plan.assumptions
     return [
         Text.assemble((plan.name, "bold"), f"  plan  {counted}" + (f": {classes}" if classes else "")),
@@ -184,7 +185,3 @@ def _aligned(rows: Sequence[Row], *, left: Sequence[int]) -> Iterator[str]:
 
 def _plain(number: int | None) -> str:
     return UNKNOWN if number is None else str(number)
-
-
-def _number(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from kmigrate.manifest import FenceChoice
 from kmigrate.plan.waves import NO_SCHEME, StepPlan, WavePlan
+from kmigrate.words import count_of
 
 SHOWN = 30
 """Steps of one wave, where not everything is asked for."""
@@ -48,7 +49,7 @@ def _how(wave: WavePlan) -> Iterator[str]:
     yield "no fence" if wave.fence is FenceChoice.NONE else f"fence {wave.fence.value}"
     yield "with a way back" if wave.way_back else "no way back"
     for number, noun in ((len(wave.topics), "topic"), (len(wave.groups), "group"), (len(wave.moves), "move")):
-        yield f"{number:,} {noun}{'' if number == 1 else 's'}"
+        yield count_of(number, noun)
 
 
 def _remarks(step: StepPlan) -> str:

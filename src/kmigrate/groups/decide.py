@@ -6,7 +6,7 @@ target. Whatever else is seen there means that somebody uses the group on the ta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -50,7 +50,8 @@ class Seen(NamedTuple):
     """A group as it was just read; `source` is None if it does not exist there.
 
     `state` is that of the group on the target, and `is_unsettled`: a commit of ours may still be on its way. `is_ours`:
-    the target's commits are those that were looked at, with the same record, before: each is one of ours.
+    the target's commits are those that were looked at, with the same record, before: each is one of ours. `earlier`:
+    what was committed on the source before, oldest first, where the copy was not that far yet.
     """
 
     source: GroupOffsets | None
@@ -58,6 +59,7 @@ class Seen(NamedTuple):
     state: str
     is_unsettled: bool = False
     is_ours: bool = False
+    earlier: Mapping[TopicPartition, Sequence[Committed]] = {}
 
 
 class Decision(NamedTuple):
@@ -77,7 +79,8 @@ def decide_group(record: GroupRecord, seen: Seen, place: Place, *, refresh: bool
     """What follows for one group. `refresh`: its commits are written once more, lest they expire."""
     if record.moved is not None:
         return _moved(record, seen)
-    wanted, outcomes = _translate(seen.source, place)
+    wanted, outcomes = _translate(seen, place)
+    waiting = dict(outcomes)
     if record.released and seen.state in EMPTY_STATES:
         record = _adopt(record, seen.target)
     reason = _used_by_others(record, seen, wanted)
@@ -120,6 +123,7 @@ def decide_group(record: GroupRecord, seen: Seen, place: Place, *, refresh: bool
             outcomes[partition] = BEING_COMMITTED
         commits[partition] = value
         written[partition] = new(Written, (value, lies))
+    outcomes |= waiting  # also where an earlier commit stands in
     missing = DELETED if seen.source is None else NOT_ON_SOURCE
     for partition in written:
         outcomes.setdefault(partition, missing)
@@ -169,12 +173,12 @@ def outcome_of_reading(error: int, side: str) -> Outcome:
 
 
 def _translate(
-    source: GroupOffsets | None, place: Place
+    seen: Seen, place: Place
 ) -> tuple[dict[TopicPartition, tuple[Value, str]], dict[TopicPartition, Outcome]]:
     """What the target should have, and the outcomes of what cannot be translated."""
     wanted: dict[TopicPartition, tuple[Value, str]] = {}
     outcomes: dict[TopicPartition, Outcome] = {}
-    for partition, committed in source.partitions.items() if source is not None else ():
+    for partition, committed in seen.source.partitions.items() if seen.source is not None else ():
         error, offset, _epoch, metadata = committed
         if error:
             is_unstable = error == ErrorCode.UNSTABLE_OFFSET_COMMIT
@@ -183,9 +187,22 @@ def _translate(
             placed = place(partition, offset)
             if isinstance(placed, Placed):
                 wanted[partition] = new(Value, (placed.offset, metadata, UNKNOWN_EPOCH)), placed.note
-            else:
-                outcomes[partition] = placed
+                continue
+            outcomes[partition] = placed
+            stand_in = placed.kind is OutcomeKind.WAITING and _stand_in(partition, seen.earlier.get(partition), place)
+            if stand_in:
+                wanted[partition] = stand_in, ""
+                outcomes[partition] = Outcome(OutcomeKind.WAITING, f"{placed.reason}; {stand_in.offset} stands in")
     return wanted, outcomes
+
+
+def _stand_in(partition: TopicPartition, earlier: Sequence[Committed] | None, place: Place) -> Value | None:
+    """The last commit before that is copied: who reads at the very end is ahead of the copy at every look."""
+    for committed in reversed(earlier or ()):
+        placed = place(partition, committed.offset)
+        if isinstance(placed, Placed):
+            return None if placed.note else Value(placed.offset, committed.metadata)
+    return None
 
 
 def _used_by_others(record: GroupRecord, seen: Seen, wanted: Mapping[TopicPartition, tuple[Value, str]]) -> str:

@@ -16,6 +16,7 @@ from kmigrate.groups.select import select_groups
 from kmigrate.kafka_types import Offset, Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.wire.offset_calls import ListedGroup
+from kmigrate.words import count_of
 
 Commits = Mapping[TopicPartition, Offset]
 
@@ -92,7 +93,7 @@ def _decide(here: ListedGroup, there: ListedGroup | None, seen: GroupsSeen, topi
     if commits is None:
         return GroupDecision(group, GroupFate.UNKNOWN, what, UNTOLD_COMMITS)
     wanted = _of_topics(commits, topics)
-    what = f"{what}, {_count(len(wanted), 'commit')}"
+    what = f"{what}, {count_of(len(wanted), 'commit')}"
     theirs = seen.target_commits.get(group, {})
     if not wanted and not theirs:
         return GroupDecision(group, GroupFate.LEFT_OUT, what, HAS_NONE)
@@ -114,7 +115,3 @@ def _what(group: ListedGroup) -> str:
     protocols = {"classic": "classic", "consumer": "new protocol"}
     kind = protocols.get(group.group_type, group.group_type or group.protocol_type or "no protocol yet")
     return f"{kind}, {'in use' if group.has_members else 'empty'}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

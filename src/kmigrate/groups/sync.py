@@ -8,6 +8,7 @@ is committed for its group.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
@@ -35,7 +36,7 @@ from kmigrate.groups.select import SelectedGroups
 from kmigrate.groups.values import NO_RECORD, SYNCED, GroupRecord, Outcome, OutcomeKind, Written
 from kmigrate.kafka_types import BrokerId, TopicPartition
 from kmigrate.wire.error_codes import ErrorCode
-from kmigrate.wire.group_calls import GroupOffsets
+from kmigrate.wire.group_calls import Committed, GroupOffsets
 from kmigrate.wire.offset_calls import ListedGroup
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ QUIET_SECONDS = 10.0
 """How long a commit whose answer did not come may still be on its way."""
 GONE_LISTINGS = 2
 """So many whole lists in a row must leave a group out before it counts as deleted."""
+REMEMBERED_COMMITS = 16
+"""How many commits of a partition are remembered while the copy is not there yet: one a round."""
 Chunk = tuple[BrokerId, Sequence[str]]
 """Groups that one broker coordinates."""
 NOTHING = GroupOffsets(0, {})
@@ -126,6 +129,8 @@ class Sync:
         self._wall_ms = wall_ms
         self._records = dict(book.load())
         self._memos: dict[str, _Memo] = {}
+        self._ahead: dict[str, dict[TopicPartition, deque[Committed]]] = {}
+        """What was committed on the source where the copy was not yet, by group."""
         self._missed: dict[str, int] = {}
         self._listed_at: float | None = None
         # what a predecessor sent last may still be on its way
@@ -214,6 +219,7 @@ class Sync:
         for group in gone:
             self.pictures.pop(group, None)
             self._memos.pop(group, None)
+            self._ahead.pop(group, None)
         self._source.forget(gone)
         self._target.forget(gone)
 
@@ -316,11 +322,27 @@ class Sync:
                 continue
             picture.source, picture.target, picture.trouble = source, target, None
             is_ours = before is not None and before.target is target and before.record is record
-            seen = Seen(source, target, state, self._is_unsettled(group, now), is_ours)
+            earlier = self._ahead.get(group, {})
+            seen = Seen(source, target, state, self._is_unsettled(group, now), is_ours, earlier)
             decisions[group] = self._note(group, decide_group(record, seen, place, refresh=refresh, now_ms=now_ms))
-            until = 0.0 if _waits(decisions[group].outcomes) else self._until(now)
+            waits = _waits(decisions[group].outcomes)
+            self._remember(group, source, decisions[group].outcomes if waits else {})
+            until = 0.0 if waits else self._until(now)
             self._memos[group] = memo._replace(record=decisions[group].record, until=until)
         return decisions
+
+    def _remember(self, group: str, source: GroupOffsets | None, outcomes: Mapping[TopicPartition, Outcome]) -> None:
+        """What waits for the copy: in a later round it stands in for what is committed by then."""
+        before, ahead = self._ahead.pop(group, {}), {}
+        commits = {} if source is None else source.partitions
+        for partition, outcome in outcomes.items():
+            committed = commits.get(partition)
+            if outcome.kind is OutcomeKind.WAITING and committed is not None and committed.offset >= 0:
+                seen = ahead[partition] = before.get(partition) or deque(maxlen=REMEMBERED_COMMITS)
+                if not seen or seen[-1] != committed:
+                    seen.append(committed)
+        if ahead:
+            self._ahead[group] = ahead
 
     def _until(self, now: float) -> float:
         """Spread, so that not all groups are looked at again in the same round."""

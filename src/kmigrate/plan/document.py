@@ -30,6 +30,7 @@ from kmigrate.plan.waves import WavePlan
 from kmigrate.preflight.findings import Finding
 from kmigrate.preflight.registry import Level
 from kmigrate.records.census import Census
+from kmigrate.words import count_of
 
 _JSON = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
 
@@ -376,7 +377,7 @@ def _class_blockers(decisions: Mapping[TopicPartition, ClassDecision]) -> Iterab
     for (topic, offset_class, _), partitions in blocked.items():
         objection = decisions[partitions[0]].blocked
         assert objection is not None
-        number = f"{len(partitions):,} partition{'' if len(partitions) == 1 else 's'}"
+        number = count_of(len(partitions), "partition")
         yield Blocker(
             what=f"topic {topic} cannot be {offset_class.value} in {number}; {partitions[0]}: {objection.full}",
             hint=objection.hint,

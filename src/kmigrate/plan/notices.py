@@ -11,6 +11,7 @@ from kmigrate.manifest import OffsetsClass
 from kmigrate.plan.classes import ClassDecision, needs
 from kmigrate.plan.estimates import is_exact
 from kmigrate.plan.facts import Facts, PartitionFacts, Right, TargetContent
+from kmigrate.words import count_of
 
 _SHOWN = 3
 
@@ -181,13 +182,13 @@ def _estimated(facts: Facts, decisions: Decisions) -> Notice | None:
     total = sum(each.backlog for each in inexact)
     sampling = facts.sampling
     text = (
-        f"markers of {_number(len(inexact), 'partition')} are estimated from samples: {seen:,} of {total:,} offsets"
-        f" were looked at, in up to {_number(sampling.places, 'place')} each"
+        f"markers of {count_of(len(inexact), 'partition')} are estimated from samples: {seen:,} of {total:,} offsets"
+        f" were looked at, in up to {count_of(sampling.places, 'place')} each"
     )
     if sampling.partitions_skipped:
-        text += f"; {_number(sampling.partitions_skipped, 'partition')} not at all, to keep it short"
+        text += f"; {count_of(sampling.partitions_skipped, 'partition')} not at all, to keep it short"
     if sampling.places_left_out:
-        text += f"; {_number(sampling.places_left_out, 'place')} left out, to keep it short"
+        text += f"; {count_of(sampling.places_left_out, 'place')} left out, to keep it short"
     return Notice(kind=NoticeKind.ESTIMATED, text=text, partitions=len(inexact))
 
 
@@ -201,9 +202,5 @@ def _about(kind: NoticeKind, partitions: list[TopicPartition], text: str) -> Not
         return None
     shown = ", ".join(map(str, partitions[:_SHOWN])) + (", …" if len(partitions) > _SHOWN else "")
     before, _, behind = text.partition("{}")
-    named = f"{before}{_number(len(partitions), 'partition')} ({shown}){behind}"
+    named = f"{before}{count_of(len(partitions), 'partition')} ({shown}){behind}"
     return Notice(kind=kind, text=named, partitions=len(partitions))
-
-
-def _number(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kmigrate.plan.estimates import Rates
+from kmigrate.words import count_of
 
 LISTED = 40
 """Names of one kind that are listed in comments."""
@@ -66,7 +67,7 @@ def _head(seen: SeenForProposal) -> list[str]:
         ("target", seen.target_file, seen.target_cluster_id, seen.target_brokers),
     ):
         lines += [
-            f"  {side}:  # {_number(brokers, 'broker')} answered for it",
+            f"  {side}:  # {count_of(brokers, 'broker')} answered for it",
             f"    clusterId: {_text(cluster_id)}  # a guard: any other cluster is refused",
             f"    propertiesFile: {_text(file)}",
         ]
@@ -79,8 +80,8 @@ def _topics(seen: SeenForProposal) -> Iterator[str]:
     yield "    # regular expressions for the whole name; a topic must match one of `include` and none of `exclude`"
     yield '    include: [".*"]'
     yield "    exclude: []"
-    yield f"    # that selects {_number(len(seen.topics), 'topic')} with {_number(partitions, 'partition')} today:"
-    yield from _listed(f"{name} ({_number(count, 'partition')})" for name, count in sorted(seen.topics.items()))
+    yield f"    # that selects {count_of(len(seen.topics), 'topic')} with {count_of(partitions, 'partition')} today:"
+    yield from _listed(f"{name} ({count_of(count, 'partition')})" for name, count in sorted(seen.topics.items()))
     if seen.left_out:
         yield "    # and leaves out:"
         yield from _listed(f"{name}: {reason}" for name, reason in sorted(seen.left_out.items()))
@@ -93,13 +94,13 @@ def _groups(seen: SeenForProposal) -> Iterator[str]:
     if seen.groups is None:
         yield "    # the source does not tell its groups"
         return
-    yield f"    # the source has {_number(len(seen.groups), 'group')}:"
+    yield f"    # the source has {count_of(len(seen.groups), 'group')}:"
     yield from _listed(sorted(seen.groups))
 
 
 def _replicas(seen: SeenForProposal) -> Iterator[str]:
     fits = seen.replicas <= seen.target_brokers
-    why = f"the source's topics have up to {seen.replicas}, the target has {_number(seen.target_brokers, 'broker')}"
+    why = f"the source's topics have up to {seen.replicas}, the target has {count_of(seen.target_brokers, 'broker')}"
     yield f"  replicationFactor: {'source' if fits else 'fit'}  # source, fit or a number; {why}"
 
 
@@ -154,7 +155,3 @@ def _listed(names: Iterator[str] | list[str]) -> Iterator[str]:
 def _text(value: str) -> str:
     """A text in double quotes, as JSON and YAML both read it."""
     return json.dumps(value, ensure_ascii=False)
-
-
-def _number(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -222,8 +222,9 @@ def _untold(seen: Surroundings) -> list[tuple[str, str, str]]:
         ("users", seen.users),
     ]
     for kind, pair in pairs:
+        has_none = pair[0].value is not None and not pair[0].value
         for side, told in zip(("source", "target"), pair, strict=True):
-            if told.reason and not (told.is_off and side == "source"):
+            if told.reason and not (told.is_off and (side == "source" or has_none)):
                 found.append((kind, side, told.reason))
     found += [("groups", side.value, reason) for side, reason in seen.groups.untold]
     return found

@@ -84,14 +84,16 @@ def _ask_leader(
     partitions: list[TopicPartition],
     at_ms: int | None,
 ) -> dict[TopicPartition, Bounds | Unseen]:
-    """The ends are asked from the innermost to the outermost, so that they come in order while records arrive.
+    """The high watermark is asked before the last stable offset, which is told no higher than that.
 
-    The time is asked after the last stable offset: where no record is found, none below that offset is so late.
+    So a last stable offset below it means an open transaction, and never records that arrived between two questions.
+    The log end is asked last: it is no lower. The time is asked after the last stable offset: where no record is found,
+    none below that offset is so late.
     """
     starts = client.broker(leader, calls.list_offsets(partitions, calls.EARLIEST))
+    watermarks = client.broker(leader, calls.list_offsets(partitions, calls.LATEST))
     stable = client.broker(leader, calls.list_offsets(partitions, calls.LATEST, calls.READ_COMMITTED))
     times = {} if at_ms is None else client.broker(leader, calls.list_offsets(partitions, at_ms, calls.READ_COMMITTED))
-    watermarks = client.broker(leader, calls.list_offsets(partitions, calls.LATEST))
     epochs = {tp: each.leader_epoch for tp in partitions if (each := _described(metadata, tp)) is not None}
     ends = client.broker(leader, calls.offset_for_leader_epoch(epochs))
     found: dict[TopicPartition, Bounds | Unseen] = {}

@@ -14,7 +14,7 @@ from kmigrate.copy.identity import producer_ids
 from kmigrate.kafka_types import Partition, ProducerId, Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.preflight.ask_rights import Subject, ask_required
-from kmigrate.preflight.findings import Finding, count_of, found, name_some
+from kmigrate.preflight.findings import Finding, found, name_some
 from kmigrate.preflight.foreign import Content, look_into
 from kmigrate.preflight.reach import Reach, judge_reach, try_brokers
 from kmigrate.preflight.registry import FindingId, Level
@@ -31,6 +31,7 @@ from kmigrate.topics.replicas import decide_replication_factor
 from kmigrate.topics.select import Selected
 from kmigrate.wire.calls import ClusterMetadata
 from kmigrate.wire.error_codes import ErrorCode
+from kmigrate.words import count_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

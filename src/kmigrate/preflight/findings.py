@@ -71,11 +71,6 @@ def name_some(names: Iterable[str]) -> str:
     return ", ".join(ordered[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def count_of(number: int, noun: str) -> str:
-    """`1 topic`, `2 topics`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def refuse_blockers(findings: Sequence[Finding]) -> None:
     """Raises Blocked with every blocker, if there are any: ClustersAway if all of them may pass by themselves."""
     blockers = [finding for finding in findings if finding.level is Level.BLOCK]

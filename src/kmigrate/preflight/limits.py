@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kmigrate.kafka_types import TopicName
-from kmigrate.preflight.findings import Finding, count_of, found, name_some
+from kmigrate.preflight.findings import Finding, found, name_some
 from kmigrate.preflight.registry import FindingId
+from kmigrate.words import count_of
 
 
 def judge_batches(largest_bytes: Mapping[TopicName, int], request_bytes: int | None) -> list[Finding]:

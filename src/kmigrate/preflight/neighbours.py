@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from kmigrate.kafka_types import Side, TopicName
 from kmigrate.manifest import LEASE_PREFIX
-from kmigrate.preflight.findings import Finding, count_of, found, name_some
+from kmigrate.preflight.findings import Finding, found, name_some
 from kmigrate.preflight.registry import FindingId
 from kmigrate.preflight.versions import Release
 from kmigrate.wire.offset_calls import ListedGroup
+from kmigrate.words import count_of
 
 SHORT_TOMBSTONES_MS = 10_000
 _KEPT_TOMBSTONES_SINCE: Release = (3, 1)

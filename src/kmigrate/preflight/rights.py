@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 from kmigrate.access.security import Principal
 from kmigrate.kafka_types import Side
-from kmigrate.preflight.findings import Finding, count_of, found, name_some
+from kmigrate.preflight.findings import Finding, found, name_some
 from kmigrate.preflight.registry import FindingId, Level
 from kmigrate.wire.acl_calls import AclOperation
+from kmigrate.words import count_of
 
 
 class Resource(enum.Enum):

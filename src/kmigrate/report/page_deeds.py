@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from kmigrate.report.account import EffectAccount, EntryAccount, ReportDocument
@@ -49,14 +49,14 @@ def fence_blocks(account: ReportDocument) -> Iterator[Block]:
 def cutover_blocks(account: ReportDocument) -> Iterator[Block]:
     """Cutovers, as they are told."""
     yield Heading("Cutovers")
-    yield _of_mappings(account.cutovers) if account.cutovers else Sentence("None is recorded.")
+    yield _of_mappings(account.cutovers, times=("begun", "last")) if account.cutovers else Sentence("None is recorded.")
 
 
 def unavailable_blocks(account: ReportDocument) -> Iterator[Block]:
     """When applications could not write or read because of a cutover."""
     yield Heading("Times of unavailability")
     yield (
-        _of_mappings(account.unavailable)
+        _of_mappings(account.unavailable, times=("since",))
         if account.unavailable
         else Sentence("None is recorded: they come from the cutovers' entries in the journal.")
     )
@@ -151,9 +151,17 @@ def _shorten(text: str) -> str:
     return text if len(text) <= MOST_DETAIL else f"{text[:MOST_DETAIL]}…"
 
 
-def _of_mappings(values: Sequence[Mapping[str, Any]]) -> Table:
+def _of_mappings(values: Sequence[Mapping[str, Any]], times: Collection[str]) -> Table:
+    """A column for each key; the values of `times` are milliseconds since the epoch."""
     columns = list(dict.fromkeys(key for each in values for key in each))
-    return table(columns, [[_word(each.get(key)) for key in columns] for each in values])
+    return table(
+        columns, [[_at(each, key) if key in times else _word(each.get(key)) for key in columns] for each in values]
+    )
+
+
+def _at(mapping: Mapping[str, Any], key: str) -> str:
+    at_ms = mapping.get(key)
+    return show_time(at_ms) if isinstance(at_ms, int) else UNKNOWN
 
 
 def _word(value: Any) -> str:

@@ -34,6 +34,7 @@ from kmigrate.runner.status import (
     TopicStatus,
 )
 from kmigrate.runner.time_shares import TimeShares
+from kmigrate.words import count_of
 
 NOT_LOOKED_AT = "not looked at yet"
 _NOT_MOVING = (
@@ -335,10 +336,10 @@ def decide_state(document: StatusDocument, *, paused: bool = False, full: str = 
         return Verdict(MigrationState.WAITING, "no partition is known yet", GOES_ON)
     stopped, waived = states[PartitionState.STOPPED], states[PartitionState.IGNORED]
     answer = "answer the stops listed here" if stopped else ""
-    stops = f"; {_count(stopped, 'partition')} stopped" if stopped else ""
+    stops = f"; {count_of(stopped, 'partition')} stopped" if stopped else ""
     moving = states.total() - stopped - waived - states[PartitionState.HANDED_OVER]
     if states[PartitionState.ALIGNING] and not states[PartitionState.CATCHING_UP]:
-        aligning = _count(states[PartitionState.ALIGNING], "partition")
+        aligning = count_of(states[PartitionState.ALIGNING], "partition")
         return Verdict(
             MigrationState.RUNNING, f"bringing {aligning} to where copying begins" + stops, answer or GOES_ON
         )
@@ -352,11 +353,11 @@ def decide_state(document: StatusDocument, *, paused: bool = False, full: str = 
         )
     if states[PartitionState.IN_SYNC] == moving:
         if stopped:
-            reason = f"{_count(stopped, 'partition')} stopped; the others are in sync"
+            reason = f"{count_of(stopped, 'partition')} stopped; the others are in sync"
             return Verdict(MigrationState.STOPPED, reason, answer)
-        beside = f" ({_count(waived, 'partition')} waived)" if waived else ""
+        beside = f" ({count_of(waived, 'partition')} waived)" if waived else ""
         if held_back := document.held_back:
-            waiting = f"{_count(len(held_back), 'partition')} held back by open transactions"
+            waiting = f"{count_of(len(held_back), 'partition')} held back by open transactions"
             return Verdict(
                 MigrationState.IN_SYNC,
                 f"everything readable is copied{beside}; {waiting}",
@@ -378,10 +379,6 @@ def _slowest(document: StatusDocument) -> str:
         return ""
     most = document.time_shares[0]
     return f"; {most.share:.0%} of the time goes into {most.words}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _known(offset: int) -> int | None:

@@ -23,7 +23,7 @@ from kmigrate.preflight.ask_rights import RightsAsked, Subject, creation_refusal
 from kmigrate.preflight.check import check_existing, hidden_topics, judge_replication, judge_selection
 from kmigrate.preflight.clock import judge_clock
 from kmigrate.preflight.document import CheckDocument, make_document
-from kmigrate.preflight.findings import Finding, count_of, found, name_some, not_examined
+from kmigrate.preflight.findings import Finding, found, name_some, not_examined
 from kmigrate.preflight.gauges import read_controller_stamp, read_stamps
 from kmigrate.preflight.guards import guard_cluster
 from kmigrate.preflight.limits import judge_batches, judge_min_insync, judge_sizes
@@ -58,6 +58,7 @@ from kmigrate.wire.call import error_name
 from kmigrate.wire.calls import ClusterMetadata, NewTopic
 from kmigrate.wire.error_codes import ErrorCode
 from kmigrate.wire.offset_calls import ListedGroup
+from kmigrate.words import count_of
 
 _TIMESTAMP_TYPE = "message.timestamp.type"
 _TOPIC_KEYS = (

@@ -15,7 +15,7 @@ from kmigrate.kafka_types import Side, TopicName
 from kmigrate.manifest import ClusterSettings
 from kmigrate.preflight.ask_rights import NOBODY
 from kmigrate.preflight.document import CheckDocument, make_document
-from kmigrate.preflight.findings import Finding, count_of, found, name_some, not_examined
+from kmigrate.preflight.findings import Finding, found, name_some, not_examined
 from kmigrate.preflight.reach import judge_reach, step_of, try_brokers
 from kmigrate.preflight.registry import FindingId, Level
 from kmigrate.preflight.rights import NEEDS, Resource, acl_command
@@ -27,6 +27,7 @@ from kmigrate.wire.acl_calls import AclOperation
 from kmigrate.wire.calls import ClusterMetadata
 from kmigrate.wire.error_codes import ErrorCode
 from kmigrate.wire.survey_calls import Operations
+from kmigrate.words import count_of
 
 _GROUP_ID = "group.id"
 

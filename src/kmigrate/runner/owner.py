@@ -60,7 +60,7 @@ from kmigrate.runner.reach import Reach, first_metadata
 from kmigrate.runner.recovery import STATE_ID, Recovered, Recovery, recover, recover_from_file
 from kmigrate.runner.scaling import most_workers
 from kmigrate.runner.start import BEGUN_MS, CLUSTER_ID, NAME, TERM, Beginning, inspect_topics, look_around, read_commits
-from kmigrate.runner.status import LeftOut, MigrationState, StatusDocument, WorkerStatus
+from kmigrate.runner.status import NOTHING_LEFT, LeftOut, MigrationState, StatusDocument, WorkerStatus
 from kmigrate.runner.transaction_observer import TransactionObserver
 from kmigrate.schemes.effects import EffectKind
 from kmigrate.schemes.wave import Wave
@@ -646,7 +646,8 @@ class Owner:
         )
         state, reason, next_step = decide_state(document, paused=decisions.paused, full=copying.held_up)
         if state is MigrationState.IN_SYNC and self._leader is not None:
-            next_step = "kmigrate cutover status -f FILE"
+            is_finished = document.is_handed_over and self._desk.cutover.is_finished
+            next_step = NOTHING_LEFT if is_finished else "kmigrate cutover status -f FILE"
         if state is MigrationState.WAITING and left <= 0 and self._lease.trouble:
             reason = f"{WAITING_FOR_LEASE}: {self._lease.trouble}"
         document = replace(document, state=state, reason=reason, next_step=next_step)

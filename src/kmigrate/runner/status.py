@@ -333,6 +333,11 @@ class StatusDocument:
         return tuple(each for each in self.partitions if each.stop is not None and not each.waived)
 
     @property
+    def is_handed_over(self) -> bool:
+        """Whether the copy of every topic has ended, as it was handed over."""
+        return bool(self.topics) and all({*each.states} == {PartitionState.HANDED_OVER} for each in self.topics)
+
+    @property
     def waived(self) -> tuple[PartitionStatus, ...]:
         """The partitions that the operator left stopped."""
         return tuple(each for each in self.partitions if each.waived)
@@ -369,14 +374,22 @@ def left_by_owner(document: StatusDocument) -> StatusDocument:
     return ended(document, f"the last owner ended without a word, in state {document.state.value}")
 
 
-def ended(document: StatusDocument, reason: str) -> StatusDocument:
-    """How things stand when an owner has ended. One that never saw a topic has not started the migration."""
+NOTHING_LEFT = "nothing is left to do; kmigrate report -f FILE accounts for what was done"
+"""What comes next when every wave of the cutover has finished."""
+
+
+def ended(document: StatusDocument, reason: str, *, is_finished: bool = False) -> StatusDocument:
+    """How things stand when an owner has ended. One that never saw a topic has not started the migration.
+
+    `is_finished`: every wave of the cutover has.
+    """
     never_began = not document.topics
+    goes_on = "kmigrate run -f FILE " + ("starts it" if never_began else "goes on where it ended")
     return replace(
         document,
         state=MigrationState.NOT_STARTED if never_began else MigrationState.ENDED,
         reason=reason,
-        next_step="kmigrate run -f FILE " + ("starts it" if never_began else "goes on where it ended"),
+        next_step=NOTHING_LEFT if is_finished else goes_on,
         lease_seconds_left=None,
         workers=(),
         target_full=False,

@@ -16,7 +16,7 @@ from kmigrate.plan.document import PlanDocument
 from kmigrate.plan.estimates import Rates, estimate_bytes
 from kmigrate.plan.facts import Facts, PartitionFacts
 from kmigrate.preflight.bounds import Bounds, Unseen, read_bounds
-from kmigrate.preflight.findings import Finding, count_of, found, name_some, not_examined
+from kmigrate.preflight.findings import Finding, found, name_some, not_examined
 from kmigrate.preflight.gauges import read_disks
 from kmigrate.preflight.loss import CopyRate, Load, Retention
 from kmigrate.preflight.neighbours import Quota, quota_rate
@@ -26,6 +26,7 @@ from kmigrate.runner import transaction_observer
 from kmigrate.runner.open_transactions import NOT_NAMED
 from kmigrate.runner.status import OpenTransaction
 from kmigrate.wire.calls import ClusterMetadata
+from kmigrate.words import count_of
 
 LAST_HOUR_MS = 3_600_000
 _ASSUMED = "assumed rate"

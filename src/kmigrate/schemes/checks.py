@@ -23,6 +23,9 @@ def check(gate: Gate, view: View) -> GateResult:
     return GateResult(gate=gate, is_open=is_open, told=told, way=way)
 
 
+ASKS_NAME = "`kmigrate cutover {command} -f FILE` lists what cannot be undone, and asks for the migration's name"
+
+
 def _lease(view: View) -> Answer:
     held = view.facts.is_lease_held
     if held:
@@ -36,7 +39,7 @@ def _approved(view: View) -> Answer:
         assert given is not None
         return True, f"approved {view.now - given.at_seconds:.0f} s ago", ""
     told = "not approved" if given is None else "the approval has expired"
-    return False, told, "type the migration's name: what cannot be undone is listed above"
+    return False, told, ASKS_NAME.format(command="finish" if view.cutover.is_at_end else "next")
 
 
 CHECKS: Mapping[Gate, Check] = {

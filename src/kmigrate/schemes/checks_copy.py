@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from kmigrate.kafka_types import Offset
 from kmigrate.schemes.effects import EffectKind
 from kmigrate.schemes.gates import NOTHING_SEEN, STATUS, Answer, View, every, some
+from kmigrate.words import count_of
 
 
 def check_no_stops(view: View) -> Answer:
@@ -17,7 +18,8 @@ def check_no_stops(view: View) -> Answer:
     return every(
         stops,
         lambda stop: not stop,
-        good="{count:,} partitions, none stopped",
+        of="partition",
+        good="{all}, none stopped",
         bad=lambda stop: f"stopped as {stop}",
         way="`kmigrate status -f FILE` lists the choices of every stop; or `abort`",
     )
@@ -27,7 +29,7 @@ def check_topics_ready(view: View) -> Answer:
     holds = view.facts.holds
     missing = sorted(view.move.topics if holds is None else set(view.move.topics) - holds)
     if not missing:
-        return True, f"{len(view.move.topics):,} topics are on the target, with the settings for copying", ""
+        return True, f"{count_of(len(view.move.topics), 'topic')} on the target, with the settings for copying", ""
     told = "not known yet" if holds is None else "not on the target with the settings for copying"
     return False, f"{told}: {some(list(missing))}", "`kmigrate run` creates them; " + STATUS
 
@@ -36,7 +38,8 @@ def check_in_sync(view: View) -> Answer:
     return every(
         ((place, each.is_in_sync) for place, each in view.partitions()),
         bool,
-        good="{count:,} partitions in sync",
+        of="partition",
+        good="{all} in sync",
         bad=lambda _: "not in sync",
         way=f"wait; {STATUS}",
     )
@@ -51,7 +54,8 @@ def check_verified(view: View) -> Answer:
     return every(
         ends,
         lambda pair: pair[1] - pair[0] <= tail,
-        good=f"{{count:,}} partitions verified, to within {tail:,} offsets of what is copied",
+        of="partition",
+        good=f"{{all}} verified, to within {tail:,} offsets of what is copied",
         bad=lambda pair: f"verified to offset {pair[0]:,} of {pair[1]:,}",
         way="`kmigrate verify -f FILE --mode records`",
     )
@@ -73,8 +77,9 @@ def check_all_copied(view: View) -> Answer:
     return every(
         behind,
         lambda records: records <= 0,
-        good="all that {count:,} partitions hold on the source is on the target",
-        bad=lambda records: f"{records:,} offsets are not copied",
+        of="partition",
+        good="{all}: all that the source holds is on the target",
+        bad=lambda records: f"{count_of(records, 'offset')} not copied",
         way=f"wait; {STATUS}",
     )
 
@@ -83,7 +88,8 @@ def check_frozen(view: View) -> Answer:
     return every(
         _against_ends(view, EffectKind.FREEZE, "source_end"),
         lambda pair: pair[0] == pair[1],
-        good="{count:,} partitions end on the source where they were frozen",
+        of="partition",
+        good="{all}: the source ends where it was frozen",
         bad=lambda pair: f"ends at {pair[0]:,}, was frozen at {pair[1]:,}: somebody still writes",
         way="it is taken back by itself; find the writer",
     )
@@ -101,7 +107,8 @@ def check_target_frozen(view: View) -> Answer:
     return every(
         _against_ends(view, EffectKind.FREEZE_TARGET, "target_end"),
         lambda pair: pair[0] == pair[1],
-        good="{count:,} partitions end on the target where they were frozen",
+        of="partition",
+        good="{all}: the target ends where it was frozen",
         bad=lambda pair: f"ends at {pair[0]:,}, was frozen at {pair[1]:,}: somebody still writes",
         way="it is taken back by itself; find the writer",
     )
@@ -119,7 +126,8 @@ def _reached(view: View, kind: EffectKind, name: str, done: str) -> Answer:
     return every(
         _against_ends(view, kind, name),
         lambda pair: pair[0] >= pair[1],
-        good=f"{{count:,}} partitions are {done} to their end",
+        of="partition",
+        good=f"{{all}} {done} to the end",
         bad=lambda pair: f"{done} to offset {pair[0]:,} of {pair[1]:,}",
         way=f"wait; {STATUS}",
     )

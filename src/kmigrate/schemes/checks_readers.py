@@ -6,14 +6,16 @@ Rule: as in `gates.py`.
 from __future__ import annotations
 
 from kmigrate.schemes.gates import WORD, Answer, View, every
+from kmigrate.words import count_of
 
 
 def check_no_early_readers(view: View) -> Answer:
     return every(
         ((name, each.target_members) for name, each in view.groups()),
         lambda members: members == 0,
-        good="{count:,} groups, none with members on the target",
-        bad=lambda members: f"{members:,} members on the target",
+        of="group",
+        good="{all}, none with members on the target",
+        bad=lambda members: f"{count_of(members, 'member')} on the target",
         way="stop that group on the target: it reads there too early",
     )
 
@@ -24,8 +26,9 @@ def check_readers_stopped(view: View) -> Answer:
     return every(
         ((name, each.source_members) for name, each in view.groups()),
         lambda members: members == 0,
-        good="{count:,} groups, none with members on the source",
-        bad=lambda members: f"{members:,} members on the source",
+        of="group",
+        good="{all}, none with members on the source",
+        bad=lambda members: f"{count_of(members, 'member')} on the source",
         way="stop every member of that group on the source; one that does not answer is dropped after its session",
     )
 
@@ -34,7 +37,8 @@ def check_commits_copied(view: View) -> Answer:
     return every(
         ((name, each.are_commits_copied) for name, each in view.groups()),
         bool,
-        good="{count:,} groups have committed nothing that is not copied",
+        of="group",
+        good="{all}: nothing is committed that is not copied",
         bad=lambda _: "has committed what is not copied yet",
         way="wait for the copy",
     )
@@ -46,8 +50,9 @@ def check_drained(view: View) -> Answer:
     return every(
         ((name, each.source_lag) for name, each in view.groups()),
         lambda lag: lag == 0,
-        good="{count:,} groups have read the source to its end",
-        bad=lambda lag: f"{lag:,} records to read on the source",
+        of="group",
+        good="{all}: the source is read to its end",
+        bad=lambda lag: f"{count_of(lag, 'record')} to read on the source",
         way="leave it running there, or start it again; `kmigrate group progress -f FILE` shows when it will be done",
     )
 
@@ -56,7 +61,8 @@ def check_prepared(view: View) -> Answer:
     return every(
         ((name, each.is_prepared) for name, each in view.groups()),
         bool,
-        good="the commits of {count:,} groups were read back on the target",
+        of="group",
+        good="{all}: the commits were read back on the target",
         bad=lambda _: "its commits on the target are not what was written",
         way="`kmigrate group list -f FILE` shows what is there",
     )
@@ -68,7 +74,8 @@ def check_readers_present(view: View) -> Answer:
     return every(
         ((name, each.target_members) for name, each in view.groups()),
         lambda members: members > 0,
-        good="{count:,} groups have members on the target",
+        of="group",
+        good="{all}: with members on the target",
         bad=lambda _: "no member on the target",
         way="start that group with the target's address",
     )
@@ -78,8 +85,9 @@ def check_all_owned(view: View) -> Answer:
     return every(
         ((name, each.unowned_on_target) for name, each in view.groups()),
         lambda unowned: unowned == 0,
-        good="every partition has a member of each of {count:,} groups on the target",
-        bad=lambda unowned: f"{unowned:,} partitions on the target have no member",
+        of="group",
+        good="{all}: every partition on the target has a member",
+        bad=lambda unowned: f"{count_of(unowned, 'partition')} on the target without a member",
         way="start more members, or wait for the rebalance",
     )
 
@@ -88,7 +96,8 @@ def check_positions_hold(view: View) -> Answer:
     return every(
         ((name, each.do_positions_hold) for name, each in view.groups()),
         bool,
-        good="{count:,} groups began on the target where they were committed",
+        of="group",
+        good="{all}: reading on the target began at the commits",
         bad=lambda _: "began elsewhere than it was committed",
         way="stop it, `kmigrate group reset -f FILE` sets its commits, and start it again",
     )
@@ -98,8 +107,9 @@ def check_gone_from_source(view: View) -> Answer:
     return every(
         ((name, each.source_members) for name, each in view.groups()),
         lambda members: members == 0,
-        good="{count:,} groups have left the source",
-        bad=lambda members: f"{members:,} members are still on the source",
+        of="group",
+        good="{all}: no member is left on the source",
+        bad=lambda members: f"{count_of(members, 'member')} still on the source",
         way="stop them: what they read there was or will be read on the target as well",
     )
 
@@ -115,8 +125,9 @@ def check_lag_falling(view: View) -> Answer:
     return every(
         lags,
         lambda seen: bool(seen[1]),
-        good="{count:,} groups keep up on the target",
-        bad=lambda seen: f"{seen[0]:,} records behind on the target, and not known to get fewer",
+        of="group",
+        good="{all}: reading keeps up on the target",
+        bad=lambda seen: f"{count_of(seen[0], 'record')} behind on the target, and not known to get fewer",
         way="see whether its members there are healthy",
     )
 
@@ -134,8 +145,9 @@ def check_readers_away(view: View) -> Answer:
     return every(
         members,
         lambda seen: seen == (0, 0),
-        good="{count:,} groups, none with members on either side",
-        bad=lambda seen: f"{seen[0]:,} members on the source, {seen[1]:,} on the target",
+        of="group",
+        good="{all}, none with members on either side",
+        bad=lambda seen: f"{count_of(seen[0], 'member')} on the source, {seen[1]:,} on the target",
         way="stop that group on both clusters; `abort` ends the way back",
     )
 
@@ -146,7 +158,8 @@ def check_source_in_use(view: View) -> Answer:
     return every(
         ((name, each.source_members) for name, each in view.groups()),
         lambda members: members > 0,
-        good="{count:,} groups have members on the source",
+        of="group",
+        good="{all}: with members on the source",
         bad=lambda _: "no member on the source",
         way="start that group with the source's address; attest it for one that is not to run now",
     )

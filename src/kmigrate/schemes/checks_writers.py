@@ -11,15 +11,18 @@ from collections.abc import Iterator
 from kmigrate.kafka_types import TopicPartition
 from kmigrate.schemes.cutover import Way
 from kmigrate.schemes.effects import EffectKind
+from kmigrate.schemes.facts import GROWS_SECONDS
 from kmigrate.schemes.gates import WORD, Answer, View, every, some
+from kmigrate.words import count_of
 
 
 def check_no_early_writers(view: View) -> Answer:
     return every(
         ((place, each.application_records) for place, each in view.partitions()),
         lambda records: records == 0,
-        good="no application has written to {count:,} partitions on the target",
-        bad=lambda records: f"{records:,} records on the target are not ours",
+        of="partition",
+        good="{all}: no application has written there on the target",
+        bad=lambda records: f"{count_of(records, 'record')} on the target not ours",
         way="stop the writer on the target, then `abort`: the stop of that partition lists the records",
     )
 
@@ -28,7 +31,8 @@ def _still(view: View, since: Iterator[tuple[object, float | None]], seconds: fl
     return every(
         since,
         lambda at: view.now - at >= seconds,
-        good=f"{{count:,}} partitions have stood still on the {side} for {seconds:g} s",
+        of="partition",
+        good=f"{{all}}: the {side} has stood still for {seconds:g} s",
         bad=lambda at: f"still for {max(0.0, view.now - at):.0f} of {seconds:g} s",
         way=f"stop what writes there; clients go on retrying on the {side} for minutes",
     )
@@ -66,8 +70,9 @@ def check_no_stragglers(view: View) -> Answer:
         return False, "whether partitions still grow on the source is not known yet", "wait"
     there = [str(each) for each in found if each.partition.topic in view.move.topics]
     if there:
-        return False, f"still growing on the source: {some(there)}", "restart that producer with the target's address"
-    return True, "no partition grows on the source", ""
+        told = f"grew on the source in the last {GROWS_SECONDS:g} s: {some(there)}"
+        return False, told, "wait as long; if it goes on growing, restart that producer with the target's address"
+    return True, f"no partition grew on the source in the last {GROWS_SECONDS:g} s", ""
 
 
 def check_target_moving(view: View) -> Answer:
@@ -82,7 +87,8 @@ def check_target_moving(view: View) -> Answer:
     return every(
         moving.items(),
         lambda records: records > 0,
-        good="applications write to {count:,} topics on the target",
+        of="topic",
+        good="{all}: applications write on the target",
         bad=lambda _: "no record of an application on the target yet",
         way="start the writers on the target; attest it for a topic that nobody writes to now",
     )
@@ -92,8 +98,9 @@ def check_no_late_records(view: View) -> Answer:
     return every(
         ((place, each.late_records) for place, each in view.partitions()),
         lambda records: records == 0,
-        good="no record came late to {count:,} partitions of the source",
-        bad=lambda records: f"{records:,} late records on the source",
+        of="partition",
+        good="{all}: no record came late to the source",
+        bad=lambda records: f"{count_of(records, 'late record')} on the source",
         way="`kmigrate cutover next -f FILE --late append` appends each of them once, `--late list` lists them",
     )
 

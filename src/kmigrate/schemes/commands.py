@@ -52,9 +52,9 @@ def on_command(cutover: Cutover, command: Command, facts: WaveFacts, now: float)
             return _roll_back(cutover, now, command.by)
         case Next() if cutover.phase is not Phase.WAITING:
             return _try_again(cutover, command.by)
-        case Finish() if not _is_at_end(cutover):
+        case Finish() if not cutover.is_at_end:
             return Refusal(kind=RefusalKind.NOT_NOW, told="there are steps left", way="`kmigrate cutover next -f FILE`")
-        case Next() if _is_at_end(cutover):
+        case Next() if cutover.is_at_end:
             return Refusal(
                 kind=RefusalKind.NOT_NOW,
                 told="the last step is not left by `next`: it ends the way back",
@@ -64,10 +64,6 @@ def on_command(cutover: Cutover, command: Command, facts: WaveFacts, now: float)
             return leave(cutover, facts, now, command.by)
         case SettleLate():
             return _settle_late(cutover, command, facts)
-
-
-def _is_at_end(cutover: Cutover) -> bool:
-    return cutover.way is Way.FORWARD and cutover.at.step.is_last and cutover.phase is Phase.WAITING
 
 
 def _try_again(cutover: Cutover, by: str) -> Decision | Refusal:

@@ -112,6 +112,11 @@ class Cutover:
         return self.stages[self.stage]
 
     @property
+    def is_at_end(self) -> bool:
+        """Whether nothing is left but to finish it."""
+        return self.way is Way.FORWARD and self.phase is Phase.WAITING and self.at.step.is_last
+
+    @property
     def is_frozen(self) -> bool:
         """Whether writers are kept waiting."""
         return self.deadline_at is not None

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 
 from kmigrate.kafka_types import Offset, ProducerId, TopicName, TopicPartition
 
+GROWS_SECONDS = 10.0
+"""A log end that moved within this time counts as growing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionFacts:

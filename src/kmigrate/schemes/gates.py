@@ -16,6 +16,7 @@ from kmigrate.schemes.cutover import Cutover
 from kmigrate.schemes.facts import GroupFacts, PartitionFacts, WaveFacts
 from kmigrate.schemes.steps import Gate
 from kmigrate.schemes.wave import Limits, Move
+from kmigrate.words import count_of
 
 NOTHING_SEEN = PartitionFacts()
 NO_GROUP_SEEN = GroupFacts()
@@ -92,11 +93,15 @@ def every(
     values: Iterable[tuple[object, Value | None]],
     holds: Callable[[Value], bool],
     *,
+    of: str,
     good: str,
     bad: Callable[[Value], str],
     way: str,
 ) -> Answer:
-    """Open if every value is known and holds; else the first few that do not, by name."""
+    """Open if every value is known and holds; else the first few that do not, by name.
+
+    `of` is what there is a value for, as a noun; in `good`, `{all}` stands for all of them.
+    """
     unknown: list[str] = []
     wrong: list[str] = []
     count = 0
@@ -107,7 +112,7 @@ def every(
         elif not holds(value):
             wrong.append(f"{name}: {bad(value)}")
     if not unknown and not wrong:
-        return True, good.format(count=count), ""
+        return True, good.format(all=count_of(count, of)) if count else f"no {of} belongs to this step", ""
     told = [some(wrong)] if wrong else []
     if unknown:
         told.append(f"not known yet: {some(unknown)}")

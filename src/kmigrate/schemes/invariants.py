@@ -132,7 +132,7 @@ def ways_out(cutover: Cutover) -> tuple[str, ...]:
     if cutover.phase is Phase.RETURNING:
         return ("next",)  # tries again what is being taken back
     found = []
-    if cutover.phase is Phase.WAITING and cutover.at.step.is_last and cutover.way is Way.FORWARD:
+    if cutover.is_at_end:
         found.append("finish")
     elif cutover.phase is Phase.WAITING or cutover.trouble:
         found.append("next")

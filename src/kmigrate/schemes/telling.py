@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from kmigrate.kafka_types import TopicPartition
 from kmigrate.manifest.model import Scheme
-from kmigrate.schemes.checks import examine
+from kmigrate.schemes.checks import ASKS_NAME, examine
 from kmigrate.schemes.cutover import Cutover, Outcome, Phase, Way
 from kmigrate.schemes.effects import EFFECTS
 from kmigrate.schemes.facts import WaveFacts
@@ -108,15 +108,15 @@ def _words(cutover: Cutover, evidence: tuple[GateResult, ...], now: float) -> tu
         todo = f"{stage.words(stage.step.todo)}. Missing: {closed[0].gate.value}: {closed[0].told}; {closed[0].way}"
         who = stage.step.actor.value
     elif stage.step.asks_ahead and not cutover.is_approved(now):
-        todo, who = "type the migration's name: what cannot be undone is listed", Actor.OPERATOR.value
+        todo, who = f"{stage.words(stage.step.todo)}: {ASKS_NAME.format(command='next')}", Actor.OPERATOR.value
     elif stage.step.is_frozen:
         todo, who = "wait: it goes on by itself", Actor.KMIGRATE.value
-    elif stage.step.is_last and cutover.way is Way.FORWARD:
+    elif cutover.is_at_end:
         todo, who = "`kmigrate cutover finish -f FILE` once the way back is not needed any more", Actor.OPERATOR.value
     elif cutover.is_auto and not stage.step.asks_ahead:
         todo, who = "wait: it goes on by itself", Actor.KMIGRATE.value
     else:
-        todo = f"{stage.words(stage.step.todo)}; everything is there for `kmigrate cutover next -f FILE`"
+        todo = "every gate is open: go on with `kmigrate cutover next -f FILE`"
         who = Actor.OPERATOR.value
     return f"{title}{trouble}", who, todo
 

@@ -18,6 +18,7 @@ from kmigrate.security.fence import EVERYONE, MIN_ISR, AclPiece, FenceKind, Sett
 from kmigrate.security.fence_moves import show_min_isr
 from kmigrate.security.told import Told
 from kmigrate.wire.acl_calls import Acl, AclOperation, PatternType, Permission, ResourceType
+from kmigrate.words import count_of
 
 NAMES_SHOWN = 5
 MIN_ISR_MARGIN = 1000
@@ -142,7 +143,7 @@ def _acl_notes(
     for topic in facts.replicas:
         for principal in writers(rules, topic):
             allowed.setdefault(principal, []).append(topic)
-    told = [f"{each} ({_count(len(topics), 'topic')})" for each, topics in sorted(allowed.items())]
+    told = [f"{each} ({count_of(len(topics), 'topic')})" for each, topics in sorted(allowed.items())]
     notes.append(f"rules allow writing to: {_some(told)}" if told else "no rule allows anybody to write")
     if EVERYONE not in wish.principals:
         free = sorted(allowed.keys() - {*wish.principals})
@@ -163,7 +164,7 @@ def _acl_notes(
         notes.append(f"{_some(bare)} {_has(bare)} no rule: nobody but super users may write there as it is")
     if standing := sum(each.was_there for each in pieces):
         notes.append(
-            f"{_count(standing, 'rule')} of the fence {'is' if standing == 1 else 'are'} there already, and stay"
+            f"{count_of(standing, 'rule')} of the fence {'is' if standing == 1 else 'are'} there already, and stay"
         )
     notes += _transaction_notes(facts, "they can still be ended: markers pass, log ends may move by them")
     notes.append(
@@ -218,7 +219,7 @@ def _plan_min_isr(wish: FenceWish, facts: FenceFacts, against: list[str]) -> Fen
         against.append("open transactions are not told (READ on the topics), and they could not end behind this fence")
     elif open_ones := {topic: count for topic, count in facts.transactions.items() if count}:
         against.append(
-            f"{_count(sum(open_ones.values()), 'open transaction')} in {_some(sorted(open_ones))}: their markers are"
+            f"{count_of(sum(open_ones.values()), 'open transaction')} in {_some(sorted(open_ones))}: their markers are"
             " refused too, so that they would hold every reader back until the fence is lifted. Use --kind acl"
         )
     if against:
@@ -245,7 +246,7 @@ def _transaction_notes(facts: FenceFacts, what: str) -> list[str]:
     if facts.transactions is None:
         return ["open transactions are not told"]
     count = sum(facts.transactions.values())
-    return [f"{_count(count, 'open transaction')}: {what}"] if count else []
+    return [f"{count_of(count, 'open transaction')}: {what}"] if count else []
 
 
 def _some(names: Sequence[str]) -> str:
@@ -255,7 +256,3 @@ def _some(names: Sequence[str]) -> str:
 
 def _has(names: Sequence[str]) -> str:
     return "has" if len(names) == 1 else "have"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

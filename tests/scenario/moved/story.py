@@ -43,7 +43,8 @@ STORY: tuple[Said | Typed | Left, ...] = (
     Typed(f"kmigrate message rate -f {FILE}"),
     Said(
         "What `billing` commits on the source follows it to the target. Reading at the very end it is a moment\n"
-        "ahead of the copy, and waits for it; the cutover has its last commits copied exactly:"
+        "ahead of the copy: what it committed a second ago stands in, until the cutover has its last commits copied\n"
+        "exactly:"
     ),
     Typed(f"kmigrate group list -f {FILE}"),
     Said(

@@ -13,7 +13,15 @@ from kmigrate.groups.cluster_groups import Answered, Commit
 from kmigrate.groups.decide import UNSETTLED
 from kmigrate.groups.place import NOWHERE, Placed
 from kmigrate.groups.select import SelectedGroups
-from kmigrate.groups.sync import LIST_SECONDS, LOOK_AGAIN_SECONDS, QUIET_SECONDS, WAITING_FOR_LEASE, RoundResult, Sync
+from kmigrate.groups.sync import (
+    LIST_SECONDS,
+    LOOK_AGAIN_SECONDS,
+    QUIET_SECONDS,
+    REMEMBERED_COMMITS,
+    WAITING_FOR_LEASE,
+    RoundResult,
+    Sync,
+)
 from kmigrate.groups.values import Outcome, OutcomeKind, Value
 from kmigrate.kafka_types import BrokerId, Offset, Partition, Side, TopicName, TopicPartition
 from kmigrate.wire.error_codes import ErrorCode
@@ -100,6 +108,41 @@ def test_what_waits_for_the_copy_follows_when_it_is_there(world: World) -> None:
     world.copied[A0] = 1500
     world.round()
     assert world.there() == {A0: 1400}
+
+
+def test_a_group_that_is_always_ahead_of_the_copy_follows_by_what_it_committed_before(world: World) -> None:
+    world.round()
+    for step in range(3 * REMEMBERED_COMMITS):
+        end = 1000 + 10 * step
+        world.copied[A0] = end
+        world.source.commit_inside("g", A0, end + 5)
+        world.round()
+        assert world.outcome().kind is OutcomeKind.WAITING, "what is committed on the source is not copied"
+        if step:
+            assert world.there() == {A0: end - 5 - SHIFT}
+            assert f"{end - 5 - SHIFT} stands in" in world.outcome().reason
+    world.copied[A0] = 5000
+    world.round()
+    assert world.there() == {A0: end + 5 - SHIFT}
+    assert world.outcome().kind is OutcomeKind.SYNCED
+
+
+def test_far_ahead_of_the_copy_no_more_than_some_commits_are_remembered(world: World) -> None:
+    world.round()
+    for step in range(2 * REMEMBERED_COMMITS):
+        world.source.commit_inside("g", A0, 2000 + step)
+        world.round()
+    assert world.there() == {A0: 200}
+    world.copied[A0] = 2000 + REMEMBERED_COMMITS  # the oldest that is remembered
+    world.round()
+    assert world.there() == {A0: 2000 + REMEMBERED_COMMITS - SHIFT}
+    world.source.commit_inside("g", A0, 400)
+    world.round()
+    assert world.there() == {A0: 300}, "going back is followed at once"
+    world.source.commit_inside("g", A0, 3000)
+    world.copied[A0] = 2900
+    world.round()
+    assert world.there() == {A0: 300}, "what was committed before going back does not stand in"
 
 
 def test_a_rewind_to_where_no_offset_is_takes_the_commit_away(world: World) -> None:

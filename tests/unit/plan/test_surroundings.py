@@ -179,11 +179,12 @@ def test_what_a_cluster_does_not_tell_is_told_and_nothing_is_decided_about_it() 
     assert not [each for each in actions(seen) if each.kind is Kind.ACLS and each.action is not Verb.UNKNOWN]
 
 
-def test_a_source_without_an_authorizer_has_no_rules_and_a_target_without_one_is_told() -> None:
+def test_a_cluster_without_an_authorizer_is_told_where_there_are_rules_that_it_cannot_take() -> None:
     off: Told[Any] = Told(value=(), reason="it has no authorizer", is_off=True)
-    assert actions(Surroundings(acls=(off, Told(value=())))) == ()
-    found = actions(Surroundings(acls=(Told(value=()), off)))
-    assert [(each.name, each.action) for each in found] == [("target", Verb.UNKNOWN)]
+    for source, target in ((off, Told(value=())), (Told(value=()), off), (off, off)):
+        assert actions(Surroundings(acls=(source, target))) == ()
+    found = actions(replace(EVERYTHING, acls=(EVERYTHING.acls[0], off)))
+    assert ("target", Verb.UNKNOWN) in [(each.name, each.action) for each in found if each.kind is Kind.ACLS]
 
 
 def test_users_of_the_manifest_are_set() -> None:

@@ -92,6 +92,20 @@ def test_the_bounds_of_a_log() -> None:
     assert link.asked == ["ListOffsets", "ListOffsets", "ListOffsets", "OffsetForLeaderEpoch"]
 
 
+class Busy(LogLink):
+    """A record arrives before every question."""
+
+    def before(self, what: str) -> None:
+        for log in self.logs.values():
+            log.write(make_batch([Record(1, None, b"v")]))
+
+
+def test_records_that_arrive_meanwhile_are_no_open_transaction() -> None:
+    found = read(Busy({ONE: filled(10)}), {ONE: 0}, ONE)[ONE]
+    assert found.high_watermark <= found.last_stable
+    assert found.high_watermark < found.end
+
+
 class ByTime(LogLink):
     """Answers for a time, and only there, with an error or an offset."""
 

@@ -130,12 +130,13 @@ def test_cutovers_and_times_of_unavailability_are_shown_with_their_own_titles() 
     text = markdown(
         whole_account(
             cutovers=({"wave": "first", "outcome": "done"}, {"wave": "second", "steps": [1, 2]}),
-            unavailable=({"topic": "pay", "from": AT, "seconds": 4},),
+            unavailable=({"topic": "pay", "since": AT, "seconds": 4},),
         )
     )
     assert "| wave | outcome | steps |" in text
     assert "| second | not known | \\[1,2\\] |" in text
-    assert "| topic | from | seconds |" in text
+    assert "| topic | since | seconds |" in text
+    assert f"| pay | {show_time(AT)} | 4 |" in text
 
 
 @pytest.mark.parametrize(("topics", "partitions"), [(1, 20_000), (20_000, 1), (2_000, 10)])

@@ -126,7 +126,7 @@ def test_a_closed_gate_refuses_with_its_reason_and_the_way_to_open_it() -> None:
     cutover = walk_to(begin(CLEAN, NOW), "stop-readers")
     refusal = refused(cutover, Next(number=cutover.number), facts())
     assert refusal.kind is RefusalKind.CLOSED
-    assert "shop: 1 members on the source" in refusal.told
+    assert "shop: 1 member on the source" in refusal.told
     assert refusal.way
 
 

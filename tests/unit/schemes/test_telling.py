@@ -40,6 +40,19 @@ def test_what_cannot_be_undone_is_listed_before_the_step_that_makes_it_so() -> N
     assert "first record that an application writes" in tell(cutover, facts(), NOW).cannot_be_undone[0]
 
 
+def test_a_step_that_cannot_be_undone_says_what_to_do_and_which_command_asks_for_the_name() -> None:
+    at_stop = tell(walk_to(begin(CLEAN, NOW), "stop-writers"), facts(), NOW)
+    assert at_stop.todo.startswith("make ready to stop what writes orders")
+    assert "`kmigrate cutover next -f FILE` lists what cannot be undone" in at_stop.todo
+    at_end = walk_to(begin(CLEAN, NOW), "watch")
+    assert "`kmigrate cutover finish -f FILE` lists what cannot be undone" in tell(at_end, good_facts(at_end), NOW).todo
+
+
+def test_where_every_gate_is_open_nothing_is_left_to_wait_for() -> None:
+    start = begin(CLEAN, NOW)
+    assert tell(start, good_facts(start), NOW).todo == "every gate is open: go on with `kmigrate cutover next -f FILE`"
+
+
 def test_a_freeze_shows_the_time_that_is_left() -> None:
     cutover = step_on(walk_to(begin(CLEAN, NOW), "stop-writers"))
     assert tell(cutover, facts(), NOW + 100).left_seconds == CLEAN.limits.freeze_seconds - 100

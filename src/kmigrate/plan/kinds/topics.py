@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from kmigrate.plan.actions import Kind, PlannedAction, Verb, When
 from kmigrate.plan.surroundings import Decisions, TopicDecision, TopicFate
+from kmigrate.words import count_of
 
 _VERBS = {
     TopicFate.CREATE: (Verb.CREATE, When.NOW),
@@ -34,7 +35,7 @@ def topic_actions(decisions: Decisions) -> Iterator[PlannedAction]:
 def _what(topic: TopicDecision) -> str:
     if topic.fate is TopicFate.LEFT_OUT:
         return ""
-    partitions = f"{topic.partitions} partition{'' if topic.partitions == 1 else 's'}"
+    partitions = count_of(topic.partitions, "partition")
     if topic.fate is TopicFate.CREATE:
         return f"{partitions}, replication factor {topic.replicas}"
     if topic.fate is TopicFate.ENLARGE:

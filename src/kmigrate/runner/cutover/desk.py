@@ -130,6 +130,12 @@ class CutoverDesk:
         with self._lock:
             return dict(self._cutovers)
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether there are waves, and the service is on the target with every one of them."""
+        cutovers = self.cutovers().values()
+        return bool(cutovers) and all(each.outcome is Outcome.FINISHED for each in cutovers)
+
     def places(self) -> tuple[WavePlace, ...]:
         """Where every wave is now."""
         return tuple(place_of(cutover, self._now()) for cutover in self.cutovers().values())
@@ -302,4 +308,5 @@ def _raise(refusal: Refusal | None) -> None:
     if refusal is None:
         return
     kind = GateNotReached if refusal.kind in (RefusalKind.CLOSED, RefusalKind.UNAPPROVED) else Refused
-    raise kind(refusal.told, hint=refusal.way)
+    told = f"nothing was done: {refusal.told}" if kind is GateNotReached else refusal.told
+    raise kind(told, hint=refusal.way)

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kmigrate.kafka_types import Offset, Side, TopicPartition
+from kmigrate.schemes.facts import GROWS_SECONDS
 
-GROWS_SECONDS = 10.0
-"""A log end that moved within this time counts as growing."""
 RATE_SECONDS = 60.0
 """How far back rates look …"""
 SHORTEST_SECONDS = 10.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kmigrate.kafka_types import Offset, Partition, Side, TopicName, TopicPartition
-from kmigrate.runner.cutover.history import GROWS_SECONDS, LAPSE_SECONDS, SHORTEST_SECONDS, History, Rates
+from kmigrate.runner.cutover.history import LAPSE_SECONDS, SHORTEST_SECONDS, History, Rates
+from kmigrate.schemes.facts import GROWS_SECONDS
 
 A, B = (TopicPartition(TopicName("orders"), Partition(number)) for number in range(2))
 
