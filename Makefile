@@ -28,7 +28,7 @@ setup: .venv/.installed ## create .venv with the locked packages and kmigrate it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
-.venv/.installed: pyproject.toml hatch_build.py README.md src/kmigrate/__init__.py src/kmigrate/records/splice.c .venv/.locked
+.venv/.installed: pyproject.toml hatch_build.py README.md src/kmigrate/__init__.py src/kmigrate/records/compiled.c .venv/.locked
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -75,5 +75,5 @@ lock: ## resolve requirements.lock anew, with the hashes of every file of each r
 
 clean: ## remove everything that make created
 	rm -rf .venv .kafka .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -f src/kmigrate/records/_splice.so
+	rm -f src/kmigrate/records/_compiled.so
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

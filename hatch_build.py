@@ -1,4 +1,4 @@
-"""Compiles `splice.c` where kmigrate is installed; without a C compiler kmigrate works too, slower on small batches.
+"""Compiles `compiled.c` where kmigrate is installed; without a C compiler kmigrate works too, slower on small batches.
 
 Only the standard library and hatchling: this runs before anything else is there.
 """
@@ -18,8 +18,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import sys_tags
 
 RECORDS = Path("src", "kmigrate", "records")
-SOURCE = RECORDS / "splice.c"
-LIBRARY = RECORDS / "_splice.so"
+SOURCE = RECORDS / "compiled.c"
+LIBRARY = RECORDS / "_compiled.so"
 
 
 def compile_library(source: Path, library: Path, compiler: str) -> str:

@@ -14,7 +14,7 @@ from kmigrate.copy.aborted import AbortedTransactions
 from kmigrate.copy.alignment import PRODUCER_EPOCH
 from kmigrate.copy.course import Course
 from kmigrate.copy.judge import SPECIAL_BITS, Treatment, Verdict, judge
-from kmigrate.copy.merging import Row
+from kmigrate.copy.merging import SCANNED_BYTES, Row
 from kmigrate.copy.pieces import Backlog, Batch, Gap
 from kmigrate.copy.recast import Stretch, convert_messages, recast_batch
 from kmigrate.copy.states import StopKind
@@ -53,7 +53,7 @@ class Frontier:
     end at `offset`.
     """
 
-    def __init__(self, course: Course, backlog: Backlog, producer_id: ProducerId) -> None:
+    def __init__(self, course: Course, backlog: Backlog, producer_id: ProducerId, row: Row | None = None) -> None:
         self.course = course
         self.offset = -1
         self.sequence = 0
@@ -68,7 +68,7 @@ class Frontier:
         self._most_records = _ANY_NUMBER
         self._seen_places: tuple[object, ...] = ()
         self._apart_below = -1
-        self._row = Row()
+        self._row = Row() if row is None else row
 
     def begin(self, offset: int, sequence: int, epoch: LeaderEpoch, *, at_edge: bool) -> None:
         """Copying goes on here."""
@@ -160,6 +160,13 @@ class Frontier:
             sequence = (sequence + count) & 0x7FFFFFFF
             self.epoch = epoch
             at += size
+            if size <= SCANNED_BYTES and row.starts and not backlog.kept:
+                run = row.scan(buffer, at, end, wanted, special_bits | CONTROL)
+                if run is not None:
+                    sequence = (sequence + run.next - wanted) & 0x7FFFFFFF
+                    at, wanted, self.epoch = run.at, run.next, LeaderEpoch(run.epoch)
+                    if run.largest_bytes > self.largest_bytes:
+                        self.largest_bytes = run.largest_bytes
         self.offset = wanted
         self.sequence = sequence
         self.at_edge = self.at_edge or at > start

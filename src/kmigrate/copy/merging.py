@@ -20,12 +20,17 @@ from kmigrate.records.batch import (
     write_header,
 )
 from kmigrate.records.compression import Codec, InflatesTooFarError, compress, decompress
+from kmigrate.records.scan import SCAN, Run, Scan
 from kmigrate.records.splice import GROWTH_BYTES, SPLICER, Splicer
 
 MERGED_BYTES = 256 << 10
 """What is merged grows up to about this: from here on a broker gains little, and a standing reads whole batches."""
 SMALL_BYTES = 32 << 10
 """Batches above this go as they are."""
+SCANNED_BYTES = 4 << 10
+"""Batches up to this are looked for many at once; for larger ones a look at each costs little."""
+SCANNED_BATCHES = 512
+"""How many at once."""
 SMALL_COMPRESSED_BYTES = 2 << 10
 """The same for compressed ones, which have to be inflated and compressed again."""
 SMALL_COMPRESSED_RECORDS = 10
@@ -53,7 +58,7 @@ class Row:
     `starts` say where they begin in the buffer, `size` is that of all of them.
     """
 
-    def __init__(self, splicer: Splicer = SPLICER) -> None:
+    def __init__(self, splicer: Splicer = SPLICER, scan: Scan | None = SCAN) -> None:
         self.starts: list[int] = []
         self.size = 0
         self.limit_bytes = MERGED_BYTES
@@ -68,6 +73,7 @@ class Row:
         self._ratio = _FIRST_RATIO
         self._most_records = _ANY_NUMBER if splicer.is_compiled else PLAINLY_RECORDS
         self._splicer = splicer
+        self._scan = scan if splicer.is_compiled else None
 
     @property
     def most_bytes(self) -> int:
@@ -130,6 +136,42 @@ class Row:
             self._newest_ms = newest_ms
         if newest_ms < self._oldest_ms:
             self._oldest_ms = newest_ms
+
+    def scan(self, buffer: memoryview, at: int, end: int, base: int, forbidden_bits: int) -> Run | None:
+        """Adds the batches that follow at once, up to the first one that has to be looked at by itself, if it is one.
+
+        None if that cannot be told here. `forbidden_bits` are those attributes that do not simply go into a row.
+        """
+        if self._scan is None or self._kind & CODEC_MASK:
+            return None
+        most_bytes = min(self.most_bytes, MERGED_BYTES)
+        found, starts = self._scan(
+            buffer,
+            end,
+            Run(
+                at=at,
+                next=base,
+                forbidden_bits=forbidden_bits,
+                without_timestamp=self._kind != 0,
+                most_batch_bytes=min(SCANNED_BYTES, most_bytes // 2),
+                most_bytes=most_bytes,
+                most_batches=SCANNED_BATCHES,
+                widened_bytes=_WIDENED_BYTES,
+                batches=len(self.starts),
+                records=self._records,
+                size=self.size,
+                newest_ms=self._newest_ms,
+                oldest_ms=self._oldest_ms,
+                largest_bytes=0,
+                epoch=0,
+            ),
+        )
+        if not starts:
+            return None
+        self.starts += starts
+        self.size, self._records = found.size, found.records
+        self._newest_ms, self._oldest_ms = found.newest_ms, found.oldest_ms
+        return found
 
     def take(self, *, lent: bool, shift: int, entries: int) -> Iterator[Batch]:
         """Empties the row: one batch, if they can be merged, else each of them as it is. None is stamped.

@@ -3,7 +3,7 @@
 Only what depends on the batch around a record is written anew: its length, its timestamp delta and its offset delta.
 Everything else is copied as it is, so nothing in it can be damaged; the timestamp that a consumer reads stays the same.
 
-There are two of the loop, which do the same: one here, and one in `splice.c`, which is compiled where kmigrate is
+There are two of the loop, which do the same: one here, and one in `compiled.c`, which is compiled where kmigrate is
 installed on a machine with a C compiler. It takes a fiftieth of the time, so more is worth merging with it.
 
 Source: DefaultRecord.java, DefaultRecordBatch.java.
@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kmigrate.records.batch import HEADER_BYTES, parse_header
+from kmigrate.records.compiled import LIBRARY, load_library
 from kmigrate.records.record import read_varint, varint
 
-REVISION = 1
-"""What this module and a compiled library must agree on."""
-LIBRARY = Path(__file__).with_name("_splice.so")
 GROWTH_BYTES = 16
 """What a record may grow by, about: a delta that took one byte may take more. Beyond that nothing is merged."""
 
@@ -82,16 +80,12 @@ def _as_signed(value: int) -> int:
 
 def load_compiled(library: Path) -> Splicer | None:
     """The compiled loop; None where there is no library, or not one for this machine and this revision."""
-    try:
-        import ctypes  # not every Python has it
-
-        loaded = ctypes.CDLL(str(library))
-        loaded.splice_revision.restype = ctypes.c_int64
-        if loaded.splice_revision() != REVISION:
-            return None
-        splice = loaded.splice_records
-    except (ImportError, OSError, AttributeError):
+    loaded = load_library(library)
+    if loaded is None:
         return None
+    import ctypes
+
+    splice = loaded.splice_records
     splice.restype = ctypes.c_int64
     splice.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64]
     new_bytearray = ctypes.pythonapi.PyByteArray_FromStringAndSize

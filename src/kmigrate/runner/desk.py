@@ -43,7 +43,7 @@ MOST_TOPICS = 1000
 """How many may have a limit of their own."""
 SAVE_SECONDS = 1.0
 """The status is saved at most this often …"""
-SAVE_SHARE = 0.05
+SAVE_SHARE = 0.02
 """… and saving takes at most this share of the time."""
 
 

@@ -23,6 +23,7 @@ from kmigrate.runner.groups_document import (
     LeftOutGroup,
     MemberStatus,
 )
+from kmigrate.runner.on_demand import OnDemand
 from kmigrate.wire.group_calls import Committed
 from kmigrate.wire.offset_calls import DescribedGroup
 
@@ -45,7 +46,7 @@ class Span(NamedTuple):
     target_end: Offset
 
 
-Spans = Mapping[TopicPartition, Span]
+Spans = Mapping[TopicPartition, Span | None]
 
 
 class Measured(NamedTuple):
@@ -123,12 +124,14 @@ def summarize(
 
 
 def spans_of(copied: Mapping[TopicPartition, Copied]) -> Spans:
-    """What can be read of every partition of which that is known."""
-    return {
-        tp: Span(each.source_start, each.source_end, each.ends.source, each.ends.target)
-        for tp, each in copied.items()
-        if each.source_end >= 0
-    }
+    """What can be read of every partition; None where that is not known."""
+    return OnDemand(copied, span_of)
+
+
+def span_of(copied: Copied) -> Span | None:
+    """What can be read of a partition; None if that is not known."""
+    _, ends, start, end, _ = copied
+    return Span(start, end, ends.source, ends.target) if end >= 0 else None
 
 
 def measure(picture: Picture, spans: Spans) -> Measured:
@@ -275,10 +278,11 @@ def _show_partition(partition: TopicPartition, picture: Picture, copied: Copied 
     target = _offset(picture.target.partitions.get(partition))
     kind, reason = picture.outcomes.get(partition, NOT_READ_YET)
     source_left = target_left = gap = None
-    if copied is not None and copied.source_end >= 0:
+    span = None if copied is None else span_of(copied)
+    if copied is not None and span is not None:
         source_left = None if source is None else source_lag(source, copied)
         target_left = None if target is None else max(0, copied.ends.target - target)
-        gap = _gap(partition, picture, spans_of({partition: copied})[partition])
+        gap = _gap(partition, picture, span)
     return GroupPartition(
         topic=partition.topic,
         partition=partition.partition,

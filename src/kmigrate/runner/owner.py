@@ -54,6 +54,7 @@ from kmigrate.runner.maps import NothingAhead
 from kmigrate.runner.mirror_topic import MirrorTopic
 from kmigrate.runner.mirroring import Mirroring, MirrorSettings
 from kmigrate.runner.observe import ClusterView, Looked, Watch
+from kmigrate.runner.on_demand import OnDemand
 from kmigrate.runner.positions import Positions, serialize_commit
 from kmigrate.runner.provision import Provisioner
 from kmigrate.runner.reach import Reach, first_metadata
@@ -273,7 +274,7 @@ class Owner:
         def latest() -> Snapshot:
             words = copying.latest.copy()  # in one step, as the owner's thread changes it
             moving = frozenset(copying.moving_topics)
-            return Snapshot({tp: copied_of(each) for tp, each in words.items()}, moving)
+            return Snapshot(OnDemand(words, copied_of), moving)
 
         clients = {side: _quick(reach).client for side, reach in self._reach.items()}
         source = _quick(self._reach[Side.SOURCE])

@@ -5,7 +5,6 @@ Judged by the simulation's own decoder, which shares no code with the product.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +14,12 @@ from hypothesis import strategies as st
 
 from hatch_build import SOURCE, compile_library
 from kmigrate.records.batch import HEADER_BYTES, write_header
-from kmigrate.records.splice import GROWTH_BYTES, LIBRARY, PLAIN, SPLICER, Splicer, load_compiled
+from kmigrate.records.compiled import LIBRARY
+from kmigrate.records.splice import GROWTH_BYTES, PLAIN, SPLICER, Splicer, load_compiled
+from tests.compiling import COMPILER, ROOT, compiled_library
 from tests.simulation.batches import Record, StoredRecord, decode, make_batch, record_bytes, seal
 
-ROOT = Path(__file__).parents[3]
 NOW = 1_760_000_000_000
-COMPILER = shutil.which("cc")
 
 
 @pytest.fixture(scope="module", params=["plain", "compiled"])
@@ -34,10 +33,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Splicer:
 
 
 def _compiled(folder: Path) -> Splicer:
-    if COMPILER is None:
-        pytest.skip("there is no C compiler on this machine")
-    assert compile_library(ROOT / SOURCE, folder / "splice.so", COMPILER) == ""
-    loaded = load_compiled(folder / "splice.so")
+    loaded = load_compiled(compiled_library(folder))
     assert loaded is not None
     return loaded
 

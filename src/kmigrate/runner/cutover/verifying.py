@@ -29,6 +29,9 @@ from kmigrate.runner.verify_worker import Told
 LANES = 4
 """How many partitions are read at the same time: most of that is waiting for a broker."""
 SHORT_SECONDS = 0.7
+SHOWN_SECONDS = 1.0
+"""How long it is waited for that what is copied is shown, too: some tenths of a second."""
+_POLL_SECONDS = 0.02
 MOST_PASSES = 5
 """What is written while a pass reads is left for the next one: after a short one, or so many, little enough is left."""
 
@@ -40,6 +43,7 @@ def verify_here(manifest: Manifest, memory: Memory, ends: Mapping[TopicPartition
     """
     if _unverified(memory, ends) is None:
         return ""
+    _wait_until_shown(memory, ends)
     _verify(manifest, memory, frozenset(tp.topic for tp in ends))
     missing = _unverified(memory, ends)
     return "" if missing is None else f"{missing} is verified, but not up to where it was frozen yet"
@@ -129,6 +133,16 @@ def _in_lanes(reach: Mapping[Side, Reach], tasks: Sequence[Task]) -> Iterator[To
         pool.shutdown(cancel_futures=True)
         for each in opened:
             each.close()
+
+
+def _wait_until_shown(memory: Memory, ends: Mapping[TopicPartition, Offset]) -> None:
+    """Verification goes as far as the status shows that something is copied: below that end it would be for nothing."""
+    deadline = time.monotonic() + SHOWN_SECONDS
+    while time.monotonic() < deadline:
+        shown = {(each.topic, each.partition): each.position or 0 for each in memory.status().partitions}
+        if all(shown.get((tp.topic, tp.partition), 0) >= end for tp, end in ends.items()):
+            return
+        time.sleep(_POLL_SECONDS)
 
 
 def _unverified(memory: Memory, ends: Mapping[TopicPartition, Offset]) -> TopicPartition | None:
