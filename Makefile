@@ -75,5 +75,5 @@ lock: ## resolve requirements.lock anew, with the hashes of every file of each r
 
 clean: ## remove everything that make created
 	rm -rf .venv .kafka .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -f src/kmigrate/records/_compiled.so
+	rm -f src/kmigrate/records/_*.so
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

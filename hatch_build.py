@@ -30,9 +30,11 @@ def compile_library(source: Path, library: Path, compiler: str) -> str:
             fresh = Path(work, library.name)
             command = [*shlex.split(compiler), "-O2", "-shared", "-fPIC", "-o", str(fresh), str(source)]
             subprocess.run(command, check=True, capture_output=True, text=True)
+            load = [sys.executable, "-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1])", str(fresh)]
+            subprocess.run(load, check=True, capture_output=True, text=True)  # what cannot be loaded is none
             shutil.copyfile(fresh, library)
     except subprocess.CalledProcessError as error:
-        return f"{compiler!r} failed: {error.stderr.strip()}"
+        return f"{compiler!r} failed: {error.stderr.strip() or error}"
     except (OSError, ValueError) as error:
         return f"{compiler!r}: {error}"
     return ""

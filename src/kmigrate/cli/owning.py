@@ -139,8 +139,7 @@ def _leave(desk: Desk, document: StatusDocument, reason: str) -> StatusDocument:
     """Leaves word for who asks when no owner runs; returns it."""
     if document.state not in (MigrationState.ENDED, MigrationState.SUPERSEDED):
         before = f"; it was {document.state.value}: {document.reason}" if document.topics else ""
-        is_finished = document.is_handed_over and desk.cutover.is_finished
-        document = ended(document, reason + before, is_finished=is_finished)
+        document = ended(document, reason + before, is_finished=desk.cutover.is_finished)
         desk.publish(document)
     desk.save()
     return document

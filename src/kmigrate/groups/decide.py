@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from kmigrate.groups.place import NOWHERE, Placed
@@ -59,7 +60,7 @@ class Seen(NamedTuple):
     state: str
     is_unsettled: bool = False
     is_ours: bool = False
-    earlier: Mapping[TopicPartition, Sequence[Committed]] = {}
+    earlier: Mapping[TopicPartition, Sequence[Committed]] = MappingProxyType({})
 
 
 class Decision(NamedTuple):
@@ -73,6 +74,8 @@ class Decision(NamedTuple):
     outcomes: Mapping[TopicPartition, Outcome]
     deletes: tuple[TopicPartition, ...] = ()
     """Commits of ours that are to be taken away."""
+    ahead: Mapping[TopicPartition, Committed] = MappingProxyType({})
+    """What the source has, and the target is to get once the copy is there."""
 
 
 def decide_group(record: GroupRecord, seen: Seen, place: Place, *, refresh: bool, now_ms: int) -> Decision:
@@ -129,7 +132,8 @@ def decide_group(record: GroupRecord, seen: Seen, place: Place, *, refresh: bool
         outcomes.setdefault(partition, missing)
     if written != record.written:
         record = replace(record, written=written)
-    return Decision(record, commits, outcomes, tuple(deletes))
+    ahead = {tp: theirs for tp, each in waiting.items() if (theirs := _ahead(tp, each, seen.source)) is not None}
+    return Decision(record, commits, outcomes, tuple(deletes), ahead)
 
 
 def latch(record: GroupRecord, reason: str, now_ms: int) -> GroupRecord:
@@ -196,9 +200,20 @@ def _translate(
     return wanted, outcomes
 
 
+def _ahead(partition: TopicPartition, outcome: Outcome, source: GroupOffsets | None) -> Committed | None:
+    committed = None if source is None else source.partitions.get(partition)
+    is_told = committed is not None and not committed.error
+    return committed if is_told and outcome.kind is OutcomeKind.WAITING else None
+
+
 def _stand_in(partition: TopicPartition, earlier: Sequence[Committed] | None, place: Place) -> Value | None:
-    """The last commit before that is copied: who reads at the very end is ahead of the copy at every look."""
-    for committed in reversed(earlier or ()):
+    """The last commit before that is copied: who reads at the very end is ahead of the copy at every look.
+
+    Where not even the lowest of them is copied, as while history is, none is.
+    """
+    if not earlier or not isinstance(place(partition, min(each.offset for each in earlier)), Placed):
+        return None
+    for committed in reversed(earlier):
         placed = place(partition, committed.offset)
         if isinstance(placed, Placed):
             return None if placed.note else Value(placed.offset, committed.metadata)

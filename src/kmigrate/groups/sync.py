@@ -325,24 +325,19 @@ class Sync:
             earlier = self._ahead.get(group, {})
             seen = Seen(source, target, state, self._is_unsettled(group, now), is_ours, earlier)
             decisions[group] = self._note(group, decide_group(record, seen, place, refresh=refresh, now_ms=now_ms))
-            waits = _waits(decisions[group].outcomes)
-            self._remember(group, source, decisions[group].outcomes if waits else {})
-            until = 0.0 if waits else self._until(now)
+            self._remember(group, decisions[group].ahead)
+            until = 0.0 if _waits(decisions[group].outcomes) else self._until(now)
             self._memos[group] = memo._replace(record=decisions[group].record, until=until)
         return decisions
 
-    def _remember(self, group: str, source: GroupOffsets | None, outcomes: Mapping[TopicPartition, Outcome]) -> None:
+    def _remember(self, group: str, ahead: Mapping[TopicPartition, Committed]) -> None:
         """What waits for the copy: in a later round it stands in for what is committed by then."""
-        before, ahead = self._ahead.pop(group, {}), {}
-        commits = {} if source is None else source.partitions
-        for partition, outcome in outcomes.items():
-            committed = commits.get(partition)
-            if outcome.kind is OutcomeKind.WAITING and committed is not None and committed.offset >= 0:
-                seen = ahead[partition] = before.get(partition) or deque(maxlen=REMEMBERED_COMMITS)
-                if not seen or seen[-1] != committed:
-                    seen.append(committed)
-        if ahead:
-            self._ahead[group] = ahead
+        before = self._ahead.pop(group, {})
+        for partition, committed in ahead.items():
+            seen = before.get(partition) or deque(maxlen=REMEMBERED_COMMITS)
+            if not seen or seen[-1] != committed:
+                seen.append(committed)
+            self._ahead.setdefault(group, {})[partition] = seen
 
     def _until(self, now: float) -> float:
         """Spread, so that not all groups are looked at again in the same round."""

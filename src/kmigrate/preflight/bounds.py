@@ -84,11 +84,11 @@ def _ask_leader(
     partitions: list[TopicPartition],
     at_ms: int | None,
 ) -> dict[TopicPartition, Bounds | Unseen]:
-    """The high watermark is asked before the last stable offset, which is told no higher than that.
+    """The high watermark is asked before the last stable offset, which may therefore lie above it.
 
-    So a last stable offset below it means an open transaction, and never records that arrived between two questions.
-    The log end is asked last: it is no lower. The time is asked after the last stable offset: where no record is found,
-    none below that offset is so late.
+    So one below means an open transaction, and never records that arrived between two questions. It is told as it is:
+    there no transaction is cut in two. The log end is asked last: it is no lower than both. The time is asked after the
+    last stable offset: where no record is found, none below that offset is so late.
     """
     starts = client.broker(leader, calls.list_offsets(partitions, calls.EARLIEST))
     watermarks = client.broker(leader, calls.list_offsets(partitions, calls.LATEST))

@@ -277,7 +277,9 @@ class Desk:
                 if saved is None:
                     return None
                 left = replace(StatusDocument.from_json(saved), held=self._store.held())
-                self._status = left_by_owner(left) if self._wake is None else before_first_look(left)
+                is_finished = self.cutover.is_finished
+                is_left = self._wake is None
+                self._status = left_by_owner(left, is_finished=is_finished) if is_left else before_first_look(left)
             status = self._status
         return replace(status, fences=read_fences(self._store.path.parent), waves=self.cutover.places())
 

@@ -367,11 +367,12 @@ class StatusDocument:
         return tuple(held)
 
 
-def left_by_owner(document: StatusDocument) -> StatusDocument:
-    """How things stand without an owner: as the last one left them."""
+def left_by_owner(document: StatusDocument, *, is_finished: bool = False) -> StatusDocument:
+    """How things stand without an owner: as the last one left them; `is_finished` as in `ended`."""
     if document.state in (MigrationState.ENDED, MigrationState.NOT_STARTED, MigrationState.SUPERSEDED):
         return document
-    return ended(document, f"the last owner ended without a word, in state {document.state.value}")
+    reason = f"the last owner ended without a word, in state {document.state.value}"
+    return ended(document, reason, is_finished=is_finished)
 
 
 NOTHING_LEFT = "nothing is left to do; kmigrate report -f FILE accounts for what was done"
@@ -381,7 +382,7 @@ NOTHING_LEFT = "nothing is left to do; kmigrate report -f FILE accounts for what
 def ended(document: StatusDocument, reason: str, *, is_finished: bool = False) -> StatusDocument:
     """How things stand when an owner has ended. One that never saw a topic has not started the migration.
 
-    `is_finished`: every wave of the cutover has.
+    `is_finished`: every wave of the cutover has; it counts only where every topic was handed over.
     """
     never_began = not document.topics
     goes_on = "kmigrate run -f FILE " + ("starts it" if never_began else "goes on where it ended")
@@ -389,7 +390,7 @@ def ended(document: StatusDocument, reason: str, *, is_finished: bool = False) -
         document,
         state=MigrationState.NOT_STARTED if never_began else MigrationState.ENDED,
         reason=reason,
-        next_step=NOTHING_LEFT if is_finished else goes_on,
+        next_step=NOTHING_LEFT if is_finished and document.is_handed_over else goes_on,
         lease_seconds_left=None,
         workers=(),
         target_full=False,

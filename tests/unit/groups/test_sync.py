@@ -127,6 +127,19 @@ def test_a_group_that_is_always_ahead_of_the_copy_follows_by_what_it_committed_b
     assert world.outcome().kind is OutcomeKind.SYNCED
 
 
+def test_of_a_group_that_the_copy_keeps_up_with_nothing_is_remembered(world: World) -> None:
+    for step in range(5):
+        world.source.commit_inside("g", A0, 300 + step)
+        world.round()
+        assert world.sync._ahead == {}
+    world.source.commit_inside("g", A0, 2000)
+    world.round()
+    assert [*world.sync._ahead["g"]] == [A0]
+    world.source.commit_inside("g", A0, 310)
+    world.round()
+    assert world.sync._ahead == {}
+
+
 def test_far_ahead_of_the_copy_no_more_than_some_commits_are_remembered(world: World) -> None:
     world.round()
     for step in range(2 * REMEMBERED_COMMITS):

@@ -10,7 +10,7 @@ from kmigrate.copy.rates import RateLimits
 from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
 from kmigrate.errors import UsageError
 from kmigrate.kafka_types import Offset, Partition, TopicName, TopicPartition
-from kmigrate.runner.desk import Answer, Desk
+from kmigrate.runner.desk import SAVE_SHARE, Answer, Desk
 from kmigrate.runner.status import AcceptedStatus, MigrationState, PartitionStatus, StatusDocument, StopStatus
 from kmigrate.state.store import Store
 from kmigrate.topics.intended import Intended, Origin
@@ -237,7 +237,8 @@ def test_status_is_saved_at_most_once_a_second_and_at_the_end(store: Store) -> N
 
 
 def test_a_status_that_is_slow_to_save_is_saved_less_often(store: Store) -> None:
-    ticks = iter([100.0, 100.0, 100.5, 105.0, 110.6, 110.6, 110.6])
+    late = 100.0 + 0.5 / SAVE_SHARE + 0.1
+    ticks = iter([100.0, 100.0, 100.5, late - 0.2, late, late, late])
     desk = Desk(store, lambda: None, monotonic_seconds=lambda: next(ticks))
     desk.publish(replace(DOCUMENT, reason="one"))  # takes half a second
     desk.publish(replace(DOCUMENT, reason="two"))

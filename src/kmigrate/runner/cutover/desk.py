@@ -247,12 +247,14 @@ class CutoverDesk:
             return show_wave(self._cutovers[wave], self._facts.get(wave), self._now())
 
     def _command(self, wave: str, number: int, order: Order) -> None:
+        done = "nothing was done"
         if order.approved and order.kind in (CommandKind.NEXT, CommandKind.FINISH):
             cutover = self._cutovers[wave]
             if number == cutover.number and not cutover.is_approved(self._now()) and _can_be_approved(cutover):
                 _raise(self.post(wave, Approve(number=number, by=order.by)))
                 number = self._cutovers[wave].number
-        _raise(self.post(wave, _event(order, number)))
+                done = "it is approved, and nothing else was done"
+        _raise(self.post(wave, _event(order, number)), done)
 
     def _attest(self, wave: str, number: int, by: str) -> None:
         cutover = self._cutovers[wave]
@@ -304,9 +306,9 @@ def _event(order: Order, number: int) -> Command:
             return SetAuto(number=number, is_auto=order.kind is CommandKind.AUTO, by=order.by)
 
 
-def _raise(refusal: Refusal | None) -> None:
+def _raise(refusal: Refusal | None, done: str = "nothing was done") -> None:
     if refusal is None:
         return
     kind = GateNotReached if refusal.kind in (RefusalKind.CLOSED, RefusalKind.UNAPPROVED) else Refused
-    told = f"nothing was done: {refusal.told}" if kind is GateNotReached else refusal.told
+    told = f"{done}: {refusal.told}" if kind is GateNotReached else refusal.told
     raise kind(told, hint=refusal.way)

@@ -31,7 +31,7 @@ LANES = 4
 SHORT_SECONDS = 0.7
 SHOWN_SECONDS = 1.0
 """How long it is waited for that what is copied is shown, too: some tenths of a second."""
-_POLL_SECONDS = 0.02
+_POLL_SECONDS = 0.05
 MOST_PASSES = 5
 """What is written while a pass reads is left for the next one: after a short one, or so many, little enough is left."""
 
@@ -137,10 +137,11 @@ def _in_lanes(reach: Mapping[Side, Reach], tasks: Sequence[Task]) -> Iterator[To
 
 def _wait_until_shown(memory: Memory, ends: Mapping[TopicPartition, Offset]) -> None:
     """Verification goes as far as the status shows that something is copied: below that end it would be for nothing."""
+    wanted: dict[tuple[str, int], Offset] = {(tp.topic, tp.partition): end for tp, end in ends.items()}
     deadline = time.monotonic() + SHOWN_SECONDS
     while time.monotonic() < deadline:
-        shown = {(each.topic, each.partition): each.position or 0 for each in memory.status().partitions}
-        if all(shown.get((tp.topic, tp.partition), 0) >= end for tp, end in ends.items()):
+        told = ((wanted.get((each.topic, each.partition), 0), each.position) for each in memory.status().partitions)
+        if all(position is not None and position >= end for end, position in told if end):
             return
         time.sleep(_POLL_SECONDS)
 
