@@ -11,7 +11,6 @@ from collections.abc import Iterable
 
 from kmigrate.kafka_types import Offset, TopicName, TopicPartition
 from kmigrate.manifest.model import Scheme
-from kmigrate.schemes.commands import LATE_STOP
 from kmigrate.schemes.effects import Effect, EffectKind, End
 from kmigrate.schemes.facts import GroupFacts, PartitionFacts, Straggler, WaveFacts
 from kmigrate.schemes.wave import Ending, History, Wave
@@ -44,6 +43,7 @@ class Mover:
         self.on_source: dict[TopicPartition, dict[int, int]] = {tp: {} for tp in service.partitions}
         self.back = dict.fromkeys(service.partitions, 0)
         self.stops = dict.fromkeys(service.partitions, "")
+        self.late_stops = dict.fromkeys(service.partitions, "")
         self.held = set(wave.topics)
         self.synced = set(wave.groups) if wave.scheme is Scheme.CONSUMERS_FIRST else set()
         self.prepared: dict[str, dict[TopicPartition, int]] = {}
@@ -112,8 +112,8 @@ class Mover:
         if self.chance.random() < _STOP_CHANCE:
             self.trimmed.add(tp)
         if tp in self.trimmed and tp not in self.forgone:
-            self.stops[tp] = "LATE_SOURCE_TRIMMED at source offset …"
-        if self.stops[tp] or tp in self.forgone:
+            self.late_stops[tp] = "LATE_SOURCE_TRIMMED at source offset …"
+        if self.stops[tp] or self.late_stops[tp] or tp in self.forgone:
             return
         end = min(len(source), self.copied[tp] + most)
         for offset in range(self.copied[tp], end):
@@ -223,6 +223,7 @@ class Mover:
             copied=Offset(self.source_end(tp) if tp in self.forgone else self.copied[tp]),
             verified=Offset(self.verified[tp]),
             stop=self.stops[tp],
+            late_stop=self.late_stops[tp],
             application_records=service.application_records[TARGET][tp],
             late_records=len(self.late(tp)),
             late_appended=sum(each.origin is Origin.LATE for each in target),
@@ -287,8 +288,8 @@ class Mover:
                 for tp in self.service.partitions:
                     if tp.topic in topics & self.overlap:
                         self._append_late(tp, 1_000_000)
-                        if self.stops[tp]:
-                            raise NotNow(f"late records of {tp}: {self.stops[tp]}")
+                        if self.late_stops[tp]:
+                            raise NotNow(f"late records of {tp}: {self.late_stops[tp]}")
                         if tp in self.forgone:
                             self.listed[tp] |= set(range(self.copied[tp], len(self.service.logs[SOURCE][tp])))
                 self.overlap -= topics
@@ -403,11 +404,11 @@ class Mover:
 
     def forget(self) -> None:
         """The process died: what keeps late records from being appended must be found out anew."""
-        self.stops |= {tp: "" for tp, stop in self.stops.items() if stop.startswith(LATE_STOP)}
+        self.late_stops = dict.fromkeys(self.late_stops, "")
 
     def _forgo(self, places: Iterable[TopicPartition]) -> tuple[End, ...]:
         self.forgone |= set(places)
-        self.stops |= dict.fromkeys(places, "")
+        self.late_stops |= dict.fromkeys(places, "")
         return tuple(End(tp.topic, tp.partition, Offset(self.copied[tp])) for tp in places)
 
     def _settle(self, *, append: bool) -> None:

@@ -57,7 +57,7 @@ def summary(document: VerificationDocument) -> str:
             told += f" in {show_duration((document.finished_at - document.started_at) / 1000)}"
     behind, stale = sum(row.behind or 0 for row in rows), sum(row.unverified or 0 for row in rows)
     if behind:
-        told += f"; {show_count(behind)} are not copied yet"
+        told += f"; {show_count(behind)} not copied yet"
     if stale:
         told += f"; {show_count(stale)} offsets were copied since and are not verified"
     return told

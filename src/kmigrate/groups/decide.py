@@ -196,7 +196,9 @@ def _translate(
             stand_in = placed.kind is OutcomeKind.WAITING and _stand_in(partition, seen.earlier.get(partition), place)
             if stand_in:
                 wanted[partition] = stand_in, ""
-                outcomes[partition] = Outcome(OutcomeKind.WAITING, f"{placed.reason}; {stand_in.offset} stands in")
+                outcomes[partition] = Outcome(
+                    OutcomeKind.WAITING, f"{offset} is ahead of the copy; {stand_in.offset} stands in"
+                )
     return wanted, outcomes
 
 

@@ -29,9 +29,6 @@ from kmigrate.schemes.gates import partitions_of, some
 from kmigrate.schemes.moving import Decision, decided, enter, leave, safe_stage, signed, take_back, with_done
 from kmigrate.schemes.wave import WHOLE_WAVE
 
-LATE_STOP = "LATE_"
-"""How the names of stops begin that keep late records from being appended."""
-
 
 def on_command(cutover: Cutover, command: Command, facts: WaveFacts, now: float) -> Decision | Refusal:
     if cutover.phase is Phase.OVER:
@@ -127,9 +124,9 @@ def _may_append(cutover: Cutover) -> bool:
 def late_stops(facts: WaveFacts, topics: Iterable[TopicName]) -> dict[TopicPartition, str]:
     """The partitions of these topics whose late records are stopped, and why."""
     return {
-        place: each.stop
+        place: each.late_stop
         for place, each in partitions_of(facts, topics)
-        if isinstance(place, TopicPartition) and each.stop is not None and each.stop.startswith(LATE_STOP)
+        if isinstance(place, TopicPartition) and each.late_stop
     }
 
 

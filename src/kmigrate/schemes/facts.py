@@ -25,7 +25,8 @@ class PartitionFacts:
     on the source no transaction is open, and high watermark, last stable offset and log end are the same;
     `is_target_settled` is that of the target. `copied` and `verified` are source offsets below which everything is on
     the target, and was compared; `copied_back` and `verified_back` target offsets below which everything is on the
-    source again. `stop` names a stopped copy, "" is none. `application_records` are those on the target that kmigrate
+    source again. `stop` names a stopped copy, "" is none, `late_stop` why its late records are not appended any more.
+    `application_records` are those on the target that kmigrate
     did not write. `late_records` are those on the source that the target does not have, that some group has not read on
     the source, and that were neither appended nor listed; `late_appended` are those that lie on the target.
     """
@@ -40,6 +41,7 @@ class PartitionFacts:
     copied: Offset | None = None
     verified: Offset | None = None
     stop: str | None = None
+    late_stop: str = ""
     application_records: int | None = None
     late_records: int | None = None
     late_appended: int = 0

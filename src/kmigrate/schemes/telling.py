@@ -132,8 +132,8 @@ def _warnings(cutover: Cutover, facts: WaveFacts) -> Iterator[str]:
     """What must be noticed at every step."""
     promoted = cutover.promoted_topics
     for place, seen in partitions_of(facts, cutover.wave.topics):
-        if seen.stop:
-            yield f"{place}: its copy is stopped as {seen.stop}"
+        if stop := seen.late_stop or seen.stop:
+            yield f"{place}: its copy is stopped as {stop}"
         topic = place.topic if isinstance(place, TopicPartition) else place
         if seen.application_records and topic not in promoted:
             yield f"{place}: {seen.application_records:,} records on the target that nobody should have written yet"

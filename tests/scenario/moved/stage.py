@@ -110,6 +110,7 @@ class Stage:
         self.until_at(step)
 
     def _start(self, of: str, application: Application, records: Sized, step: str) -> None:
+        self._until(step, lambda _: True)  # before that it would begin where it should not
         before = len(records)
         application.start(self._service.target)
         self._wait(f"{of} goes on", lambda: len(records) > before)

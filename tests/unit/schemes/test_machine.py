@@ -322,7 +322,7 @@ def test_late_records_that_cannot_be_appended_are_listed_and_what_was_being_done
     acting = moved(cutover, SettleLate(number=cutover.number, choice=LateChoice.APPEND), late)
     listing = SettleLate(number=acting.number, choice=LateChoice.LIST)
     assert refused(acting, listing, late).kind is RefusalKind.NOT_NOW, "nothing keeps it from its end"
-    stopped = facts(ROLLING, groups=MOVED, late_records=2, stop="LATE_SOURCE_TRIMMED at source offset 7: …")
+    stopped = facts(ROLLING, groups=MOVED, late_records=2, late_stop="LATE_SOURCE_TRIMMED at source offset 7: …")
     forgoing = moved(acting, listing, stopped)
     assert [each.kind for each in forgoing.pending] == [EffectKind.FORGO_LATE, EffectKind.APPEND_LATE]
     assert forgoing.pending[0].places == tuple(sorted(stopped.partitions)), "it names what it is about"
@@ -340,7 +340,7 @@ def test_a_way_back_knows_that_late_records_were_being_appended_when_some_were_g
     cutover = walk_to(begin(CLEAN, NOW), "watch")
     late = facts(CLEAN, groups=MOVED, late_records=2)
     acting = moved(cutover, SettleLate(number=cutover.number, choice=LateChoice.APPEND), late)
-    stopped = facts(CLEAN, groups=MOVED, late_records=2, stop="LATE_REFUSED at source offset 7: …")
+    stopped = facts(CLEAN, groups=MOVED, late_records=2, late_stop="LATE_REFUSED at source offset 7: …")
     forgoing = moved(acting, SettleLate(number=acting.number, choice=LateChoice.LIST), stopped)
     answer = decide(forgoing, RollBack(number=forgoing.number), stopped, NOW)
     assert isinstance(answer, Decision)
@@ -350,7 +350,7 @@ def test_a_way_back_knows_that_late_records_were_being_appended_when_some_were_g
 
 def test_while_both_sides_are_written_a_partition_that_stops_can_be_given_up() -> None:
     cutover = walk_to(begin(OVERLAP, NOW), "move-writers")
-    stopped = facts(OVERLAP, stop="LATE_UNKNOWN at source offset 7: …")
+    stopped = facts(OVERLAP, late_stop="LATE_UNKNOWN at source offset 7: …")
     forgoing = moved(cutover, SettleLate(number=cutover.number, choice=LateChoice.LIST), stopped)
     assert [each.kind for each in forgoing.pending] == [EffectKind.FORGO_LATE]
     assert act(forgoing).at == cutover.at

@@ -238,8 +238,6 @@ class Observer:
             stop = "" if progress.stop is None else progress.stop.kind.value
         if back is not None and back.stop:
             stop = back.stop
-        if late is not None and late.stop:
-            stop = late.stop
         late_records = None
         if late is not None and tp in cutover.forgone:
             copied, late_records = source_end, 0  # what is not appended was listed
@@ -261,6 +259,7 @@ class Observer:
             copied=copied,
             verified=_verified(verification),
             stop=stop,
+            late_stop="" if late is None else late.stop,
             application_records=_application_records(source, target, progress, ended, late),
             late_records=late_records,
             late_appended=0 if late is None else late.landed,

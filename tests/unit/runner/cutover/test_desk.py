@@ -184,9 +184,9 @@ def test_the_name_is_typed_for_the_step_that_is_left_and_kept_if_a_gate_closes(w
 def test_where_a_gate_is_closed_it_is_said_what_was_taken_and_that_nothing_was_done(world: World) -> None:
     world.to_stop_writers()
     world.seen = facts(is_in_sync=False)
-    with pytest.raises(GateNotReached, match="^nothing was done: .*in-sync"):
+    with pytest.raises(GateNotReached, match=r"^nothing was done: .*in-sync"):
         world.do()
-    with pytest.raises(GateNotReached, match="^it is approved, and nothing else was done: .*in-sync"):
+    with pytest.raises(GateNotReached, match=r"^it is approved, and nothing else was done: .*in-sync"):
         world.do(approved=True)
 
 
