@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -402,12 +404,19 @@ class Application:
     def stop(self) -> None:
         """Ends in order."""
         self._ending.set()
-        if self._thread is not None:
-            self._thread.join(LIVENESS_SECONDS)
-            self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(LIVENESS_SECONDS)
+            assert not thread.is_alive(), f"{type(self).__name__} does not end; it is at\n{_where(thread)}"
 
     def _run(self, client: dict[str, Any]) -> None:
         raise NotImplementedError
+
+
+def _where(thread: threading.Thread) -> str:
+    """What a thread is doing now."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return "nothing" if frame is None else "".join(traceback.format_stack(frame)[-4:])
 
 
 class Writer(Application):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-
 from kmigrate.demo.embedded import EmbeddedCluster
-from tests.fault.harness import LIVENESS_SECONDS
+from kmigrate.demo.java import start_java
 from tests.kafka_tools import create_topic, new_topic_name
 from tests.scenario.leading import Application, ClientOf, Reader, Service, plain_client
+
+ENDING_SECONDS = 20.0
 
 
 class RelayedService(Service):
@@ -52,39 +57,30 @@ def make_service(
 
 
 class Relay(Application):
-    """Hands records on from one topic to the same partition of another; it ends between two transactions."""
+    """Hands records on from one topic to the same partition of another, in a process of its own.
+
+    One that does not end when it is told to is killed, as a supervisor does: librdkafka's
+    `send_offsets_to_transaction` may wait for ever where a broker came back (its issue 5456), whatever its time-out.
+    """
 
     def __init__(self, group: str, reads: str, writes: str, *, client_of: ClientOf = plain_client) -> None:
         super().__init__(client_of)
-        self._group, self._reads, self._writes = group, reads, writes
+        self._names = {"group": group, "reads": reads, "writes": writes}
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def _run(self, client: dict[str, Any]) -> None:
-        producer = Producer({**client, "transactional.id": self._group, "linger.ms": 5})
-        producer.init_transactions(LIVENESS_SECONDS)
-        settings = {"group.id": self._group, "auto.offset.reset": "earliest", "enable.auto.commit": False}
-        consumer = Consumer({**client, **settings})
-        consumer.subscribe([self._reads])
-        try:
-            while not self._ending.is_set():
-                self._hand_on(producer, consumer)
-        finally:
-            consumer.close()
+    def start(self, cluster: EmbeddedCluster) -> None:
+        settings = json.dumps({**self._names, "client": dict(self._client_of(cluster))})
+        self._process = start_java(
+            [sys.executable, "-m", "tests.scenario.relay_process", settings], output=Path(os.devnull)
+        )
 
-    def _hand_on(self, producer: Producer, consumer: Consumer) -> None:
-        """One transaction; one that fails is aborted, and its records are read again."""
-        messages = [each for each in consumer.consume(200, 0.2) if each.error() is None]
-        if not messages:
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
             return
-        producer.begin_transaction()
-        ends: dict[int, int] = {}
-        for each in messages:
-            producer.produce(self._writes, each.value(), partition=each.partition())
-            ends[each.partition()] = each.offset() + 1
+        process.terminate()
         try:
-            places = [TopicPartition(self._reads, *end) for end in ends.items()]
-            producer.send_offsets_to_transaction(places, consumer.consumer_group_metadata(), LIVENESS_SECONDS)
-            producer.commit_transaction(LIVENESS_SECONDS)
-        except KafkaException:
-            producer.abort_transaction(LIVENESS_SECONDS)
-            for each in consumer.committed(consumer.assignment(), LIVENESS_SECONDS):
-                consumer.seek(each)
+            process.wait(ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

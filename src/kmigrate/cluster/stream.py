@@ -14,12 +14,14 @@ from typing import Protocol
 
 from kmigrate.access.security import Tls
 from kmigrate.cluster.network import Buffer
-from kmigrate.cluster.tls import refusal
+from kmigrate.cluster.tls import Shaken, refusal
 
 _SENDMSG_LIMIT = 1000  # the kernel takes at most 1,024 buffers a call
 _JOIN_BELOW_BYTES = 16 << 10
 _JOINED_BYTES = 64 << 10
 """TLS makes records of at most 16 KB: pieces below that are sent together, larger ones from where they lie."""
+_FEW_BYTES, _MANY_BYTES, _MUCH_BYTES = 16 << 10, 256 << 10, 512 << 10
+"""How much of what is encrypted is moved at once where little is wanted, and where as much is as the last of these."""
 
 
 class Stream(Protocol):
@@ -52,10 +54,7 @@ class PlainStream:
 
     def __init__(self, opened: socket.socket, timeout_ms: int) -> None:
         self._socket = opened
-        opened.settimeout(None)
-        seconds, milliseconds = divmod(timeout_ms, 1000)
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            opened.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", seconds, milliseconds * 1000))
+        _give_up_after(opened, timeout_ms)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -97,18 +96,19 @@ class PlainStream:
 
 
 class TlsStream:
-    """Through TLS. A time-out of the kernel would only make OpenSSL ask again: Python's is set, and polls."""
+    """Through TLS. What comes is read from the socket as it lies there, many records with one system call."""
 
-    def __init__(self, shaken: ssl.SSLSocket, tls: Tls, timeout_ms: int) -> None:
-        self._socket = shaken
+    def __init__(self, shaken: Shaken, tls: Tls, timeout_ms: int) -> None:
+        self._shaken = shaken
         self._tls = tls
-        shaken.settimeout(timeout_ms / 1000)
+        self._room = memoryview(bytearray(_FEW_BYTES))
+        _give_up_after(shaken.opened, timeout_ms)
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        return self._shaken.opened.fileno()
 
     def pending(self) -> bool:
-        return self._socket.pending() > 0
+        return self._shaken.incoming.pending > 0 or self._shaken.engine.pending() > 0
 
     def send(self, buffers: Sequence[Buffer]) -> None:
         joined = bytearray()
@@ -116,36 +116,71 @@ class TlsStream:
             if len(buffer) < _JOIN_BELOW_BYTES:
                 joined += buffer
             if joined and (len(joined) >= _JOINED_BYTES or len(buffer) >= _JOIN_BELOW_BYTES):
-                self._socket.sendall(joined)
+                self._write(joined)
                 joined = bytearray()
             if len(buffer) >= _JOIN_BELOW_BYTES:
-                self._socket.sendall(buffer)
+                self._write(buffer)
         if joined:
-            self._socket.sendall(joined)
+            self._write(joined)
+        self._shaken.flush()
+
+    def _write(self, buffer: Buffer) -> None:
+        view, written = memoryview(buffer), 0
+        while written < len(view):
+            written += self._shaken.engine.write(view[written : written + _MANY_BYTES])
+            if self._shaken.outgoing.pending >= _MANY_BYTES:
+                self._shaken.flush()
 
     def fill(self, view: memoryview) -> bool:
-        got = 0
-        try:
-            while got < len(view):
-                count = self._socket.recv_into(view[got:])
-                if not count:
+        got, size = 0, len(view)
+        while got < size:
+            try:
+                count = self._shaken.read_into(view[got:])
+            except ssl.SSLWantReadError:
+                if not self._receive(size - got):
                     return False
-                got += count
-        except TimeoutError as error:
-            raise BlockingIOError(str(error)) from error
+                continue
+            except ssl.SSLZeroReturnError:
+                return False
+            if not count:
+                return False
+            got += count
         return True
+
+    def _receive(self, wanted: int) -> bool:
+        """Takes what has come, and of much that is wanted a large part at once: what is encrypted is never less.
+
+        False if nothing comes any more; whatever came before was read then, a last alert, too.
+        """
+        self._shaken.flush()  # what the other side may wait for
+        if wanted >= _MUCH_BYTES:
+            if len(self._room) < _MANY_BYTES:
+                self._room = memoryview(bytearray(_MANY_BYTES))
+            count = self._shaken.opened.recv_into(self._room, 0, socket.MSG_WAITALL)
+        else:
+            count = self._shaken.opened.recv_into(self._room)
+        self._shaken.incoming.write(self._room[:count])
+        return count > 0
 
     def words(self, error: OSError) -> str:
         return refusal(error, self._tls) or str(error)
 
     def sever(self) -> None:
-        _shut(self._socket)
+        _shut(self._shaken.opened)
 
     def close(self) -> None:
-        self._socket.close()
+        self._shaken.opened.close()
+
+
+def _give_up_after(opened: socket.socket, timeout_ms: int) -> None:
+    """Blocking calls, with the kernel's own time-outs."""
+    opened.settimeout(None)
+    seconds, milliseconds = divmod(timeout_ms, 1000)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        opened.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", seconds, milliseconds * 1000))
 
 
 def _shut(opened: socket.socket) -> None:
-    """The kernel's own end: that of TLS would let go of the keys while another thread uses them."""
+    """Both ways, from any thread."""
     with contextlib.suppress(OSError):
-        socket.socket.shutdown(opened, socket.SHUT_RDWR)
+        opened.shutdown(socket.SHUT_RDWR)

@@ -12,15 +12,17 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from kmigrate.access.pem import unfold_pem
 from kmigrate.access.security import ClientCertificate, Pem, PemText, Tls
 
 _KEPT_CONTEXTS = 16
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
+_HANDSHAKE_BYTES = 16 << 10
 _CERTIFICATE_WANTED = ("certificate required", "bad certificate", "handshake failure")
 
 Signature = tuple[tuple[int, int, int] | None, ...]
@@ -83,18 +85,60 @@ def load_trust(context: ssl.SSLContext, trust: Pem | None) -> None:
         raise TlsFailed(f"{trust} holds no certificate that can be read", "it must be PEM") from None
 
 
-def shake_hands(
-    opened: socket.socket, context: ssl.SSLContext, tls: Tls, host: str, timeout_seconds: float
-) -> ssl.SSLSocket:
+class Shaken(NamedTuple):
+    """A connection behind its handshake.
+
+    TLS works between two buffers, and a socket of its own: so one system call moves as many records as there are.
+    """
+
+    opened: socket.socket
+    engine: ssl.SSLObject
+    incoming: ssl.MemoryBIO
+    outgoing: ssl.MemoryBIO
+
+    def read_into(self, view: memoryview) -> int:
+        """Decrypts what is there, a record at most; raises SSLWantReadError where more has to come."""
+        return cast(int, self.engine.read(len(view), cast(Any, view)))
+
+    def flush(self) -> None:
+        """Sends what TLS has to say."""
+        if self.outgoing.pending:
+            self.opened.sendall(self.outgoing.read())
+
+
+def shake_hands(opened: socket.socket, context: ssl.SSLContext, tls: Tls, host: str, timeout_seconds: float) -> Shaken:
     """TLS over a fresh connection to the broker that advertises itself as `host`; raises TlsFailed or TimeoutError."""
-    opened.settimeout(timeout_seconds)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
-        return context.wrap_socket(opened, server_hostname=host)
+        shaken = Shaken(opened, context.wrap_bio(incoming, outgoing, server_hostname=host), incoming, outgoing)
+        _shake(shaken, time.monotonic() + timeout_seconds)
     except TimeoutError:
         raise
     except (OSError, ValueError) as error:
+        with contextlib.suppress(OSError):
+            opened.sendall(outgoing.read())  # the alert that tells the broker why
         opened.close()
         raise explain(error, tls) from None
+    return shaken
+
+
+def _shake(shaken: Shaken, deadline: float) -> None:
+    """Goes to and fro until both sides are done; raises TimeoutError at the deadline."""
+    is_done = False
+    while not is_done:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            shaken.engine.do_handshake()
+            is_done = True
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the handshake takes too long")
+        shaken.opened.settimeout(left)
+        shaken.flush()
+        if not is_done:
+            came = shaken.opened.recv(_HANDSHAKE_BYTES)
+            if not came:
+                raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the connection ended")
+            shaken.incoming.write(came)
 
 
 def explain(error: Exception, tls: Tls) -> TlsFailed:
