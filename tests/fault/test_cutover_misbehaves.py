@@ -191,6 +191,7 @@ def reads_too_early(world: World) -> None:
     """A group reads on the target before it has read the source to its end: it is named, and nothing is lost."""
     world.operator.go_on(until="drain")
     world.service.newer.start(world.service.target)
+    world.warned("members on both clusters", world.service.group)
     world.refused("no-early-readers", world.service.group)
     world.service.newer.stop()
     world.operator.finish()
@@ -203,7 +204,7 @@ def clings(step: str, gate: str) -> Callable[[World], None]:
         world.operator.go_on(until=step)
         if step == "move-readers":
             world.service.newer.start(world.service.target)
-        world.refused(gate, world.service.group, "1 members")
+        world.refused(gate, world.service.group, "1 member ")
         if step == "move-readers":
             world.service.reader.stop()
             world.operator.acts_no_more(step)
