@@ -23,7 +23,7 @@ PARTITIONS = 6
 Pair = tuple[EmbeddedCluster, EmbeddedCluster]
 
 
-@cells(long=18, sample=3)
+@cells(long=18, sample=2)
 def test_a_killed_leader_or_controller_costs_no_record(
     cell: Cell, pair: Pair, migration: Callable[..., Migration]
 ) -> None:

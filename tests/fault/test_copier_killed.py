@@ -28,7 +28,7 @@ RESUMED_SECONDS = 10.0
 
 
 @pytest.mark.alone  # beside others a copier starts so slowly that it is killed before it has copied anything
-@cells(long=30, sample=3)
+@cells(long=30, sample=2)
 def test_a_killed_copier_loses_repeats_and_reorders_nothing(
     cell: Cell,
     source_cluster: EmbeddedCluster,

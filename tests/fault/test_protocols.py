@@ -86,7 +86,7 @@ def test_every_mechanism_is_among_the_ways() -> None:
     }
 
 
-@cells(long=len(WAYS), sample=3)
+@cells(long=len(WAYS), sample=2)
 def test_a_copy_runs_from_every_listener_to_every_listener(
     cell: Cell, secured: Secured, migrate: Callable[..., Migration]
 ) -> None:
