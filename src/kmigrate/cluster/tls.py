@@ -137,7 +137,7 @@ def _shake(shaken: Shaken, deadline: float) -> None:
         if not is_done:
             came = shaken.opened.recv(_HANDSHAKE_BYTES)
             if not came:
-                raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the connection ended")
+                raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "it closed the connection")
             shaken.incoming.write(came)
 
 
