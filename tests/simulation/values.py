@@ -47,7 +47,7 @@ from kmigrate.wire.fetch import FetchedPartition
 from kmigrate.wire.gap_calls import LogStart
 from kmigrate.wire.produce import AppendAnswer
 from tests.simulation import log as broker
-from tests.simulation.batches import Record, make_batch, seal
+from tests.simulation.batches import MAGIC_AT, Record, crc_holds, make_batch, seal
 from tests.simulation.ledger import BrokenLawError, Ledger
 from tests.simulation.links import LogLink
 from tests.simulation.log import DAY_MS, Appended, PartitionLog, Served
@@ -552,6 +552,9 @@ class World:
             return served  # the epoch of a compared batch is taken as it comes
         data = bytearray(served.data)
         data[at] ^= 1 << chance.randrange(8)
+        end = min((each for each in (*starts, len(data)) if each > at), default=len(data))
+        if at - start > MAGIC_AT and data[start + MAGIC_AT] == 2 and crc_holds(data[start:end]):
+            return served  # it undoes what lies damaged on the source: then nothing is
         if not tail:
             self.flips[int.from_bytes(served.data[start : start + 8], "big")] += 1
         return served._replace(data=bytes(data))
