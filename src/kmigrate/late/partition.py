@@ -25,6 +25,8 @@ from kmigrate.late.values import NOTHING, Batch, Handover, Kept, LateStop, LateS
 from kmigrate.wire.call import error_name
 from kmigrate.wire.error_codes import ErrorCode
 
+LOOK_SECONDS = 1.0
+"""How often it is looked whether nothing has changed."""
 REFUSED_SECONDS = 10.0
 """How long until what was refused is tried again."""
 
@@ -175,10 +177,14 @@ class LatePartition:
         """No answer, or one that tells nothing."""
         self.phase, self._quiet_since, self._again_at = Phase.DOUBT, None, now
 
+    def on_unseen(self) -> None:
+        """The leader did not answer: what it had not read by then it may read when it answers again."""
+        self._quiet_since = None
+
     def on_look(self, look: Look, now: float) -> Batch | None:
         """What the target shows, at a time when its leader answered; returns the batch that turns out to have landed.
 
-        That nothing is found counts once it has been so for QUIET_SECONDS.
+        That nothing is found counts once it has been so for QUIET_SECONDS, in which the leader always answered.
         """
         assert self.phase is Phase.DOUBT, "there is no doubt"
         pending, kept = self.pending, -1 if self._last is None else self._last.last_sequence
@@ -202,8 +208,10 @@ class LatePartition:
         elif look.last_sequence is None and not look.is_whole:
             self._unknown(f"the log does not show all that came behind offset {self.search_from:,}", now)
         elif self._quiet_since is None:
-            self._quiet_since, self._again_at = now, now + QUIET_SECONDS
-        elif now - self._quiet_since >= QUIET_SECONDS:
+            self._quiet_since, self._again_at = now, now + LOOK_SECONDS
+        elif now - self._quiet_since < QUIET_SECONDS:
+            self._again_at = now + LOOK_SECONDS
+        else:
             self.phase, self._quiet_since = Phase.READY, None
             if pending.source_from < self.handover.source_from:
                 self._drop()  # it is not there, and no longer wanted: it was listed

@@ -182,6 +182,14 @@ class LateAppender:
 
     def turn(self) -> float:
         """One round over all partitions; how long nothing more is to be done, in seconds."""
+        try:
+            return self._turn()
+        except Exception:
+            for machine in self._machines.values():
+                machine.on_unseen()  # some leader may not have answered
+            raise
+
+    def _turn(self) -> float:
         self._adopt()
         now = self._now()
         for machine in self._machines.values():
@@ -278,6 +286,7 @@ class LateAppender:
             if isinstance(answer, NotSeen):
                 target.is_old = True
                 self.trouble = f"{tp} on the target: {answer.reason}"
+                machine.on_unseen()
                 continue
             landed = machine.on_look(answer, now)
             if landed is not None:

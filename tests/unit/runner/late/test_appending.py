@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kmigrate.kafka_types import Offset, Partition, ProducerId, TopicId, TopicName, TopicPartition
+from kmigrate.errors import Unreachable
+from kmigrate.kafka_types import Offset, Partition, ProducerId, Side, TopicId, TopicName, TopicPartition
 from kmigrate.late.gathering import Gathered
 from kmigrate.late.partition import Look
 from kmigrate.late.values import NOTHING, Batch, Handover, LateStopKind
@@ -74,6 +75,8 @@ class FakeTarget:
 
     def look(self, questions: Mapping[TopicPartition, Question]) -> dict[TopicPartition, Look | NotSeen]:
         world = self.world
+        if world.is_away:
+            raise Unreachable("no answer", side=Side.TARGET)
         found: dict[TopicPartition, Look | NotSeen] = {}
         for tp, question in questions.items():
             wanted = question.wanted
@@ -124,6 +127,7 @@ class World:
         self.refusal = 0
         self.is_answer_lost = False
         self.fails_behind_it = False
+        self.is_away = False
         self.holds_lease = True
         self.is_mirrored = True
         self.now = 100.0
@@ -229,6 +233,22 @@ def test_what_was_never_sent_is_read_again_and_sent_once_all_is_quiet(world: Wor
     world.turns(2, seconds=6.0)
     assert world.there == [(60, 0, 3)]
     assert world.turns(2) == LateSeen(Offset(43), 3, 3, None)
+
+
+def test_a_turn_without_an_answer_ends_what_was_quiet_until_then(world: World) -> None:
+    world.book.open({PLACE: HANDOVER})
+    world.book.save([(PLACE, Batch(0, 0, Offset(40), Offset(43), 3))])
+    world.end = 43
+    world.appender = world.born()
+    world.turns(4)
+    world.is_away = True
+    with pytest.raises(Unreachable):
+        world.turns(1, seconds=2.0)
+    world.is_away = False
+    world.turns(1, seconds=60.0)
+    assert world.there == [], "what it had not read when it went away it may read now"
+    world.turns(2, seconds=6.0)
+    assert world.there == [(60, 0, 3)]
 
 
 def test_a_refusal_and_what_cannot_be_read_are_told_and_end(world: World) -> None:
