@@ -33,6 +33,7 @@ from kmigrate.copy.standing import (
     compare_batches,
     compare_records,
 )
+from kmigrate.errors import ClusterError
 from kmigrate.kafka_types import LeaderEpoch, Offset, ProducerId, Side, TopicId, TopicPartition
 from kmigrate.offsets.offset_map import Run
 from kmigrate.records.batch import CONTROL
@@ -176,7 +177,19 @@ class Inquiry:
         self._seen_once.pop(partition, None)
 
     def ask(self, source: Link, target: Link, questions: Sequence[Question]) -> Mapping[TopicPartition, Finding]:
-        """One finding for every question; raises ConnectionLost or Unreachable if a link fails."""
+        """One finding for every question; raises ConnectionLost or Unreachable if a link fails.
+
+        A log end that stood still until then proves nothing: what a broker has not read it may read when it answers
+        again.
+        """
+        try:
+            return self._ask(source, target, questions)
+        except ClusterError:
+            for question in questions:
+                self._quiet.pop(question.partition, None)
+            raise
+
+    def _ask(self, source: Link, target: Link, questions: Sequence[Question]) -> Mapping[TopicPartition, Finding]:
         findings: dict[TopicPartition, Finding] = {}
         asked = {question.partition: question for question in questions}
         target_ends = self._target_ends(target, asked, findings)

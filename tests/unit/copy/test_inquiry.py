@@ -15,6 +15,7 @@ from kmigrate.copy.identity import marker_producer_id
 from kmigrate.copy.inquiry import FIRST_WINDOW, Denied, Finding, Inquiry, Question, Unclear
 from kmigrate.copy.standing import Decision, GoOn, Quiet, Standing, decide_standing
 from kmigrate.copy.states import Stop, StopKind
+from kmigrate.errors import ConnectionLost
 from kmigrate.kafka_types import LeaderEpoch, Offset, Partition, ProducerId, Side, TopicId, TopicName, TopicPartition
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.records import visible
@@ -426,6 +427,25 @@ def test_a_late_request_begins_the_quiet_period_anew() -> None:
     assert "stand still" in pair.unclear(Quiet.UNLESS_GUARDED)
     pair.clock.seconds += QUIET_SECONDS
     assert pair.standing(Quiet.UNLESS_GUARDED).target_end == 10
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_broker_that_did_not_answer_in_between_begins_the_quiet_period_anew(side: str) -> None:
+    pair = Pair(age_ms=30 * DAY_MS)
+    pair.unclear(Quiet.UNLESS_GUARDED)
+    link = pair.target_link if side == "target" else pair.source_link
+
+    def fail(_what: str) -> None:
+        raise ConnectionLost("no answer", side=Side.TARGET, broker="b:1")
+
+    link.happens = fail
+    with pytest.raises(ConnectionLost):
+        pair.ask(Quiet.UNLESS_GUARDED)
+    link.happens = lambda _what: None
+    pair.clock.seconds += QUIET_SECONDS
+    assert "stand still" in pair.unclear(Quiet.UNLESS_GUARDED)
+    pair.clock.seconds += QUIET_SECONDS
+    pair.standing(Quiet.UNLESS_GUARDED)
 
 
 def test_where_quiet_is_needed_a_guarded_id_does_not_spare_it() -> None:
