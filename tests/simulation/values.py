@@ -552,7 +552,7 @@ class World:
             return served  # the epoch of a compared batch is taken as it comes
         data = bytearray(served.data)
         data[at] ^= 1 << chance.randrange(8)
-        end = min((each for each in (*starts, len(data)) if each > at), default=len(data))
+        end = min(each for each in (*starts, len(data)) if each > at)
         if at - start > MAGIC_AT and data[start + MAGIC_AT] == 2 and crc_holds(data[start:end]):
             return served  # it undoes what lies damaged on the source: then nothing is
         if not tail:

@@ -147,6 +147,13 @@ class World:
             appender.open({tp: kept.handover})
         return appender
 
+    def decided_by_another(self) -> None:
+        """Another process decided a batch, and died; this one goes on."""
+        self.book.open({PLACE: HANDOVER})
+        self.book.save([(PLACE, Batch(0, 0, Offset(40), Offset(43), 3))])
+        self.end = 43
+        self.appender = self.born()
+
     def check(self) -> None:
         """What is sent is kept, and mirrored."""
         assert self.book.load()[PLACE].pending is not None
@@ -224,10 +231,7 @@ def test_a_turn_that_fails_behind_a_request_leaves_a_doubt_and_no_standstill(wor
 
 
 def test_what_was_never_sent_is_read_again_and_sent_once_all_is_quiet(world: World) -> None:
-    world.book.open({PLACE: HANDOVER})
-    world.book.save([(PLACE, Batch(0, 0, Offset(40), Offset(43), 3))])
-    world.end = 43
-    world.appender = world.born()
+    world.decided_by_another()
     world.turns(5)
     assert world.there == []
     world.turns(2, seconds=6.0)
@@ -236,10 +240,7 @@ def test_what_was_never_sent_is_read_again_and_sent_once_all_is_quiet(world: Wor
 
 
 def test_a_turn_without_an_answer_ends_what_was_quiet_until_then(world: World) -> None:
-    world.book.open({PLACE: HANDOVER})
-    world.book.save([(PLACE, Batch(0, 0, Offset(40), Offset(43), 3))])
-    world.end = 43
-    world.appender = world.born()
+    world.decided_by_another()
     world.turns(4)
     world.is_away = True
     with pytest.raises(Unreachable):
