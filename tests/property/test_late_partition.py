@@ -254,6 +254,13 @@ def machine(pending: bool = True) -> LatePartition:
     return LatePartition(Kept(Handover(TopicId("s"), TopicId("t"), START, AFTER), None, batch if pending else None))
 
 
+def look(doubtful: LatePartition, *seconds: float) -> None:
+    """Nothing is found, so often."""
+    for each in seconds:
+        assert doubtful.phase is Phase.DOUBT
+        doubtful.on_look(Look(None), float(each))
+
+
 def test_what_cannot_be_told_is_a_stop() -> None:
     for look, told in (
         (Look(None, is_whole=False), "does not show all"),
@@ -271,28 +278,32 @@ def test_what_cannot_be_told_is_a_stop() -> None:
 
 def test_what_was_seen_before_a_leader_stopped_answering_proves_nothing() -> None:
     doubtful = machine()
-    doubtful.on_look(Look(None), 0.0)
-    doubtful.on_look(Look(None), 4.0)
+    look(doubtful, 0, 1, 2, 3, 4)
     doubtful.on_unseen()
-    for seconds in (6.0, 8.0, 10.9):
-        doubtful.on_look(Look(None), seconds)
-        assert doubtful.phase is Phase.DOUBT
-    doubtful.on_look(Look(None), 11.0)
+    look(doubtful, 6, 7, 8, 9, 10, 10.9)
+    assert doubtful.phase is Phase.DOUBT
+    look(doubtful, 11)
+    assert doubtful.phase is Phase.READY
+
+
+def test_a_look_that_comes_late_counts_little() -> None:
+    doubtful = machine()
+    look(doubtful, 0, 31, 60)
+    assert doubtful.phase is Phase.DOUBT, "its leader may have been frozen, and answer as if nothing had been"
+    look(doubtful, 61, 62, 63)
     assert doubtful.phase is Phase.READY
 
 
 def test_a_refusal_is_a_stop_and_is_tried_again() -> None:
     refused = machine()
-    refused.on_look(Look(None), 0.0)
-    refused.on_look(Look(None), 6.0)
+    look(refused, *range(6))
     refused.on_sent()
     assert refused.on_answer(ErrorCode.TOPIC_AUTHORIZATION_FAILED, -1, "", 7.0) is None
     assert refused.stop is not None
     assert "grant WRITE" in refused.stop.way
     assert not refused.wants_look(8.0)
     assert refused.wants_look(20.0)
-    refused.on_look(Look(None), 20.0)
-    refused.on_look(Look(None), 26.0)
+    look(refused, *range(20, 26))
     refused.on_sent()
     assert refused.on_answer(0, 60, "", 27.0) is not None
     assert refused.stop is None
@@ -314,7 +325,6 @@ def test_a_batch_that_is_too_large_is_decided_anew_as_a_smaller_one() -> None:
 
 def test_what_compaction_changed_before_it_was_sent_is_decided_anew() -> None:
     changed = machine()
-    changed.on_look(Look(None), 0.0)
-    changed.on_look(Look(None), 6.0)
+    look(changed, *range(6))
     assert not changed.rebuild(Gathered((RawRecord(41, 0, b""),), Offset(50)))
     assert (changed.phase, changed.pending, changed.position) == (Phase.FREE, None, START)

@@ -102,7 +102,8 @@ class Subjects(NamedTuple):
             case Resource.GROUP:
                 return self.groups
             case Resource.LEASE_GROUP:
-                return [f"kmigrate-{self.migration}"]
+                back = "-back" if need.side is Side.SOURCE else ""
+                return [f"kmigrate-{self.migration}{back}"]
             case Resource.MIRROR_TOPIC:
                 return [f"__kmigrate.{self.migration}"]
             case Resource.TRANSACTIONAL_ID:

@@ -215,6 +215,7 @@ class Driver:
     def lose_target(self, reason: str) -> None:
         self.world.cut(self.link)
         self.link = ProduceLink(self.target_broker)
+        self.inquiry.on_lost()
         self.copier.on_lost(reason)
 
     def lose_source(self, reason: str) -> None:

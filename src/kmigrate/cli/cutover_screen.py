@@ -28,6 +28,9 @@ def cutover_screen(document: CutoverDocument, spell: Callable[[str], str], *, st
         blocks.append(Text(NOTHING_PLANNED))
     for wave in document.waves:
         blocks += [*wave_lines(wave, spell, steps=steps), Text()]
+    if document.client_properties and any(wave.outcome is None for wave in document.waves):
+        blocks.append(Text("the target's address, for applications:"))
+        blocks += [_line(f"{key}={value}") for key, value in document.client_properties.items()]
     return Group(*blocks)
 
 

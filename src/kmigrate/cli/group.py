@@ -76,7 +76,7 @@ what, and the way back. Topics stay under hold on the target until their cutover
 Exit codes:
   0 done   1 failed   2 usage or manifest   3 a difference was found
   4 blocked by a check, or stopped partitions
-  5 a time limit was not reached
+  5 a gate or time limit was not reached
   6 refused: wrong cluster, drift, another owner
   130 interrupted
 """

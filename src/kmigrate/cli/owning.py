@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from kmigrate.api.server import ApiServer
 from kmigrate.cli.interrupts import INTERRUPTED, Interrupts, polite_signals
-from kmigrate.cli.siblings import refuse_shared_groups
+from kmigrate.cli.siblings import refuse_shared
 from kmigrate.cli.view import View
 from kmigrate.copy.rates import rate_limits
 from kmigrate.errors import Blocked, KmigrateError
@@ -79,7 +79,7 @@ def _own(
         store=store,
         desk=desk,
         report=view.tell,
-        check_others=lambda source, target: refuse_shared_groups(manifest, ownership.folder, source, target),
+        check_others=lambda source, target: refuse_shared(manifest, ownership.folder, source, target),
         recover_from=recover_from,
     )
     if desk.status() is None:

@@ -39,7 +39,7 @@ Examples:
 @message_options
 @click.pass_context
 def report(ctx: click.Context, file: Path, state: Path | None, form: str, output: Path | None, no_color: bool) -> None:
-    """ReportDocument for everything that was done: every topic, partition, group and setting, with the evidence.
+    """Account for everything that was done: every topic, partition, group and setting, with the evidence.
 
     What was copied, verified, stopped, answered and put on hold, when, and what is not known. It reads what the
     migration keeps, asks no cluster, and works while it runs and after it ended. It ends with 6 if the journal is not

@@ -44,8 +44,8 @@ Example:
 def retention() -> None:
     """Raise how long the source keeps the records of a topic, or restore it.
 
-    Beside `fence` the only command that writes to the source. What the topic had is recorded before anything is
-    altered.
+    Beside `fence`, and `cutover` on its way back, the only command that writes to the source. What the topic had is
+    recorded before anything is altered.
     """
 
 

@@ -1,6 +1,7 @@
-"""Two migrations between the same clusters must not share groups: each would take the other's commits for foreign ones.
+"""Two migrations between the same clusters share no topic and no group: each would take the other's work for foreign.
 
-Rule: those are looked at that run now, from the same state folder; of any other the target tells, by its commits.
+Rule: those are looked at that run now, from the same state folder; any other is told by the target, by its records and
+commits.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from kmigrate.runner.groups_document import GroupStatus
 _NAMED = 5
 
 
-def refuse_shared_groups(manifest: Manifest, folder: MigrationFolder, source_id: str, target_id: str) -> None:
-    """Raises Refused if a running migration between these clusters keeps a group in step that this one selects."""
+def refuse_shared(manifest: Manifest, folder: MigrationFolder, source_id: str, target_id: str) -> None:
+    """Raises Refused if a running migration between these clusters has a topic, or a group, that this one selects."""
     for path in sorted(folder.path.parent.iterdir() if folder.path.parent.is_dir() else ()):
         if path.name == folder.path.name or not path.is_dir():
             continue
@@ -28,17 +29,28 @@ def refuse_shared_groups(manifest: Manifest, folder: MigrationFolder, source_id:
                 target_id,
             ):
                 continue
-            shared = [
+            topics = [each.topic for each in status.topics if manifest.topic_selected(each.topic)]
+            groups = [
                 each.group for each in other.groups().groups if manifest.groups.selects(each.group) and _moves(each)
             ]
         except KmigrateError:
             continue  # it ends or begins just now, or is none of ours
-        if shared:
-            more = f" and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
+        between = f"{path.name} runs between the same clusters, and both"
+        if topics:
             raise Refused(
-                f"{path.name} runs between the same clusters, and both keep {', '.join(shared[:_NAMED])}{more} in step",
+                f"{between} copy {_some(topics)}",
+                hint="give each migration its own topics: spec.topics.include and exclude",
+            )
+        if groups:
+            raise Refused(
+                f"{between} keep {_some(groups)} in step",
                 hint="give each migration its own groups: spec.groups.include and exclude",
             )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _moves(group: GroupStatus) -> bool:

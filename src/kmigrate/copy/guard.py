@@ -15,6 +15,8 @@ from kmigrate.copy.standing import Quiet, Standing
 
 QUIET_SECONDS = 5.0
 """How long the target's log end must stand still before a request that may be on its way counts as lost."""
+MOST_SECONDS_A_LOOK = QUIET_SECONDS / 4
+"""No more counts between two looks: a broker that stood still for longer answers as if nothing had been."""
 MAX_REQUESTS_IN_FLIGHT = 5
 """Of one pipeline, on one connection."""
 
@@ -27,6 +29,21 @@ def append_timeout_ms(request_timeout_ms: int) -> int:
 def behind_seconds(request_timeout_ms: int) -> float:
     """For how long a request may wait unread behind those before it on its connection."""
     return (MAX_REQUESTS_IN_FLIGHT - 1) * append_timeout_ms(request_timeout_ms) / 1000
+
+
+class Stillness:
+    """For how long something was seen not to change, by looks that were answered."""
+
+    __slots__ = ("_at", "_since")
+
+    def __init__(self, now: float) -> None:
+        self._since = self._at = now
+
+    def look(self, now: float) -> float:
+        """It is the same now; returns the seconds since the first look, those that were seen."""
+        self._since += max(0.0, now - self._at - MOST_SECONDS_A_LOOK)
+        self._at = now
+        return now - self._since
 
 
 class Guard:

@@ -20,7 +20,7 @@ from kmigrate.cluster.network import Link, Network
 from kmigrate.cluster.reader import Aborted, Stored, TailReader, fingerprint
 from kmigrate.copy.aborted import AbortedTransactions
 from kmigrate.copy.course import IDENTITY, Place, locate
-from kmigrate.copy.guard import QUIET_SECONDS
+from kmigrate.copy.guard import QUIET_SECONDS, Stillness
 from kmigrate.copy.identity import filler_producer_id, marker_producer_id
 from kmigrate.copy.standing import (
     EMPTY_TAIL,
@@ -33,7 +33,6 @@ from kmigrate.copy.standing import (
     compare_batches,
     compare_records,
 )
-from kmigrate.errors import ClusterError
 from kmigrate.kafka_types import LeaderEpoch, Offset, ProducerId, Side, TopicId, TopicPartition
 from kmigrate.offsets.offset_map import Run
 from kmigrate.records.batch import CONTROL
@@ -168,7 +167,7 @@ class Inquiry:
         self._filler_id = filler_producer_id(producer_id)
         self._guarded_ms = guarded_ms
         self._behind_seconds = behind_seconds
-        self._quiet: dict[TopicPartition, tuple[Offset, float]] = {}
+        self._quiet: dict[TopicPartition, tuple[Offset, Stillness]] = {}
         self._seen_once: dict[TopicPartition, Tail] = {}
 
     def forget(self, partition: TopicPartition) -> None:
@@ -176,20 +175,12 @@ class Inquiry:
         self._quiet.pop(partition, None)
         self._seen_once.pop(partition, None)
 
+    def on_lost(self) -> None:
+        """The target did not answer: what it has not read until then it may read when it answers again."""
+        self._quiet.clear()
+
     def ask(self, source: Link, target: Link, questions: Sequence[Question]) -> Mapping[TopicPartition, Finding]:
-        """One finding for every question; raises ConnectionLost or Unreachable if a link fails.
-
-        A log end that stood still until then proves nothing: what a broker has not read it may read when it answers
-        again.
-        """
-        try:
-            return self._ask(source, target, questions)
-        except ClusterError:
-            for question in questions:
-                self._quiet.pop(question.partition, None)
-            raise
-
-    def _ask(self, source: Link, target: Link, questions: Sequence[Question]) -> Mapping[TopicPartition, Finding]:
+        """One finding for every question; raises ConnectionLost or Unreachable if a link fails."""
         findings: dict[TopicPartition, Finding] = {}
         asked = {question.partition: question for question in questions}
         target_ends = self._target_ends(target, asked, findings)
@@ -338,15 +329,16 @@ class Inquiry:
         if question.quiet is Quiet.NEEDLESS or (question.quiet is Quiet.UNLESS_GUARDED and guarded):
             return False
         now = self._network.steady_seconds()
-        seen_end, since = self._quiet.get(tp, (None, now))
+        seen_end, stillness = self._quiet.get(tp, (None, Stillness(now)))
         if seen_end != end.end:
-            since = now
-        self._quiet[tp] = end.end, since
+            stillness = Stillness(now)
+        self._quiet[tp] = end.end, stillness
+        seconds = stillness.look(now)
         certain = QUIET_SECONDS + (self._behind_seconds if guarded else 0.0)
         wanted = QUIET_SECONDS if question.quiet is Quiet.BRIEF else certain
-        if now - since < wanted:
+        if seconds < wanted:
             findings[tp] = Unclear(f"the target's log end must stand still for {wanted:g} s first", "")
-        return now - since >= certain
+        return seconds >= certain
 
     def _look_again(
         self,

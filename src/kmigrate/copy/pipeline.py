@@ -274,6 +274,7 @@ class Pipeline:
             self._fetching.lost()
             self._doubt_all(self._copiers.values(), reason)
             return
+        self._inquiry.on_lost()
         self._sent.clear()
         self._markers.lost()
         self._trims.lost()

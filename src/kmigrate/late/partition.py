@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-from kmigrate.copy.guard import QUIET_SECONDS
+from kmigrate.copy.guard import QUIET_SECONDS, Stillness
 from kmigrate.copy.refusals import TOO_LARGE, UNKNOWN_OUTCOMES
 from kmigrate.kafka_types import Offset
 from kmigrate.late.gathering import MOST_RECORDS, Gathered
@@ -73,7 +73,7 @@ class LatePartition:
             self.position = max(self.position, kept.last.source_next)
         if kept.pending is not None:
             self.position = kept.pending.source_from
-        self._quiet_since: float | None = None
+        self._stillness: Stillness | None = None
         self._again_at = 0.0
 
     # -- what is wanted
@@ -175,16 +175,16 @@ class LatePartition:
 
     def on_silence(self, now: float) -> None:
         """No answer, or one that tells nothing."""
-        self.phase, self._quiet_since, self._again_at = Phase.DOUBT, None, now
+        self.phase, self._stillness, self._again_at = Phase.DOUBT, None, now
 
     def on_unseen(self) -> None:
         """The leader did not answer: what it had not read by then it may read when it answers again."""
-        self._quiet_since = None
+        self._stillness = None
 
     def on_look(self, look: Look, now: float) -> Batch | None:
         """What the target shows, at a time when its leader answered; returns the batch that turns out to have landed.
 
-        That nothing is found counts once it has been so for QUIET_SECONDS, in which the leader always answered.
+        That nothing is found counts once it was seen so for QUIET_SECONDS, in which the leader always answered.
         """
         assert self.phase is Phase.DOUBT, "there is no doubt"
         pending, kept = self.pending, -1 if self._last is None else self._last.last_sequence
@@ -207,15 +207,18 @@ class LatePartition:
             self._unknown(f"its last sequence is {look.last_sequence}, {kept} or {pending.last_sequence} is kept", now)
         elif look.last_sequence is None and not look.is_whole:
             self._unknown(f"the log does not show all that came behind offset {self.search_from:,}", now)
-        elif self._quiet_since is None:
-            self._quiet_since, self._again_at = now, now + LOOK_SECONDS
-        elif now - self._quiet_since < QUIET_SECONDS:
+        else:
+            self._wait_for_quiet(pending, now)
+        return None
+
+    def _wait_for_quiet(self, pending: Batch, now: float) -> None:
+        self._stillness = self._stillness or Stillness(now)
+        if self._stillness.look(now) < QUIET_SECONDS:
             self._again_at = now + LOOK_SECONDS
         else:
-            self.phase, self._quiet_since = Phase.READY, None
+            self.phase, self._stillness = Phase.READY, None
             if pending.source_from < self.handover.source_from:
                 self._drop()  # it is not there, and no longer wanted: it was listed
-        return None
 
     def on_unreadable(self, kind: LateStopKind, evidence: str, way: str, now: float) -> None:
         """Nothing can be read at the position, or not what it should be.
@@ -245,7 +248,7 @@ class LatePartition:
         assert self.pending is not None, "something was pending"
         landed = self.pending._replace(target_base=base)
         self._last, self.pending, self.phase, self.stop = landed, None, Phase.FREE, None
-        self._quiet_since = None
+        self._stillness = None
         self.landed += landed.records
         self.position = max(landed.source_next, self.handover.source_from)
         return landed
@@ -265,7 +268,7 @@ class LatePartition:
 
     def _stop(self, kind: LateStopKind, evidence: str, way: str, now: float) -> None:
         self.stop = LateStop(kind=kind, offset=self.position, evidence=evidence, way=way)
-        self.phase, self._quiet_since, self._again_at = Phase.DOUBT, None, now + REFUSED_SECONDS
+        self.phase, self._stillness, self._again_at = Phase.DOUBT, None, now + REFUSED_SECONDS
 
     @staticmethod
     def _named(batch: Batch) -> str:

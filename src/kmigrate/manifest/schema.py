@@ -6,6 +6,7 @@ than one file or knows what this version supports is not in the schema.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from kmigrate.manifest.model import ManifestDocument
@@ -17,3 +18,8 @@ def manifest_schema() -> dict[str, Any]:
     """The schema as a value that `json.dumps` takes."""
     schema = ManifestDocument.model_json_schema(by_alias=True)
     return {"$schema": DIALECT, **schema, "title": "kmigrate manifest"}
+
+
+def schema_text() -> str:
+    """As the published file has it."""
+    return json.dumps(manifest_schema(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"

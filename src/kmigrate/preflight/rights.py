@@ -70,11 +70,16 @@ class Need(NamedTuple):
             Resource.CLUSTER: "the cluster",
             Resource.TOPIC: "topics",
             Resource.GROUP: "groups",
-            Resource.LEASE_GROUP: "the group kmigrate-<name>",
+            Resource.LEASE_GROUP: f"the group {lease_group('kmigrate-<name>', self.side)}",
             Resource.MIRROR_TOPIC: "the topic __kmigrate.<name>",
             Resource.TRANSACTIONAL_ID: "transactional ids",
         }
         return f"{self.operation.name} on {nouns[self.resource]}"
+
+
+def lease_group(of_migration: str, side: Side) -> str:
+    """The group that holds the lease of who writes there: on the source, of the way back."""
+    return f"{of_migration}-back" if side is Side.SOURCE else of_migration
 
 
 _S, _T = Side.SOURCE, Side.TARGET
@@ -109,13 +114,25 @@ NEEDS: Sequence[Need] = (
             _R.TOPIC,
             _A.ALTER_CONFIGS,
             _RETENTION,
-            "`kmigrate retention raise`, `fence put --kind min-isr`: only on command",
+            "`kmigrate retention raise`, `fence put --kind min-isr`, and the hold of the way back: only on command",
         ),
-        "retention is raised by who administers the source",
+        "retention is raised by who administers the source, and there is no way back behind the first record",
     ),
     Need(
-        *(_S, _R.CLUSTER, _A.ALTER, _CUTOVER, "`kmigrate fence put --kind acl`: only on the operator's command"),
+        *(_S, _R.CLUSTER, _A.ALTER, _CUTOVER, "`fence put --kind acl`, and gaps in the way back: only on command"),
         "no deny fence: producers are stopped by hand, and a still source is proven by its log ends",
+    ),
+    Need(
+        *(_S, _R.TOPIC, _A.WRITE, _CUTOVER, "the way back: what applications write to the target is copied back"),
+        "no way back behind the first record on the target: `arm` ends with that, or plan `wayBack: false`",
+    ),
+    Need(
+        *(_S, _R.LEASE_GROUP, _A.READ, _CUTOVER, "the lease of the way back"),
+        "no way back behind the first record on the target",
+    ),
+    Need(
+        *(_S, _R.GROUP, _A.READ, _CUTOVER, "`abort` and `rollback`: what groups have read on the target is committed"),
+        "groups go on where they stopped on the source, and read again what they have read on the target",
     ),
     Need(_T, _R.TOPIC, _A.WRITE, _COPY, "writing records"),
     Need(_T, _R.TOPIC, _A.READ, _COPY, "the last records, by which it is proven where the copy stands"),
@@ -153,7 +170,7 @@ NEEDS: Sequence[Need] = (
         "where the source's log starts above 0: class shifted; log starts that move on are not followed",
     ),
     Need(
-        *(_T, _R.CLUSTER, _A.ALTER, _COPY, "markers in gaps (CLUSTER_ACTION before 3.8)"),
+        *(_T, _R.CLUSTER, _A.ALTER, _COPY, "markers in gaps (CLUSTER_ACTION before 3.8), rules and users of `apply`"),
         "class mapped where there are gaps: transactions, compaction",
     ),
     Need(
@@ -171,6 +188,10 @@ NEEDS: Sequence[Need] = (
     Need(
         *(_T, _R.GROUP, _A.DELETE, _GROUPS, "taking a commit away: of a group that went back below the log start"),
         "where the target's log begins at 0, such a commit stays, and is told as `Failed`",
+    ),
+    Need(
+        *(_T, _R.CLUSTER, _A.ALTER_CONFIGS, _CUTOVER, "quotas, where `apply` carries them over"),
+        "quotas are set by who administers the target",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Writes tables of docs from the tables that the code goes by: findings, rights, metrics, schemes.
+"""Writes tables of docs from what the code goes by: findings, rights, metrics, schemes; and the manifest's schema.
 
 `python -m kmigrate.report.reference docs` (`make docs`) does it; a test says when that was forgotten. What stands
 outside of the marks is written by hand.
@@ -14,8 +14,9 @@ from pathlib import Path
 
 from kmigrate.kafka_types import Side
 from kmigrate.manifest.model import Scheme
+from kmigrate.manifest.schema import schema_text
 from kmigrate.preflight.registry import FINDINGS, LEVELS
-from kmigrate.preflight.rights import NEEDS, Need, Stage, acl_command
+from kmigrate.preflight.rights import NEEDS, Need, Stage, acl_command, lease_group
 from kmigrate.report.metrics import metrics_table, service_metrics_table
 from kmigrate.schemes import page as schemes_page
 from kmigrate.serve.machine import PHASES
@@ -67,7 +68,7 @@ def commands_block(side: Side, stages: tuple[Stage, ...]) -> str:
     names = {
         "topic": "orders",
         "group": "orders-app",
-        "lease group": "kmigrate-orders",
+        "lease group": lease_group("kmigrate-orders", side),
         "mirror topic": "__kmigrate.orders",
         "transactional id": "*",
     }
@@ -95,7 +96,8 @@ BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "source-commands": lambda: commands_block(Side.SOURCE, _COPYING),
         "target": lambda: rights_table(Side.TARGET, _COPYING),
         "target-commands": lambda: commands_block(Side.TARGET, _COPYING),
-        "later": lambda: rights_table(Side.SOURCE, _LATER),
+        "later-source": lambda: rights_table(Side.SOURCE, _LATER),
+        "later-target": lambda: rights_table(Side.TARGET, _LATER),
     },
     "metrics.md": {"metrics": metrics_table, "service-metrics": service_metrics_table},
     "serve.md": {"phases": phases_table},
@@ -121,10 +123,11 @@ def fill_in(page: str, text: str) -> str:
 
 
 def main(folder: Path) -> None:
-    """Makes the tables of every page in a folder anew."""
+    """Makes the tables of every page in a folder anew, and the schema of the manifest."""
     for page in BLOCKS:
         path = folder / page
         path.write_text(fill_in(page, path.read_text(encoding="utf-8")), encoding="utf-8")
+    (folder / "manifest.schema.json").write_text(schema_text(), encoding="utf-8")
 
 
 if __name__ == "__main__":

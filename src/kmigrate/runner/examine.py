@@ -38,7 +38,7 @@ from kmigrate.preflight.neighbours import (
 )
 from kmigrate.preflight.reach import judge_reach, step_of, try_brokers
 from kmigrate.preflight.registry import FindingId
-from kmigrate.preflight.rights import judge_principal, judge_rights
+from kmigrate.preflight.rights import judge_principal, judge_rights, lease_group
 from kmigrate.preflight.versions import OLDEST, Release, judge_versions, oldest, release_of
 from kmigrate.runner.reach import Reach
 from kmigrate.runner.survey import Sight, Surveyor
@@ -215,7 +215,7 @@ class _Examiner:
             hidden=[name for name in self.hidden if name not in there],
             absent=[] if side is Side.SOURCE else self._absent(sight),
             groups=self._group_names(),
-            lease_group=self.manifest.lease_group,
+            lease_group=lease_group(self.manifest.lease_group, side),
             mirror_topic=self.manifest.mirror_topic,
             release=self.releases[side],
         )

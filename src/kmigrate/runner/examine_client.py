@@ -116,6 +116,6 @@ def judge_client_group(group: str, bootstrap: str, principal: str | None, *, may
     """Whether the application may join its group.  (pure)"""
     if may_join:
         return found(FindingId.CLIENT_GROUP, level=Level.PASS, group=group, may="may", remedy="")
-    read = next(need for need in NEEDS if need.resource is Resource.LEASE_GROUP)
+    read = next(need for need in NEEDS if need.resource is Resource.LEASE_GROUP and need.side is Side.TARGET)
     remedy = acl_command(read, [group], bootstrap=bootstrap, principal=principal)
     return found(FindingId.CLIENT_GROUP, level=Level.BLOCK, group=group, may="may not", remedy=remedy)

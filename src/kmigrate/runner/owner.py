@@ -229,6 +229,7 @@ class Owner:
         self._desk.groups.attach(self._groups)
         self._groups.start()
         self._desk.apply.attach(OwnersApplying(self._manifest, self._store, self._may_apply))
+        self._desk.cutover.client_properties = self._manifest.client_properties.masked()
         if is_led(self._manifest) or self._desk.cutover.book.waves():
             self._leader = self._make_leader(beginning, self._copying, self._groups)
             self._leader.start()

@@ -64,9 +64,9 @@ def check_verified(view: View) -> Answer:
 def check_rates_agree(view: View) -> Answer:
     agree = view.facts.do_rates_agree
     if agree:
-        return True, "newest records and records per minute are the same on both sides", ""
-    told = "newest records and rates are not known yet" if agree is None else "newest records or rates differ"
-    return False, told, "`kmigrate message diff -f FILE` and `message rate` show where"
+        return True, "both sides grew by the same over the last minute", ""
+    told = "how fast both sides grow is not known yet" if agree is None else "the sides do not grow by the same"
+    return False, told, "wait for a moment; `kmigrate message rate -f FILE` and `message diff` show where they differ"
 
 
 def check_all_copied(view: View) -> Answer:

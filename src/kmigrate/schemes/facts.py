@@ -89,7 +89,7 @@ class WaveFacts:
     """Everything that was seen of a wave at one time. A partition or group that is missing is not known.
 
     `holds` are the topics whose target settings are those for copying; `is_lease_held`: nobody else writes for the
-    migration; `do_rates_agree`: the newest records and the records per minute of both sides are the same.
+    migration; `do_rates_agree`: both sides grew by the same over the last minute.
     """
 
     at_seconds: float

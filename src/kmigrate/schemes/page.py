@@ -6,6 +6,7 @@ Rule: nothing here knows a scheme; `report/reference.py` puts the blocks between
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from kmigrate.kafka_types import TopicName
 from kmigrate.manifest.model import Scheme
@@ -35,7 +36,7 @@ def example(scheme: Scheme, variant: str) -> Wave:
     moves = [move for move in moves if move.kind in kinds]
     if scheme is Scheme.CONSUMERS_FIRST:
         moves.reverse()
-    return Wave(
+    wave = Wave(
         name="example",
         scheme=scheme,
         topics=tuple(topic for move in moves for topic in move.topics),
@@ -44,8 +45,8 @@ def example(scheme: Scheme, variant: str) -> Wave:
         history=next((each for each in History if each == variant), History.NONE),
         ending=next((each for each in Ending if each == variant), Ending.CLEAN),
         is_fenced=True,
-        has_way_back=variant != Ending.OVERLAP,
     )
+    return replace(wave, has_way_back=wave.ends_with_copy)
 
 
 def variants(scheme: Scheme) -> tuple[str, ...]:
@@ -56,14 +57,16 @@ def variants(scheme: Scheme) -> tuple[str, ...]:
 def scheme_block(scheme: Scheme) -> str:
     """Every variant of a scheme: diagram and steps."""
     return "\n\n".join(
-        f"### {_VARIANTS[variant]}\n\n{diagram(stages_of(example(scheme, variant)), _ways_out(variant))}\n\n"
-        f"{steps_table(stages_of(example(scheme, variant)))}"
+        f"### {_VARIANTS[variant]}\n\n{diagram(stages_of(wave), _ways_out(wave))}\n\n{steps_table(stages_of(wave))}"
         for variant in variants(scheme)
+        for wave in (example(scheme, variant),)
     )
 
 
-def _ways_out(variant: str) -> str:
-    return "abort, as far as open" if variant == Ending.OVERLAP else "abort or rollback"
+def _ways_out(wave: Wave) -> str:
+    if wave.has_way_back:
+        return "abort or rollback"
+    return f"abort, {'as far as open' if wave.ending is Ending.OVERLAP else 'until the first record on the target'}"
 
 
 def way_back_block() -> str:

@@ -15,6 +15,12 @@ _OPERATOR, _KMIGRATE = Actor.OPERATOR, Actor.KMIGRATE
 ALL_READY = (_G.LEASE, _G.NO_STOPS, _G.TOPICS_READY, _G.NO_EARLY_WRITERS)
 ALL_VERIFIED = (_G.IN_SYNC, _G.VERIFIED)
 ONLY_ROLLBACK = "the first record that an application writes to the target: `abort` ends there, and `rollback` begins"
+COPY_BACK_ENDS = "the reverse copy ends: nothing brings the service back to the source without a loss"
+NONE_PLANNED = {
+    ONLY_ROLLBACK: "the first record that an application writes to the target: `abort` ends there, nothing leads back",
+    COPY_BACK_ENDS: "the cutover ends: fences and holds that are still there are lifted",
+}
+"""The same of a wave without a way back."""
 NO_WAY_BACK = "none: records of both clusters mix on the target"
 NO_SINGLE_WRITER = "while writers are restarted both clusters take writes of {topics}"
 
@@ -175,14 +181,14 @@ WATCH = Step(
     name="watch",
     title="everything is on the target",
     actor=_OPERATOR,
-    todo="watch the service; `finish` ends the way back",
+    todo="watch the service; `finish` ends the cutover, and the way back if there is one",
     writers=Writers.TARGET,
     gates=(_G.LEASE, _G.SOURCE_STILL, _G.NO_LATE_RECORDS, _G.GONE_FROM_SOURCE, _G.APPROVED),
     effects=(_E.END_REVERSE_COPY, _E.LIFT_FENCE, _E.LIFT_HOLDS),
     is_irreversible=True,
     is_last=True,
     undo="rollback",
-    cannot_be_undone=("the reverse copy ends: nothing brings the service back to the source without a loss",),
+    cannot_be_undone=(COPY_BACK_ENDS,),
 )
 ARM = Step(
     name="arm",

@@ -76,7 +76,7 @@ GATES: Mapping[Gate, str] = {
     Gate.TOPICS_READY: "every topic is on the target, with the settings for copying",
     Gate.IN_SYNC: "every partition is in sync",
     Gate.VERIFIED: "what is copied was compared, but for a tail that is short enough to be compared in a freeze",
-    Gate.RATES_AGREE: "newest records, and records per minute, are the same on both sides",
+    Gate.RATES_AGREE: "both sides grew by the same over the last minute",
     Gate.NO_EARLY_WRITERS: "no application has written to the target",
     Gate.NO_EARLY_READERS: "no group has members on the target",
     Gate.READERS_STOPPED: "no group has members on the source",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 from kmigrate.manifest.model import Scheme
 from kmigrate.schemes.effects import EffectKind
@@ -23,6 +24,7 @@ from kmigrate.schemes.rows import (
     MOVE_WRITERS,
     NO_SINGLE_WRITER,
     NO_WAY_BACK,
+    NONE_PLANNED,
     ONLY_ROLLBACK,
     PROMOTE,
     READY,
@@ -268,8 +270,13 @@ def stages_of(wave: Wave) -> tuple[Stage, ...]:
     table, whole = table_of(wave), wave.scope(WHOLE_WAVE)
     moved = [(step, move) for move in wave.moves for step in table.moves[move.kind]]
     rows = [*((step, whole) for step in table.opening), *moved, *((step, whole) for step in table.closing)]
-    kept = [row for row in rows if wave.has_way_back or row[0] is not ARM]
+    kept = rows if wave.has_way_back else [(_without_way_back(step), move) for step, move in rows if step is not ARM]
     return tuple(Stage(number=number, step=step, move=move) for number, (step, move) in enumerate(kept, 1))
+
+
+@cache
+def _without_way_back(step: Step) -> Step:
+    return replace(step, cannot_be_undone=tuple(NONE_PLANNED.get(each, each) for each in step.cannot_be_undone))
 
 
 def stages_back(wave: Wave) -> tuple[Stage, ...]:

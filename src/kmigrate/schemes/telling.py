@@ -112,7 +112,8 @@ def _words(cutover: Cutover, evidence: tuple[GateResult, ...], now: float) -> tu
     elif stage.step.is_frozen:
         todo, who = "wait: it goes on by itself", Actor.KMIGRATE.value
     elif cutover.is_at_end:
-        todo, who = "`kmigrate cutover finish -f FILE` once the way back is not needed any more", Actor.OPERATOR.value
+        needed = "the way back is not needed any more" if cutover.wave.has_way_back else "nothing is missing any more"
+        todo, who = f"`kmigrate cutover finish -f FILE` once {needed}", Actor.OPERATOR.value
     elif cutover.is_auto and not stage.step.asks_ahead:
         todo, who = "wait: it goes on by itself", Actor.KMIGRATE.value
     else:

@@ -88,6 +88,13 @@ class Wave:
     def __hash__(self) -> int:
         return hash(self.name)  # waves are looked up often, and two of one name are hardly ever compared
 
+    @property
+    def ends_with_copy(self) -> bool:
+        """Whether the source ends where its copy does: where writers go on there afterwards, no way back can begin."""
+        if self.scheme is Scheme.CONSUMERS_FIRST:
+            return self.ending is Ending.CLEAN or all(move.kind is not MoveKind.WRITERS for move in self.moves)
+        return self.history is History.STOPPED
+
     def scope(self, name: str) -> Move:
         """The topics and groups of a move, or of the whole wave."""
         if name == WHOLE_WAVE:

@@ -1,4 +1,4 @@
-"""Two running migrations between the same clusters have no group in common."""
+"""Two running migrations between the same clusters have no topic and no group in common."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from kmigrate.api.client import Client
-from kmigrate.cli.siblings import refuse_shared_groups
+from kmigrate.cli.siblings import refuse_shared
 from kmigrate.errors import Refused
 from kmigrate.groups.values import OutcomeKind
 from kmigrate.manifest import ClusterSettings, Manifest
 from kmigrate.manifest.model import Selection
 from kmigrate.runner.folder import MigrationFolder
 from kmigrate.runner.groups_document import GroupPartition, GroupsDocument, GroupSide, GroupStatus
-from kmigrate.runner.status import MigrationState, StatusDocument
+from kmigrate.runner.status import Flow, MigrationState, StatusDocument, TopicStatus
 
 from .conftest import World
 
@@ -30,9 +30,15 @@ GROUP = GroupStatus(
 ELSEWHERE = GroupPartition(topic="other", partition=0, outcome=OutcomeKind.SKIPPED)
 
 
-def look(world: World, *, include: str = ".*", ids: tuple[str, str] = ("s", "t")) -> None:
-    manifest = Manifest(name="mine", source=SIDE, target=SIDE, groups=Selection(include=(include,)))
-    refuse_shared_groups(manifest, MigrationFolder(world.root / "state", "mine"), *ids)
+def look(world: World, *, topics: str = "mine", include: str = ".*", ids: tuple[str, str] = ("s", "t")) -> None:
+    manifest = Manifest(
+        name="mine",
+        source=SIDE,
+        target=SIDE,
+        topics=Selection(include=(topics,)),
+        groups=Selection(include=(include,)),
+    )
+    refuse_shared(manifest, MigrationFolder(world.root / "state", "mine"), *ids)
 
 
 @pytest.fixture
@@ -41,7 +47,13 @@ def running(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
 
     def status(client: Client) -> StatusDocument:
         client.reached_owner = True
-        return StatusDocument(name="orders", state=MigrationState.RUNNING, source_cluster_id="s", target_cluster_id="t")
+        return StatusDocument(
+            name="orders",
+            state=MigrationState.RUNNING,
+            source_cluster_id="s",
+            target_cluster_id="t",
+            topics=tuple(TopicStatus(topic=name, partitions=1, flow=Flow(), states={}) for name in ("pay", "ship")),
+        )
 
     monkeypatch.setattr(Client, "status", status)
     monkeypatch.setattr(Client, "groups", lambda client: GroupsDocument(name="orders", groups=(GROUP,)))
@@ -54,9 +66,14 @@ def test_a_shared_group_is_refused_and_named(running: World) -> None:
         look(running)
 
 
-def test_other_groups_or_other_clusters_are_no_matter(running: World) -> None:
+def test_a_shared_topic_is_refused_and_named(running: World) -> None:
+    with pytest.raises(Refused, match="orders runs between the same clusters, and both copy pay, ship"):
+        look(running, topics=".*", include="audit")
+
+
+def test_other_names_or_other_clusters_are_no_matter(running: World) -> None:
     look(running, include="audit")
-    look(running, ids=("s", "elsewhere"))
+    look(running, topics=".*", ids=("s", "elsewhere"))
 
 
 def test_a_group_that_moves_nothing_there_is_no_matter(running: World, monkeypatch: pytest.MonkeyPatch) -> None:

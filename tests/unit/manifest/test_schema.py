@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from kmigrate.manifest import manifest_schema
+from kmigrate.manifest.schema import schema_text
 
 
 def definition(name: str) -> dict[str, Any]:
@@ -50,3 +52,8 @@ def test_limits_and_words_are_in_the_schema() -> None:
     assert spec["replicationFactor"]["anyOf"][0]["enum"] == ["source", "fit"]
     assert definition("Metadata")["properties"]["name"]["pattern"] == "^[a-zA-Z0-9._-]{1,100}$"
     assert "number" in definition("SourceSection")["properties"]["properties"]["additionalProperties"]["type"]
+
+
+def test_the_published_schema_is_that_of_the_model() -> None:
+    published = Path(__file__).parents[3] / "docs" / "manifest.schema.json"
+    assert published.read_text(encoding="utf-8") == schema_text(), "`make docs` writes it"

@@ -20,7 +20,8 @@ CLEAN = example(Scheme.CONSUMERS_FIRST, Ending.CLEAN)
 OVERLAP = example(Scheme.CONSUMERS_FIRST, Ending.OVERLAP)
 ROLLING = example(Scheme.PRODUCERS_FIRST, History.NONE)
 LATER = example(Scheme.PRODUCERS_LATER, History.NONE)
-WAVES = (CLEAN, OVERLAP, ROLLING, LATER, example(Scheme.PRODUCERS_FIRST, History.STOPPED))
+STOPPED = example(Scheme.PRODUCERS_FIRST, History.STOPPED)
+WAVES = (CLEAN, OVERLAP, ROLLING, LATER, STOPPED)
 
 
 def partition(**changes: object) -> PartitionFacts:

@@ -43,6 +43,7 @@ from tests.unit.schemes.examples import (
     ORDERS,
     OVERLAP,
     ROLLING,
+    STOPPED,
     WAVES,
     act,
     facts,
@@ -286,13 +287,13 @@ def test_rollback_is_refused_by_name_where_it_does_not_fit() -> None:
 
 
 def test_a_way_back_that_is_given_up_goes_on_where_it_began() -> None:
-    there = walk_to(begin(ROLLING, NOW), "move-readers")
+    there = walk_to(begin(STOPPED, NOW), "move-readers")
     cutover = moved(there, RollBack(number=there.number), good_facts(there))
     cutover = step_on(cutover)
     assert cutover.at.step.name == "freeze-back"
-    cutover = act(moved(cutover, Abort(number=cutover.number), facts(ROLLING)))
+    cutover = act(moved(cutover, Abort(number=cutover.number), facts(STOPPED)))
     assert (cutover.way, cutover.at.step.name) == (Way.BACK, "stop-on-target")
-    cutover = act(moved(cutover, Abort(number=cutover.number), facts(ROLLING)))
+    cutover = act(moved(cutover, Abort(number=cutover.number), facts(STOPPED)))
     assert (cutover.way, cutover.at) == (Way.FORWARD, there.at)
     assert cutover.in_force == there.in_force
 

@@ -86,6 +86,8 @@ class CutoverDesk:
 
     def __init__(self, name: str, store: Store, *, wall_seconds: Callable[[], float] = time.time) -> None:
         self.book = CutoverBook(store)
+        self.client_properties: Mapping[str, str] = {}
+        """What applications are to use on the target, fit to be shown."""
         self._name = name
         self._now = wall_seconds
         self._lock = threading.RLock()
@@ -210,6 +212,7 @@ class CutoverDesk:
                 live=self._looker is not None,
                 waves=tuple(show_wave(self._cutovers[name], self._facts.get(name), now) for name in names),
                 problems=self._problems,
+                client_properties=dict(self.client_properties),
             )
 
     def command(self, order: Order) -> WaveStatus:

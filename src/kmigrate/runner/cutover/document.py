@@ -6,7 +6,7 @@ Rule: the JSON is a contract; what a person reads is made of it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
@@ -93,7 +93,10 @@ class WaveStatus:
 @with_config(_JSON)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutoverDocument:
-    """All waves of a migration. `live`: an owner runs and looks."""
+    """All waves of a migration. `live`: an owner runs and looks.
+
+    `client_properties`: what applications are to use on the target, as the manifest says; secrets are `***`.
+    """
 
     api_version: Literal["kmigrate/v1"] = "kmigrate/v1"
     kind: Literal["Cutover"] = "Cutover"
@@ -101,6 +104,7 @@ class CutoverDocument:
     live: bool
     waves: tuple[WaveStatus, ...] = ()
     problems: tuple[str, ...] = ()
+    client_properties: dict[str, str] = field(default_factory=dict)
 
     def to_value(self) -> dict[str, Any]:
         """The document as what JSON and YAML are made of."""

@@ -13,13 +13,12 @@ from typing import NamedTuple
 
 from kmigrate.kafka_types import TopicName
 from kmigrate.manifest import ApplicationSection, FenceChoice, Manifest, WaveWish, wishes_of
-from kmigrate.manifest.model import Scheme
 from kmigrate.manifest.waves import matches
 from kmigrate.plan.surroundings import Surroundings
 from kmigrate.plan.waves import CutoverPlan, plan_cutover
 from kmigrate.schemes.crossings import find_crossings
 from kmigrate.schemes.order import Application, moves_of, wave_problems
-from kmigrate.schemes.wave import Ending, History, Limits, MoveKind, Wave
+from kmigrate.schemes.wave import Limits, Wave
 from kmigrate.security.fence import FenceKind
 
 Reads = Mapping[str, Collection[TopicName]]
@@ -177,7 +176,7 @@ class _Sorting:
             has_way_back=wish.has_way_back,
             limits=self.limits,
         )
-        return wave if _ends_with_copy(wave) or not wave.has_way_back else replace(wave, has_way_back=False)
+        return wave if wave.ends_with_copy or not wave.has_way_back else replace(wave, has_way_back=False)
 
     # -- what speaks against it
 
@@ -259,13 +258,6 @@ class _Sorting:
                             f"application {each.name} {verb} {word!r}, and no wave has such a {what}",
                             f"correct it in spec.applications, or add the {what} to a wave",
                         )
-
-
-def _ends_with_copy(wave: Wave) -> bool:
-    """Whether the source ends where its copy does: where writers go on there afterwards, no way back can begin."""
-    if wave.scheme is Scheme.CONSUMERS_FIRST:
-        return wave.ending is Ending.CLEAN or all(move.kind is not MoveKind.WRITERS for move in wave.moves)
-    return wave.history is History.STOPPED
 
 
 def _application(

@@ -216,10 +216,10 @@ class LateAppender:
     def _adopt(self) -> None:
         """Takes up what was opened."""
         with self._lock:
+            if not self._opened:
+                return
+            kept = self._book.load()
             opened, self._opened = self._opened, {}
-        if not opened:
-            return
-        kept = self._book.load()
         for tp, handover in opened.items():
             known = self._machines.get(tp)
             if known is None:
@@ -303,7 +303,11 @@ class LateAppender:
             if machine.phase is not Phase.READY or tp in self._built or not self._has_room():
                 continue
             assert machine.pending is not None, "what is to be sent was decided"
-            found = source.reread(tp, machine.pending)
+            try:
+                found = source.reread(tp, machine.pending)
+            except ClusterError as error:  # what others decided goes on
+                self.trouble, self._next_look = str(error), 0.0
+                continue
             if isinstance(found, Unreadable):
                 machine.on_unreadable(found.kind, found.evidence, found.way, now)
             elif found is not None and machine.rebuild(found):
@@ -361,9 +365,9 @@ class LateAppender:
             return
         mark = self._ahead.mark()
         while not self._ahead.wait(mark, AGAIN_SECONDS):
-            if self._ending.is_set():
-                return
             self.trouble = "what is decided is not mirrored yet"
+            if self._ending.wait(AGAIN_SECONDS / 5):  # where the mirror has trouble, it does not wait
+                return
         for tp in decided:
             self._machines[tp].on_saved()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -52,6 +53,9 @@ class FakeSource:
         return Gathered(tuple(RawRecord(offset, 1000 + offset, BODY) for offset in range(start, last)), Offset(last))
 
     def reread(self, _partition: TopicPartition, batch: Batch) -> Gathered | Unreadable:
+        if self.world.is_source_away:
+            self.world.asked_in_vain += 1
+            raise Unreachable("no answer", side=Side.SOURCE)
         if self.world.reread is not None:
             return self.world.reread
         places = range(batch.source_from, batch.source_next)
@@ -127,7 +131,8 @@ class World:
         self.refusal = 0
         self.is_answer_lost = False
         self.fails_behind_it = False
-        self.is_away = False
+        self.is_away = self.is_source_away = False
+        self.asked_in_vain = 0
         self.holds_lease = True
         self.is_mirrored = True
         self.now = 100.0
@@ -232,9 +237,9 @@ def test_a_turn_that_fails_behind_a_request_leaves_a_doubt_and_no_standstill(wor
 
 def test_what_was_never_sent_is_read_again_and_sent_once_all_is_quiet(world: World) -> None:
     world.decided_by_another()
-    world.turns(5)
+    world.turns(5, seconds=1.0)
     assert world.there == []
-    world.turns(2, seconds=6.0)
+    world.turns(2, seconds=1.0)
     assert world.there == [(60, 0, 3)]
     assert world.turns(2) == LateSeen(Offset(43), 3, 3, None)
 
@@ -248,8 +253,31 @@ def test_a_turn_without_an_answer_ends_what_was_quiet_until_then(world: World) -
     world.is_away = False
     world.turns(1, seconds=60.0)
     assert world.there == [], "what it had not read when it went away it may read now"
-    world.turns(2, seconds=6.0)
+    world.turns(6, seconds=1.0)
     assert world.there == [(60, 0, 3)]
+
+
+def test_a_batch_that_cannot_be_read_again_now_fails_no_turn(world: World) -> None:
+    world.decided_by_another()
+    world.is_source_away = True
+    world.turns(8, seconds=1.0)
+    assert world.there == []
+    assert world.asked_in_vain > 1, "other partitions go on meanwhile"
+    world.is_source_away = False
+    world.turns(2)
+    assert world.there == [(60, 0, 3)]
+
+
+def test_what_was_opened_is_taken_up_although_it_could_not_be_read_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.appender.open({PLACE: HANDOVER})
+    world.end = 42
+    with monkeypatch.context() as broken:
+        broken.setattr(world.book, "load", Mock(side_effect=OSError("the disk is busy")))
+        with pytest.raises(OSError, match="busy"):
+            world.appender.turn()
+    assert world.turns(2).position == 42
 
 
 def test_a_refusal_and_what_cannot_be_read_are_told_and_end(world: World) -> None:
@@ -259,11 +287,11 @@ def test_a_refusal_and_what_cannot_be_read_are_told_and_end(world: World) -> Non
     assert "LATE_REFUSED at source offset 40" in stop
     assert "grant WRITE" in stop
     world.refusal = 0
-    assert world.turns(6, seconds=6.0) == LateSeen(Offset(42), 2, 2, None)
+    assert world.turns(18, seconds=1.0) == LateSeen(Offset(42), 2, 2, None)
     world.end, world.unreadable = 44, Unreadable(LateStopKind.TRIMMED, "its log starts at 43", "it is lost")
     assert "LATE_SOURCE_TRIMMED at source offset 42: its log starts at 43; it is lost" in world.turns().stop
     world.unreadable = None
-    assert world.turns(6, seconds=6.0) == LateSeen(Offset(44), 4, 4, None)
+    assert world.turns(18, seconds=1.0) == LateSeen(Offset(44), 4, 4, None)
 
 
 def test_a_topic_that_was_created_anew_is_another_one(world: World) -> None:
