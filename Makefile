@@ -74,6 +74,6 @@ lock: ## resolve requirements.lock anew, with the hashes of every file of each r
 	{ echo '# Written by `make lock`; install with --require-hashes.'; cat "$$work/lock"; } > requirements.lock
 
 clean: ## remove everything that make created
-	rm -rf .venv .kafka .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .kafka .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .long bench/work
 	rm -f src/kmigrate/records/_*.so
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

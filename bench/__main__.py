@@ -45,6 +45,7 @@ from bench.report import (
     readme_part,
     replace_part,
     save,
+    save_tables,
 )
 from kmigrate.errors import KmigrateError
 
@@ -86,8 +87,9 @@ def main(arguments: Sequence[str]) -> int:
     say = _sayer()
     try:
         if options.readme:
+            save_tables(folder, list(CASES))
             _write_pages(load(folder, list(CASES)))
-            say(f"wrote the tables of {README.name} and {PERFORMANCE.name}")
+            say(f"wrote the tables of {_relative(folder)}, {README.name} and {PERFORMANCE.name}")
             return 0
         compile_kmigrate()
         with Lab(say=say, short=options.short, rounds=options.rounds) as lab:

@@ -68,6 +68,11 @@ def save(result: CaseResult, folder: Path, order: Sequence[str]) -> None:
     """Writes one case, and the tables of all cases that lie in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{result.case}.json").write_text(result.to_json(), encoding="utf-8")
+    save_tables(folder, order)
+
+
+def save_tables(folder: Path, order: Sequence[str]) -> None:
+    """Writes the tables of all cases that lie in the folder."""
     (folder / TABLES).write_text(write_tables(load(folder, order)), encoding="utf-8")
 
 

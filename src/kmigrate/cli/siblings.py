@@ -7,11 +7,13 @@ commits.
 from __future__ import annotations
 
 from kmigrate.api.client import Client
+from kmigrate.copy.states import PartitionState
 from kmigrate.errors import KmigrateError, Refused
 from kmigrate.groups.values import OutcomeKind
 from kmigrate.manifest import Manifest
 from kmigrate.runner.folder import MigrationFolder
 from kmigrate.runner.groups_document import GroupStatus
+from kmigrate.runner.status import TopicStatus
 
 _NAMED = 5
 
@@ -29,7 +31,9 @@ def refuse_shared(manifest: Manifest, folder: MigrationFolder, source_id: str, t
                 target_id,
             ):
                 continue
-            topics = [each.topic for each in status.topics if manifest.topic_selected(each.topic)]
+            if not status.workers:
+                continue  # it starts or ends: what it shows is what the last one left
+            topics = [each.topic for each in status.topics if manifest.topic_selected(each.topic) and _is_copied(each)]
             groups = [
                 each.group for each in other.groups().groups if manifest.groups.selects(each.group) and _moves(each)
             ]
@@ -51,6 +55,11 @@ def refuse_shared(manifest: Manifest, folder: MigrationFolder, source_id: str, t
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
+
+
+def _is_copied(topic: TopicStatus) -> bool:
+    """Whether the other migration has not left it to somebody else."""
+    return topic.states.keys() != {PartitionState.IGNORED}
 
 
 def _moves(group: GroupStatus) -> bool:

@@ -24,6 +24,7 @@ DEFAULT_CONNECTION_SETUP_TIMEOUT_MS = 10_000
 MAX_JAVA_INT = 2**31 - 1
 
 _SECRET_KEY = re.compile(r"passw|passphrase|secret|jaas|token|key|credential|user\.info", re.IGNORECASE)
+_IN_ADDRESS = re.compile(r"//[^/@\s]+@")
 _HOST_PORT = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[^\s\[\]:/,@]+)):(?P<port>[0-9]{1,5})")
 
 
@@ -78,9 +79,9 @@ class ClientProperties(Mapping[str, str]):
         return hash(frozenset(self.values_by_key.items()))
 
     def masked(self) -> dict[str, str]:
-        """The same keys, fit to be shown: secrets are `***`."""
+        """The same keys, fit to be shown: secrets are `***`, also those in an address."""
         return {
-            key: "***" if key in self.secret_keys or _SECRET_KEY.search(key) else value
+            key: "***" if key in self.secret_keys or _SECRET_KEY.search(key) else _IN_ADDRESS.sub("//***@", value)
             for key, value in self.values_by_key.items()
         }
 

@@ -330,7 +330,7 @@ FINDINGS: Mapping[FindingId, Entry] = {
         "disk room",
         "{reason}",
         "{remedy}",
-        "As for *disk room* above. Where brokers do not tell (before 3.3, or without DESCRIBE on the cluster), declare"
+        "As for `DISK_TOO_SMALL`. Where brokers do not tell (before 3.3, or without DESCRIBE on the cluster), declare"
         " `sizes.targetFreeBytes` in the manifest's spec.",
     ),
     FindingId.RETENTION_TOO_SHORT: Entry(

@@ -8,13 +8,14 @@ import pytest
 
 from kmigrate.api.client import Client
 from kmigrate.cli.siblings import refuse_shared
+from kmigrate.copy.states import PartitionState
 from kmigrate.errors import Refused
 from kmigrate.groups.values import OutcomeKind
 from kmigrate.manifest import ClusterSettings, Manifest
 from kmigrate.manifest.model import Selection
 from kmigrate.runner.folder import MigrationFolder
 from kmigrate.runner.groups_document import GroupPartition, GroupsDocument, GroupSide, GroupStatus
-from kmigrate.runner.status import Flow, MigrationState, StatusDocument, TopicStatus
+from kmigrate.runner.status import Flow, MigrationState, StatusDocument, TopicStatus, WorkerStatus
 
 from .conftest import World
 
@@ -52,6 +53,7 @@ def running(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
             state=MigrationState.RUNNING,
             source_cluster_id="s",
             target_cluster_id="t",
+            workers=(WorkerStatus(number=0, pid=1, alive=True),),
             topics=tuple(TopicStatus(topic=name, partitions=1, flow=Flow(), states={}) for name in ("pay", "ship")),
         )
 
@@ -69,6 +71,17 @@ def test_a_shared_group_is_refused_and_named(running: World) -> None:
 def test_a_shared_topic_is_refused_and_named(running: World) -> None:
     with pytest.raises(Refused, match="orders runs between the same clusters, and both copy pay, ship"):
         look(running, topics=".*", include="audit")
+
+
+def test_what_the_other_one_left_alone_or_shows_while_it_starts_is_no_matter(
+    running: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Client.status
+    monkeypatch.setattr(Client, "status", lambda client: replace(seen(client), workers=()))
+    look(running, topics=".*")
+    ignored = TopicStatus(topic="pay", partitions=1, flow=Flow(), states={PartitionState.IGNORED: 1})
+    monkeypatch.setattr(Client, "status", lambda client: replace(seen(client), topics=(ignored,)))
+    look(running, topics=".*", include="audit")
 
 
 def test_other_names_or_other_clusters_are_no_matter(running: World) -> None:

@@ -149,6 +149,13 @@ def test_secret_looking_values_are_not_printed(key: str) -> None:
     assert "hunter" not in repr(entry(key, "hunter2"))
 
 
+def test_a_password_in_an_address_is_a_secret() -> None:
+    url = "schema.registry.url"
+    found = ClientProperties.of({url: entry(url, "https://me:hunter2@registry:8081/v1")})
+    assert found.masked() == {url: "https://***@registry:8081/v1"}
+    assert found[url] == "https://me:hunter2@registry:8081/v1"
+
+
 def test_settings_are_values() -> None:
     one, other = settings(bootstrap_servers="a:1", x="y"), settings(bootstrap_servers="a:1", x="y")
     assert one == other

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kmigrate.cluster.client import ClusterClient
-from kmigrate.errors import Refused
+from kmigrate.copy.guard import Stillness
+from kmigrate.errors import ClusterError, Refused
 from kmigrate.kafka_types import Offset, Side, TopicName, TopicPartition
 from kmigrate.manifest import Manifest
 from kmigrate.offsets.offset_map import Ends
@@ -44,29 +45,30 @@ class Copy(Protocol):
     def quiet_seconds(self) -> float: ...
 
 
-class Stillness:
-    """For how long the log ends of topics have been the same; what was not asked for a while begins anew."""
+class TopicsStill:
+    """For how many seconds the log ends of a topic were seen to be the same; None: they could not be seen."""
 
     def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
-        self._seen: dict[TopicName, tuple[Mapping[TopicPartition, Offset], float]] = {}
+        self._seen: dict[TopicName, tuple[Mapping[TopicPartition, Offset], Stillness]] = {}
 
-    def __call__(self, topic: TopicName, ends: Mapping[TopicPartition, Offset]) -> float:
+    def __call__(self, topic: TopicName, ends: Mapping[TopicPartition, Offset] | None) -> float:
+        before = self._seen.pop(topic, None)
+        if ends is None:
+            return 0.0
         now = self._seconds()
-        before, since = self._seen.get(topic, (ends, now))
-        if before != ends:
-            since = now
-        self._seen[topic] = ends, since
-        return now - since
+        stillness = Stillness(now) if before is None or before[0] != ends else before[1]
+        self._seen[topic] = ends, stillness
+        return stillness.look(now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyEffects:
     """The handlers; `clients` opens a client of a cluster, `effects` what alters topics: each handler closes its own.
 
-    `to_source` tells what an end of the target is on the source; `still_since` for how long log ends of a topic have
-    been these; `strangers` finds the first offset of a stretch of the target that the copy did not write; `wall_ms` is
-    the clock.
+    `to_source` tells what an end of the target is on the source; `still_since` for how long log ends of a topic were
+    seen to be these (None: they cannot be seen now); `strangers` finds the first offset of a stretch of the target
+    that the copy did not write; `wall_ms` is the clock.
     """
 
     manifest: Manifest
@@ -76,7 +78,7 @@ class CopyEffects:
     clients: Mapping[Side, Callable[[], ClusterClient]]
     memory: Memory
     to_source: Callable[[TopicPartition, Offset], Offset | str]
-    still_since: Callable[[TopicName, Mapping[TopicPartition, Offset]], float]
+    still_since: Callable[[TopicName, Mapping[TopicPartition, Offset] | None], float]
     strangers: Callable[[TopicPartition, Offset, Offset], Offset | None]
     wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     seconds: Callable[[], float] = time.monotonic
@@ -107,20 +109,26 @@ class CopyEffects:
         known = self.book.ended()
         self.copy.end_topics(topics)
         self._wait_for_ends(topics)
-        found: dict[TopicName, Mapping[TopicPartition, Ends]] = {}
-        frozen = cutover.ends_of(EffectKind.FREEZE)
+        told: dict[TopicName, Mapping[TopicPartition, Ends]] = {}
         for topic in topics:
             ends = self.copy.ends_of(topic)
             if ends is None:
                 return Waits(f"what was sent for topic {topic} is answered first")
-            if topic not in known and not all(frozen.get(tp) == each.source for tp, each in ends.items()):
-                landed = self._landed(topic)
-                if isinstance(landed, str):
-                    return Waits(landed)
-                self._refuse_strangers(ends, landed)
-                ends = landed
-                self.copy.correct_ends(topic, ends)
-            found[topic] = known.get(topic, ends)
+            told[topic] = ends
+        frozen = cutover.ends_of(EffectKind.FREEZE)
+        open_ended = [
+            topic
+            for topic, ends in told.items()
+            if topic not in known and not all(frozen.get(tp) == each.source for tp, each in ends.items())
+        ]
+        landed = self._landed(open_ended) if open_ended else {}
+        if isinstance(landed, Waits):
+            return landed
+        for topic, ends in landed.items():
+            self._refuse_strangers(told[topic], ends)
+        for topic, ends in landed.items():
+            self.copy.correct_ends(topic, ends)
+        found = {**told, **landed, **{topic: known[topic] for topic in topics if topic in known}}
         if found.keys() - known.keys():
             self.book.record_ended(found, self.wall_ms())
         return Carried(_ends({tp: each.target for ends in found.values() for tp, each in ends.items()}))
@@ -131,20 +139,45 @@ class CopyEffects:
         while any(self.copy.ends_of(topic) is None for topic in topics) and self.seconds() < deadline:
             self.sleep(_POLL_SECONDS)
 
-    def _landed(self, topic: TopicName) -> Mapping[TopicPartition, Ends] | str:
+    def _landed(self, topics: Sequence[TopicName]) -> dict[TopicName, dict[TopicPartition, Ends]] | Waits:
         """Where the target's logs end, and what that is on the source; or what is waited for."""
-        ends = find_log_ends(self.clients[Side.TARGET], Side.TARGET, [topic], settled=False)
+        ends = self._still_ends(topics)
         if isinstance(ends, Waits):
-            return ends.reason
-        if self.still_since(topic, ends) < (wanted := self.copy.quiet_seconds()):
-            return f"topic {topic} stands still on the target for {wanted:g} s first: something may be on its way"
-        landed: dict[TopicPartition, Ends] = {}
+            return ends
+        landed: dict[TopicName, dict[TopicPartition, Ends]] = {topic: {} for topic in topics}
         for tp, end in ends.items():
             place = self.to_source(tp, end)
             if isinstance(place, str):
-                return f"{tp}: {place}"
-            landed[tp] = Ends(place, end)
+                return Waits(f"{tp}: {place}")
+            landed[tp.topic][tp] = Ends(place, end)
         return landed
+
+    def _still_ends(self, topics: Sequence[TopicName]) -> dict[TopicPartition, Offset] | Waits:
+        """Where the target's logs end, once all of them have stood still for long enough."""
+        try:
+            ends = find_log_ends(self.clients[Side.TARGET], Side.TARGET, topics, settled=False)
+        except ClusterError:
+            self._forget_stillness(topics)
+            raise
+        if isinstance(ends, Waits):
+            self._forget_stillness(topics)
+            return ends
+        wanted = self.copy.quiet_seconds()
+        moving = [
+            topic
+            for topic in topics
+            if self.still_since(topic, {tp: end for tp, end in ends.items() if tp.topic == topic}) < wanted
+        ]
+        if moving:
+            return Waits(
+                f"topic {moving[0]} stands still on the target for {wanted:g} s first: something may be on its way"
+            )
+        return ends
+
+    def _forget_stillness(self, topics: Sequence[TopicName]) -> None:
+        """What a broker that did not answer has not read, it may read when it answers again."""
+        for topic in topics:
+            self.still_since(topic, None)
 
     def _refuse_strangers(self, told: Mapping[TopicPartition, Ends], landed: Mapping[TopicPartition, Ends]) -> None:
         """What lies behind the last words must be the copy's: else a record would count as copied that is not."""

@@ -20,7 +20,7 @@ from kmigrate.runner.cutover.desk import CutoverDesk
 from kmigrate.runner.cutover.leader import Leader, Plan
 from kmigrate.runner.cutover.observing import Observer, Sources
 from kmigrate.runner.cutover.of_back import BackEffects
-from kmigrate.runner.cutover.of_copy import CopyEffects, Stillness
+from kmigrate.runner.cutover.of_copy import CopyEffects, TopicsStill
 from kmigrate.runner.cutover.of_fences import FenceEffects
 from kmigrate.runner.cutover.of_groups import GroupEffects
 from kmigrate.runner.cutover.of_late import LateEffects
@@ -127,7 +127,7 @@ def make_leader(crew: Crew, cutovers: CutoverDesk, plan: Plan) -> Leader:
         clients=clients,
         memory=memory,
         to_source=landed_on_source,
-        still_since=Stillness(),
+        still_since=TopicsStill(),
         strangers=partial(find_stranger, clients[Side.TARGET], producer_ids(crew.producer_id)),
     )
     of_groups = GroupEffects(

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from kmigrate.errors import ClusterError, KmigrateError
 from kmigrate.kafka_types import Offset, ProducerId, TopicId, TopicName, TopicPartition
@@ -25,6 +25,8 @@ from kmigrate.runner.late.writing import LateTarget, NotSeen, Question
 from kmigrate.runner.maps import Ahead
 from kmigrate.state.late_book import LateBook
 from kmigrate.wire.error_codes import ErrorCode
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +106,8 @@ class LateAppender:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="late", daemon=True)
         self.trouble = ""
-        """Why nothing could be done a moment ago; empty if something could."""
+        """Why something could not be done in the last turn; empty if everything could."""
+        self._is_troubled = False
 
     # -- for any thread
 
@@ -162,12 +165,14 @@ class LateAppender:
         try:
             while not self._ending.is_set():
                 pause = 0.0
+                self._is_troubled = False
                 try:
                     pause = self.turn()
-                    self.trouble = ""
+                    if not self._is_troubled:
+                        self.trouble = ""
                 except KmigrateError as error:
-                    self.trouble, pause = str(error), AGAIN_SECONDS
-                    log.info("late records: %s", error)
+                    pause = AGAIN_SECONDS
+                    self._tell_trouble(str(error))
                     self._forget_leaders()
                 except Exception:
                     log.exception("a turn over late records failed")
@@ -201,11 +206,10 @@ class LateAppender:
             return NOTHING_SECONDS
         self._look_around(busy, now)
         self._look(busy, now)
-        self._reread(busy, now)
-        self._read(busy)
+        is_read = self._reread(busy, now) and self._read(busy)
         self._save()
         self._send({tp: each for tp, each in busy.items() if each.phase is Phase.READY})
-        return self._pause(busy)
+        return self._pause(busy) if is_read else AGAIN_SECONDS
 
     def _pause(self, busy: Mapping[TopicPartition, LatePartition]) -> float:
         """Where something can be read, the source waits for us; else a moment."""
@@ -285,7 +289,7 @@ class LateAppender:
             machine = doubtful[tp]
             if isinstance(answer, NotSeen):
                 target.is_old = True
-                self.trouble = f"{tp} on the target: {answer.reason}"
+                self._tell_trouble(f"{tp} on the target: {answer.reason}")
                 machine.on_unseen()
                 continue
             landed = machine.on_look(answer, now)
@@ -296,24 +300,27 @@ class LateAppender:
 
     # -- the records
 
-    def _reread(self, busy: Mapping[TopicPartition, LatePartition], now: float) -> None:
-        """What another process decided, and was not appended, is read again."""
+    def _reread(self, busy: Mapping[TopicPartition, LatePartition], now: float) -> bool:
+        """What another process decided, and was not appended, is read again; False where the source did not answer."""
         source, _ = self._clusters()
-        for tp, machine in busy.items():
+        for tp, machine in _rotated(busy, int(self._now() * 10)).items():
             if machine.phase is not Phase.READY or tp in self._built or not self._has_room():
                 continue
             assert machine.pending is not None, "what is to be sent was decided"
             try:
                 found = source.reread(tp, machine.pending)
             except ClusterError as error:  # what others decided goes on
-                self.trouble, self._next_look = str(error), 0.0
-                continue
+                self._tell_trouble(str(error))
+                self._next_look = 0.0
+                return False
             if isinstance(found, Unreadable):
                 machine.on_unreadable(found.kind, found.evidence, found.way, now)
             elif found is not None and machine.rebuild(found):
                 self._built[tp] = _built(found)
+        return True
 
-    def _read(self, busy: Mapping[TopicPartition, LatePartition]) -> None:
+    def _read(self, busy: Mapping[TopicPartition, LatePartition]) -> bool:
+        """What comes next, of those that wait for it; False where the source did not answer."""
         source, _ = self._clusters()
         wanted = {
             tp: Wish(each.position, each.handover.until, Limits(records=each.most_records))
@@ -321,13 +328,14 @@ class LateAppender:
             if each.wants_records
         }
         if not self._has_room():
-            return
+            return True
         is_idle = not any(each.phase is Phase.READY for each in busy.values())
         try:
             found = source.read(_rotated(wanted, int(self._now() * 10)), WAIT_MS if is_idle else 0)
         except ClusterError as error:  # what is decided already goes on
-            self.trouble, self._next_look = str(error), 0.0
-            return
+            self._tell_trouble(str(error))
+            self._next_look = 0.0
+            return False
         now = self._now()
         for tp, each in found.items():
             machine = busy[tp]
@@ -336,6 +344,7 @@ class LateAppender:
                 log.warning("%s: %s", tp, machine.stop)
             elif machine.decide(each) is not None:
                 self._built[tp] = _built(each)
+        return True
 
     def _has_room(self) -> bool:
         """Whether more may be read. Batches in doubt make room: they are read again if they are to be sent."""
@@ -365,7 +374,7 @@ class LateAppender:
             return
         mark = self._ahead.mark()
         while not self._ahead.wait(mark, AGAIN_SECONDS):
-            self.trouble = "what is decided is not mirrored yet"
+            self._tell_trouble("what is decided is not mirrored yet")
             if self._ending.wait(AGAIN_SECONDS / 5):  # where the mirror has trouble, it does not wait
                 return
         for tp in decided:
@@ -415,6 +424,12 @@ class LateAppender:
             if machine.stop is not None:
                 log.warning("%s: %s", tp, machine.stop)
 
+    def _tell_trouble(self, trouble: str) -> None:
+        """Why something could not be done a moment ago, in the log, once as long as it is the same."""
+        if trouble != self.trouble:
+            log.warning("late records: %s", trouble)
+        self.trouble, self._is_troubled = trouble, True
+
     def _may_send(self) -> bool:
         return not self._ending.is_set() and self._may_write()
 
@@ -423,7 +438,7 @@ def _built(gathered: Gathered) -> _Built:
     return _Built(gathered.build(), gathered.codec)
 
 
-def _rotated(wanted: Mapping[TopicPartition, Wish], by: int) -> dict[TopicPartition, Wish]:
+def _rotated(wanted: Mapping[TopicPartition, T], by: int) -> dict[TopicPartition, T]:
     """Another partition comes first each time: what one answer may hold is shared out so."""
     places = list(wanted.items())
     at = by % len(places) if places else 0
