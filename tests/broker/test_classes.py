@@ -88,6 +88,24 @@ def test_a_mapped_copy_leaves_out_gaps_and_log_starts(
     assert {each["offsetClass"] for each in copy.status()["partitions"]} == {"mapped"}
 
 
+def test_another_class_in_the_manifest_is_refused_for_what_has_begun(
+    migrations: list[Migration], tmp_path: Path, source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster
+) -> None:
+    content = transactional(source_cluster)
+    copy = migration(migrations, tmp_path, source_cluster, target_cluster, [content], {"class": "mapped"})
+    run(copy)
+    ends, text = log_ends(target_cluster, [content.topic]), copy.manifest.read_text()
+    copy.manifest.write_text(text.replace("class: mapped", "class: shifted"))
+    produce(source_cluster.bootstrap, content.topic, [b"afterwards"] * 3)
+    copy.start("--until", "in-sync")
+    assert copy.wait_for_exit() == 6, copy.evidence()
+    assert f"asks for the class shifted now, but the copy began in class mapped: {content.topic}" in copy.messages()
+    assert log_ends(target_cluster, [content.topic]) == ends
+    copy.manifest.write_text(text)
+    run(copy)
+    assert_mapped(copy, source_cluster, target_cluster, content.topic)
+
+
 def test_a_shifted_copy_begins_at_zero_and_fills_gaps(
     migrations: list[Migration], tmp_path: Path, source_cluster: EmbeddedCluster, target_cluster: EmbeddedCluster
 ) -> None:

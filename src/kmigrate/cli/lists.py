@@ -1,6 +1,6 @@
-"""How the list of all migrations is printed: by `status` without a migration, and by `serve list`.
+"""How lists are printed: all migrations, by `status` without one and by `serve list`; and one migration's partitions.
 
-What it takes to show the list is imported when it is shown: `status` of one migration only knows which ways there are.
+What it takes to show a list is imported when it is shown: `status` of one migration only knows which ways there are.
 """
 
 from __future__ import annotations
@@ -14,11 +14,17 @@ import click
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from kmigrate.runner.status import StatusDocument
     from kmigrate.serve.document import MigrationsDocument
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 OUTPUTS = ("table", "wide", "json", "yaml", "csv")
+PARTITION_COLUMNS = (
+    *("topic", "partition", "state", "position", "sourceStart", "sourceEnd", "targetEnd", "offsetClass"),
+    *("lagRecords", "lagSeconds", "heldBackRecords", "lossSeconds", "crcErrors", "waived", "stop", "reason"),
+)
+"""What a row of the CSV tells of a partition: keys of the JSON, and the kind of its stop."""
 
 
 def list_output_option(command: F) -> F:
@@ -43,3 +49,22 @@ def print_migrations(document: MigrationsDocument, console: Console, output: str
             writer.writerows(rows(document))
         case _:
             console.print(wide_screen(document) if output == "wide" else migrations_screen(document, console.width))
+
+
+def print_status(document: StatusDocument, output: str) -> None:
+    """One migration's status as YAML, or as a row for every partition."""
+    import json
+
+    value = json.loads(document.to_json())
+    if output == "yaml":
+        import yaml
+
+        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
+        return
+    writer = csv.DictWriter(sys.stdout, PARTITION_COLUMNS, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for each in value["partitions"]:
+        stop = each["stop"]
+        writer.writerow(
+            {**each, "stop": stop["kind"] if stop else "", "reason": stop["evidence"] if stop else each["reason"]}
+        )

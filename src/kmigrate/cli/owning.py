@@ -24,6 +24,7 @@ from kmigrate.runner.desk import Desk
 from kmigrate.runner.folder import Ownership
 from kmigrate.runner.lookup import Lookup
 from kmigrate.runner.status import MigrationState, StatusDocument, ended
+from kmigrate.runner.unchanged import refuse_changed
 from kmigrate.state.store import Store
 
 log = logging.getLogger(__name__)
@@ -73,13 +74,17 @@ def _own(
     """Runs the owner until its end; returns the exit code."""
     from kmigrate.runner.owner import Owner  # the copying side is imported last: usage errors come at once
 
+    def refuse(source_id: str, target_id: str) -> None:
+        refuse_changed(manifest, store)
+        refuse_shared(manifest, ownership.folder, source_id, target_id)
+
     owner = Owner(
         manifest=manifest,
         folder=ownership,
         store=store,
         desk=desk,
         report=view.tell,
-        check_others=lambda source, target: refuse_shared(manifest, ownership.folder, source, target),
+        refuse=refuse,
         recover_from=recover_from,
     )
     if desk.status() is None:

@@ -46,8 +46,17 @@ def live_screen(document: StatusDocument, console: Console, spell: panels.Spell)
     return Group(top, panels.topics_table(document.topics, width, max(MIN_TOPICS, rows)), bottom)
 
 
-def status_screen(document: StatusDocument, width: int, spell: panels.Spell) -> RenderableType:
-    """What `status` shows: state, next step, totals, topics, worst partitions, stops, open transactions."""
+def status_screen(
+    document: StatusDocument, width: int, spell: panels.Spell, *, is_whole: bool = False
+) -> RenderableType:
+    """What `status` shows: state, next step, totals, topics, worst partitions, stops, open transactions.
+
+    `is_whole`: all of them, not the first few.
+    """
+
+    def most(rows: int) -> int:
+        return len(document.topics) + len(document.partitions) if is_whole else rows
+
     first: list[RenderableType] = [panels.headline(document)]
     step = panels.next_step(document, spell)
     if step is not None:
@@ -62,10 +71,10 @@ def status_screen(document: StatusDocument, width: int, spell: panels.Spell) -> 
         panels.facts(document, width),
         *_stacked(
             panels.totals(document.totals, width),
-            panels.topics_table(document.topics, width, STATUS_TOPICS) if document.topics else None,
-            panels.worst_partitions(document, width, WORST_PARTITIONS),
-            panels.stops(document, spell, STATUS_STOPS),
-            panels.held_back(document, STATUS_HELD_BACK),
+            panels.topics_table(document.topics, width, most(STATUS_TOPICS)) if document.topics else None,
+            panels.worst_partitions(document, width, most(WORST_PARTITIONS)),
+            panels.stops(document, spell, most(STATUS_STOPS)),
+            panels.held_back(document, most(STATUS_HELD_BACK)),
             panels.beside(document),
         ),
     )

@@ -11,11 +11,10 @@ from kmigrate.copy.states import PartitionState
 from kmigrate.errors import KmigrateError, Refused
 from kmigrate.groups.values import OutcomeKind
 from kmigrate.manifest import Manifest
+from kmigrate.preflight.findings import name_some
 from kmigrate.runner.folder import MigrationFolder
 from kmigrate.runner.groups_document import GroupStatus
 from kmigrate.runner.status import TopicStatus
-
-_NAMED = 5
 
 
 def refuse_shared(manifest: Manifest, folder: MigrationFolder, source_id: str, target_id: str) -> None:
@@ -42,19 +41,14 @@ def refuse_shared(manifest: Manifest, folder: MigrationFolder, source_id: str, t
         between = f"{path.name} runs between the same clusters, and both"
         if topics:
             raise Refused(
-                f"{between} copy {_some(topics)}",
+                f"{between} copy {name_some(topics)}",
                 hint="give each migration its own topics: spec.topics.include and exclude",
             )
         if groups:
             raise Refused(
-                f"{between} keep {_some(groups)} in step",
+                f"{between} keep {name_some(groups)} in step",
                 hint="give each migration its own groups: spec.groups.include and exclude",
             )
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 def _is_copied(topic: TopicStatus) -> bool:

@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from kmigrate.api.client import Client
-from kmigrate.cli.lists import OUTPUTS, print_migrations
+from kmigrate.cli.lists import OUTPUTS, print_migrations, print_status
 from kmigrate.cli.options import Named, message_options, optional_migration_options, state_root
 from kmigrate.cli.screens import status_screen
 from kmigrate.errors import UsageError
@@ -35,7 +35,7 @@ Examples:
     type=click.Choice(OUTPUTS),
     default="table",
     show_default=True,
-    help="Of one migration table or json.",
+    help="wide shows everything that is not in sync, csv has a row for every partition.",
 )
 @click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @message_options
@@ -51,19 +51,26 @@ def status(ctx: click.Context, file: Path | None, state: Path | None, output: st
     if file is None:
         _show_all(state_root(state), console, output, watch=watch)
         return
-    if output not in ("table", "json"):
-        raise UsageError(f"-o {output} is for all migrations", hint="leave -f away, or choose table or json")
+    if watch and output in ("yaml", "csv"):
+        raise UsageError(f"--watch does not show {output}", hint="choose table, wide or json, or leave out --watch")
     named = Named.by(ctx, file, state)
     client = named.client()
     if output == "json":
         _print_json(client, watch=watch)
         return
+    if output in ("yaml", "csv"):
+        print_status(client.status(), output)
+        return
+
+    def screen() -> RenderableType:
+        return status_screen(client.status(), console.width, named.spell, is_whole=output == "wide")
+
     if not watch:
-        console.print(status_screen(client.status(), console.width, named.spell))
+        console.print(screen())
         return
     with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
         while True:
-            live.update(status_screen(client.status(), console.width, named.spell), refresh=True)
+            live.update(screen(), refresh=True)
             time.sleep(WATCH_SECONDS)
 
 

@@ -25,6 +25,11 @@ def producer_id(source_cluster_id: str, target_cluster_id: str, name: str) -> Pr
     return ProducerId(LOWEST + int.from_bytes(digest.digest()[:16], "big") % (_HIGHEST - LOWEST))
 
 
+def back_name(migration: str) -> str:
+    """What the copy back of a migration is called: a name of its own, so that it is another producer."""
+    return f"{migration}-back"
+
+
 def marker_producer_id(data_id: ProducerId) -> ProducerId:
     """The id under which the markers of the migration with this `producer_id` are written; in the same range."""
     return _beside(data_id, b"kmigrate markers")

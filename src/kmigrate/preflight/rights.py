@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kmigrate.access.security import Principal
+from kmigrate.copy.identity import back_name
 from kmigrate.kafka_types import Side
 from kmigrate.preflight.findings import Finding, found, name_some
 from kmigrate.preflight.registry import FindingId, Level
@@ -79,7 +80,7 @@ class Need(NamedTuple):
 
 def lease_group(of_migration: str, side: Side) -> str:
     """The group that holds the lease of who writes there: on the source, of the way back."""
-    return f"{of_migration}-back" if side is Side.SOURCE else of_migration
+    return back_name(of_migration) if side is Side.SOURCE else of_migration
 
 
 _S, _T = Side.SOURCE, Side.TARGET

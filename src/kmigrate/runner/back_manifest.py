@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from kmigrate.copy.identity import back_name
 from kmigrate.kafka_types import TopicName
 from kmigrate.manifest import Manifest, Selection
 from kmigrate.offsets.beginning import EARLIEST
 
 BACK = "back"
-"""Its folder inside that of the migration, and what its name ends with."""
+"""Its folder inside that of the migration."""
 SWAPPED = "in the copy back the migration's target is the source, and its source the target"
 """What must be said with every message of its owner and copiers."""
 _NOTHING = Selection(include=(), exclude=(".*",))
@@ -25,7 +26,7 @@ def derive(manifest: Manifest, topics: Iterable[TopicName], *, groups: Selection
     """The manifest that copies these topics from the migration's target to its source; groups are left out."""
     return replace(
         manifest,
-        name=f"{manifest.name}-{BACK}",
+        name=back_name(manifest.name),
         source=manifest.target,
         target=manifest.source,
         topics=Selection(include=tuple(re.escape(topic) for topic in sorted(topics)), exclude=()),

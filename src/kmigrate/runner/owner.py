@@ -63,6 +63,7 @@ from kmigrate.runner.scaling import most_workers
 from kmigrate.runner.start import BEGUN_MS, CLUSTER_ID, NAME, TERM, Beginning, inspect_topics, look_around, read_commits
 from kmigrate.runner.status import NOTHING_LEFT, LeftOut, MigrationState, StatusDocument, WorkerStatus
 from kmigrate.runner.transaction_observer import TransactionObserver
+from kmigrate.runner.unchanged import wished_offsets
 from kmigrate.schemes.effects import EffectKind
 from kmigrate.schemes.wave import Wave
 from kmigrate.state.export import EXPORT_NAME
@@ -118,12 +119,12 @@ class Owner:
         store: Store,
         desk: Desk,
         report: Callable[[str], None],
-        check_others: Callable[[str, str], None] = lambda source_id, target_id: None,
+        refuse: Callable[[str, str], None] = lambda source_id, target_id: None,
         before_copying: Callable[[Callable[[], bool]], None] = lambda may_write: None,
         recover_from: Path | None = None,
         is_mirrored: bool = True,
     ) -> None:
-        """`report` tells the operator a sentence; `check_others` raises if another migration is in the way.
+        """`report` tells the operator a sentence; `refuse` raises what else speaks against it, given both cluster ids.
 
         `before_copying` is called once the lease is held, with what says whether it is granted. `recover_from` is an
         exported state, for a folder that has none. Unless `is_mirrored` the state is in its folder only.
@@ -134,7 +135,7 @@ class Owner:
         self._recovered = Recovered(False, "")
         self._fences = FenceBook(folder.folder.path)
         self._term = Term(0)
-        self._check_others = check_others
+        self._refuse = refuse
         self._before_copying = before_copying
         self._manifest = manifest
         self._folder = folder
@@ -175,7 +176,7 @@ class Owner:
         if outbox is not None:
             self._recover(outbox)
         beginning = look_around(self._manifest, self._store, self._reach, lambda: self._open_lease().committed)
-        self._check_others(beginning.source.cluster_id, beginning.target.cluster_id)
+        self._refuse(beginning.source.cluster_id, beginning.target.cluster_id)
         not_recovered = "" if self._recovered.loaded or not beginning.state_lost else self._recovered.words
         for notice in filter(None, (beginning.state_lost, not_recovered, *beginning.notices)):
             self._report(f"note: {notice}")
@@ -193,6 +194,7 @@ class Owner:
                 CLUSTER_ID[Side.TARGET]: beginning.target.cluster_id,
                 **self._begun(beginning),
                 **self._identified(),
+                **wished_offsets(self._manifest),
             },
         )
         self._store.record_intended(beginning.intended)

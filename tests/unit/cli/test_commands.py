@@ -1,5 +1,7 @@
 """Commands end with the exit codes, messages and hints that the docs promise."""
 
+import csv
+import io
 import json
 import sys
 from pathlib import Path
@@ -7,6 +9,7 @@ from types import ModuleType
 
 import click
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from kmigrate import __version__
@@ -95,6 +98,18 @@ def test_status_as_json_is_the_document(world: World) -> None:
     told = json.loads(world.call("status", "-o", "json").stdout)
     assert (told["kind"], told["state"]) == ("Status", "ENDED")
     assert told["partitions"][0]["stop"]["kind"] == "TARGET_REJECTED"
+
+
+def test_status_as_yaml_and_csv_has_what_the_json_has(world: World) -> None:
+    world.left_behind()
+    told = json.loads(world.call("status", "-o", "json").stdout)
+    assert yaml.safe_load(world.call("status", "-o", "yaml").stdout) == told
+    rows = list(csv.DictReader(io.StringIO(world.call("status", "-o", "csv").stdout)))
+    assert [(row["topic"], int(row["partition"]), row["state"]) for row in rows] == [
+        (each["topic"], each["partition"], each["state"]) for each in told["partitions"]
+    ]
+    assert (rows[0]["stop"], rows[0]["reason"]) == ("TARGET_REJECTED", told["partitions"][0]["stop"]["evidence"])
+    assert world.call("status", "-o", "csv", "--watch").exit_code == 2
 
 
 def test_status_that_is_watched_ends_with_ctrl_c(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,6 +223,9 @@ def test_of_many_partitions_that_are_held_back_the_rest_is_counted() -> None:
     assert "15 partitions held back by open transactions" in text
     assert text.count("1 offset from 1000 on") == 10
     assert "… and 5 more" in text
+    whole = "\n".join(lines(status_screen(replace(shown, partitions=partitions), 200, spell, is_whole=True), 200))
+    assert whole.count("1 offset from 1000 on") == 15
+    assert "more" not in whole
 
 
 def test_a_long_name_keeps_its_end_and_stops_tell_it_whole() -> None:

@@ -162,12 +162,11 @@ class CopyEffects:
         if isinstance(ends, Waits):
             self._forget_stillness(topics)
             return ends
+        of_topics: dict[TopicName, dict[TopicPartition, Offset]] = {topic: {} for topic in topics}
+        for tp, end in ends.items():
+            of_topics[tp.topic][tp] = end
         wanted = self.copy.quiet_seconds()
-        moving = [
-            topic
-            for topic in topics
-            if self.still_since(topic, {tp: end for tp, end in ends.items() if tp.topic == topic}) < wanted
-        ]
+        moving = [topic for topic, its in of_topics.items() if self.still_since(topic, its) < wanted]
         if moving:
             return Waits(
                 f"topic {moving[0]} stands still on the target for {wanted:g} s first: something may be on its way"

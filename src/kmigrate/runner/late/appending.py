@@ -310,8 +310,7 @@ class LateAppender:
             try:
                 found = source.reread(tp, machine.pending)
             except ClusterError as error:  # what others decided goes on
-                self._tell_trouble(str(error))
-                self._next_look = 0.0
+                self._look_again(error)
                 return False
             if isinstance(found, Unreadable):
                 machine.on_unreadable(found.kind, found.evidence, found.way, now)
@@ -333,8 +332,7 @@ class LateAppender:
         try:
             found = source.read(_rotated(wanted, int(self._now() * 10)), WAIT_MS if is_idle else 0)
         except ClusterError as error:  # what is decided already goes on
-            self._tell_trouble(str(error))
-            self._next_look = 0.0
+            self._look_again(error)
             return False
         now = self._now()
         for tp, each in found.items():
@@ -423,6 +421,10 @@ class LateAppender:
                 self._built.pop(tp, None)  # it was too large: less of it is decided
             if machine.stop is not None:
                 log.warning("%s: %s", tp, machine.stop)
+
+    def _look_again(self, error: ClusterError) -> None:
+        self._tell_trouble(str(error))
+        self._next_look = 0.0
 
     def _tell_trouble(self, trouble: str) -> None:
         """Why something could not be done a moment ago, in the log, once as long as it is the same."""
