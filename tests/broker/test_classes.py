@@ -99,7 +99,7 @@ def test_another_class_in_the_manifest_is_refused_for_what_has_begun(
     produce(source_cluster.bootstrap, content.topic, [b"afterwards"] * 3)
     copy.start("--until", "in-sync")
     assert copy.wait_for_exit() == 6, copy.evidence()
-    assert f"asks for the class shifted now, but the copy began in class mapped: {content.topic}" in copy.messages()
+    assert f"asks for the class shifted now, but class mapped was decided: {content.topic}" in copy.messages()
     assert log_ends(target_cluster, [content.topic]) == ends
     copy.manifest.write_text(text)
     run(copy)

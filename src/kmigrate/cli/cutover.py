@@ -164,7 +164,7 @@ def next_step(
     """Leave the step that a wave is at, if its gates are open; or try again what failed.
 
     Exit 5: a gate is closed. Exit 2: the migration's name was not typed, or is another one. Exit 6: somebody else was
-    faster, or it does not fit what is being done. Nothing was done then.
+    faster, or it does not fit what is being done. The step is not left then.
     """
     named = Named.by(ctx, file, state)
     seen = _wave_of(named, wave)

@@ -22,9 +22,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 OUTPUTS = ("table", "wide", "json", "yaml", "csv")
 PARTITION_COLUMNS = (
     *("topic", "partition", "state", "position", "sourceStart", "sourceEnd", "targetEnd", "offsetClass"),
-    *("lagRecords", "lagSeconds", "heldBackRecords", "lossSeconds", "crcErrors", "waived", "stop", "reason"),
+    *("lagRecords", "lagSeconds", "heldBackRecords", "lossSeconds", "crcErrors", "waived", "reason"),
+    *("stop", "evidence"),
 )
-"""What a row of the CSV tells of a partition: keys of the JSON, and the kind of its stop."""
+"""What a row of the CSV tells of a partition: keys of the JSON, and of its stop the kind and the evidence."""
+_WIDE_WIDTH = 1_000
+"""Nothing is shortened; a terminal breaks what is longer than it is wide."""
 
 
 def list_output_option(command: F) -> F:
@@ -51,20 +54,24 @@ def print_migrations(document: MigrationsDocument, console: Console, output: str
             console.print(wide_screen(document) if output == "wide" else migrations_screen(document, console.width))
 
 
-def print_status(document: StatusDocument, output: str) -> None:
-    """One migration's status as YAML, or as a row for every partition."""
-    import json
+def print_status(document: StatusDocument, console: Console, output: str, spell: Callable[[str], str]) -> None:
+    """One migration's status as it was asked for, but for JSON; `spell` completes commands."""
+    from kmigrate.cli.screens import status_screen
 
-    value = json.loads(document.to_json())
-    if output == "yaml":
-        import yaml
+    match output:
+        case "yaml":
+            import yaml
 
-        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
-        return
-    writer = csv.DictWriter(sys.stdout, PARTITION_COLUMNS, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    for each in value["partitions"]:
-        stop = each["stop"]
-        writer.writerow(
-            {**each, "stop": stop["kind"] if stop else "", "reason": stop["evidence"] if stop else each["reason"]}
-        )
+            click.echo(yaml.safe_dump(document.to_value(), sort_keys=False, allow_unicode=True), nl=False)
+        case "csv":
+            writer = csv.DictWriter(sys.stdout, PARTITION_COLUMNS, lineterminator="\n", extrasaction="ignore")
+            writer.writeheader()
+            for each in document.to_value()["partitions"]:
+                stop = each["stop"] or {"kind": "", "evidence": ""}
+                waived = str(each["waived"]).lower()
+                writer.writerow({**each, "waived": waived, "stop": stop["kind"], "evidence": stop["evidence"]})
+        case "wide":
+            screen = status_screen(document, _WIDE_WIDTH, spell, is_whole=True)
+            console.print(screen, width=_WIDE_WIDTH, crop=False)
+        case _:
+            console.print(status_screen(document, console.width, spell))

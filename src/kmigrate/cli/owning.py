@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from kmigrate.api.server import ApiServer
 from kmigrate.cli.interrupts import INTERRUPTED, Interrupts, polite_signals
@@ -26,6 +26,9 @@ from kmigrate.runner.lookup import Lookup
 from kmigrate.runner.status import MigrationState, StatusDocument, ended
 from kmigrate.runner.unchanged import refuse_changed
 from kmigrate.state.store import Store
+
+if TYPE_CHECKING:
+    from kmigrate.runner.start import Beginning
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +77,10 @@ def _own(
     """Runs the owner until its end; returns the exit code."""
     from kmigrate.runner.owner import Owner  # the copying side is imported last: usage errors come at once
 
-    def refuse(source_id: str, target_id: str) -> None:
-        refuse_changed(manifest, store)
-        refuse_shared(manifest, ownership.folder, source_id, target_id)
+    def refuse(found: Beginning) -> None:
+        recreate = desk.decisions().recreate
+        refuse_changed(manifest, store, memories=found.memories, classes=found.classes, recreate=recreate)
+        refuse_shared(manifest, ownership.folder, found.source.cluster_id, found.target.cluster_id)
 
     owner = Owner(
         manifest=manifest,

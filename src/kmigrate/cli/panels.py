@@ -192,9 +192,12 @@ def badness(topic: TopicStatus) -> tuple[bool, bool, int, str]:
     )
 
 
+_WELL = (PartitionState.IN_SYNC, PartitionState.HANDED_OVER)
+
+
 def worst_partitions(document: StatusDocument, width: int, rows: int) -> RenderableType | None:
-    """The partitions that are stopped or furthest behind; None if all are in sync."""
-    behind = [each for each in document.partitions if each.state is not PartitionState.IN_SYNC]
+    """The partitions that are stopped or furthest behind; None if all are in sync, or handed over."""
+    behind = [each for each in document.partitions if each.state not in _WELL]
     behind.sort(
         key=lambda each: (
             each.state is not PartitionState.STOPPED,

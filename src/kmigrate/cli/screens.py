@@ -51,7 +51,7 @@ def status_screen(
 ) -> RenderableType:
     """What `status` shows: state, next step, totals, topics, worst partitions, stops, open transactions.
 
-    `is_whole`: all of them, not the first few.
+    `is_whole`: every topic, every partition that is not in sync and every stop, not the first few.
     """
 
     def most(rows: int) -> int:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import click
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.live import Live
 
 from kmigrate.api.client import Client
@@ -51,26 +51,19 @@ def status(ctx: click.Context, file: Path | None, state: Path | None, output: st
     if file is None:
         _show_all(state_root(state), console, output, watch=watch)
         return
-    if watch and output in ("yaml", "csv"):
-        raise UsageError(f"--watch does not show {output}", hint="choose table, wide or json, or leave out --watch")
+    if watch and output not in ("table", "json"):
+        raise UsageError(f"--watch does not show {output}", hint="choose table or json, or leave out --watch")
     named = Named.by(ctx, file, state)
     client = named.client()
     if output == "json":
         _print_json(client, watch=watch)
         return
-    if output in ("yaml", "csv"):
-        print_status(client.status(), output)
-        return
-
-    def screen() -> RenderableType:
-        return status_screen(client.status(), console.width, named.spell, is_whole=output == "wide")
-
     if not watch:
-        console.print(screen())
+        print_status(client.status(), console, output, named.spell)
         return
     with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
         while True:
-            live.update(screen(), refresh=True)
+            live.update(status_screen(client.status(), console.width, named.spell), refresh=True)
             time.sleep(WATCH_SECONDS)
 
 

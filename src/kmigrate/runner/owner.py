@@ -119,12 +119,12 @@ class Owner:
         store: Store,
         desk: Desk,
         report: Callable[[str], None],
-        refuse: Callable[[str, str], None] = lambda source_id, target_id: None,
+        refuse: Callable[[Beginning], None] = lambda beginning: None,
         before_copying: Callable[[Callable[[], bool]], None] = lambda may_write: None,
         recover_from: Path | None = None,
         is_mirrored: bool = True,
     ) -> None:
-        """`report` tells the operator a sentence; `refuse` raises what else speaks against it, given both cluster ids.
+        """`report` tells the operator a sentence; `refuse` raises what else speaks against it.
 
         `before_copying` is called once the lease is held, with what says whether it is granted. `recover_from` is an
         exported state, for a folder that has none. Unless `is_mirrored` the state is in its folder only.
@@ -176,7 +176,7 @@ class Owner:
         if outbox is not None:
             self._recover(outbox)
         beginning = look_around(self._manifest, self._store, self._reach, lambda: self._open_lease().committed)
-        self._refuse(beginning.source.cluster_id, beginning.target.cluster_id)
+        self._refuse(beginning)
         not_recovered = "" if self._recovered.loaded or not beginning.state_lost else self._recovered.words
         for notice in filter(None, (beginning.state_lost, not_recovered, *beginning.notices)):
             self._report(f"note: {notice}")

@@ -14,7 +14,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from pydantic.alias_generators import to_camel
@@ -311,6 +311,11 @@ class StatusDocument:
     time_shares: tuple[TimeShare, ...] = ()
     fences: tuple[FenceStatus, ...] = ()
     waves: tuple[WavePlace, ...] = ()
+
+    def to_value(self) -> dict[str, Any]:
+        """The document as what JSON and YAML are made of."""
+        value: dict[str, Any] = _adapter().dump_python(self, mode="json", by_alias=True)
+        return value
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The document as JSON."""

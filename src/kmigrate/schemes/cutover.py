@@ -107,6 +107,11 @@ class Cutover:
         return _stages(self.wave, self.way)
 
     @property
+    def may_begin_anew(self) -> bool:
+        """An aborted cutover left everything as it was."""
+        return self.phase is Phase.OVER and self.outcome is Outcome.ABORTED
+
+    @property
     def at(self) -> Stage:
         """The step that it is at, also the last one when it is over."""
         return self.stages[self.stage]
@@ -190,7 +195,7 @@ class Cutover:
         is_promoted = topic in self.promoted_topics
         if self.way is Way.BACK and not is_promoted:  # it never left the source: the way back stops nobody there
             return replace(self, way=Way.FORWARD, stage=self.came_from).writers_of(topic)
-        if self.outcome is Outcome.ABORTED and self.phase is Phase.OVER:
+        if self.may_begin_anew:
             return Writers.SOURCE
         last = next((s for s in reversed(self.stages[: self.stage + 1]) if topic in s.move.topics), None)
         if last is None or last.step.writers is Writers.SOURCE:

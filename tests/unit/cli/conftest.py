@@ -63,7 +63,7 @@ class FakeOwner:
     store: Store | None = None
     desk: Desk | None = None
     report: Callable[[str], None] = print
-    refuse: Callable[[str, str], None] = lambda source_id, target_id: None
+    refuse: Callable[[Any], None] = lambda beginning: None
     calls: list[str] = field(default_factory=list)
     fail_start: BaseException | None = None
     act: Callable[["FakeOwner", Callable[[StatusDocument], None]], int] = lambda owner, tick: 0

@@ -108,8 +108,17 @@ def test_status_as_yaml_and_csv_has_what_the_json_has(world: World) -> None:
     assert [(row["topic"], int(row["partition"]), row["state"]) for row in rows] == [
         (each["topic"], each["partition"], each["state"]) for each in told["partitions"]
     ]
-    assert (rows[0]["stop"], rows[0]["reason"]) == ("TARGET_REJECTED", told["partitions"][0]["stop"]["evidence"])
-    assert world.call("status", "-o", "csv", "--watch").exit_code == 2
+    first = told["partitions"][0]
+    assert (rows[0]["stop"], rows[0]["evidence"]) == ("TARGET_REJECTED", first["stop"]["evidence"])
+    assert (rows[0]["reason"], rows[0]["waived"]) == (first["reason"], "false")
+
+
+def test_status_wide_shortens_nothing(world: World) -> None:
+    world.left_behind()
+    told = json.loads(world.call("status", "-o", "json").stdout)
+    shown = world.call("status", "-o", "wide").stdout
+    assert told["partitions"][0]["stop"]["evidence"] in shown
+    assert "…" not in shown
 
 
 def test_status_that_is_watched_ends_with_ctrl_c(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

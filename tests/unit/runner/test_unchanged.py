@@ -10,19 +10,22 @@ import pytest
 
 from kmigrate.copy.orders import Remembered
 from kmigrate.errors import Refused
-from kmigrate.kafka_types import LeaderEpoch, Offset, TopicId
+from kmigrate.kafka_types import LeaderEpoch, Offset, TopicId, TopicName
 from kmigrate.manifest import Manifest, Offsets, OffsetsClass
 from kmigrate.manifest.model import Scheme, Wave
+from kmigrate.offsets.beginning import Beginning
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.runner.cutover.book import CutoverBook
 from kmigrate.runner.unchanged import refuse_changed, wished_offsets
-from kmigrate.schemes.cutover import Outcome, begin
+from kmigrate.schemes.cutover import Cutover, Outcome, Phase, begin
 from kmigrate.state.store import Store
 from tests.unit.plan.known import manifest, place
 from tests.unit.schemes.examples import CLEAN
 
-AUTO, IDENTICAL, SHIFTED = OffsetsClass.AUTO, OffsetsClass.IDENTICAL, OffsetsClass.SHIFTED
+AUTO, IDENTICAL, SHIFTED, MAPPED = OffsetsClass
 ID = TopicId("1" * 32)
+MEMORY = Remembered(ID, ID, LeaderEpoch(0), Offset(7))
+PAY = place("pay")
 
 
 @pytest.fixture
@@ -32,63 +35,142 @@ def store(tmp_path: Path) -> Iterator[Store]:
     made.close()
 
 
+# -- classes
+
+
 def asks(wanted: OffsetsClass = AUTO, **topics: OffsetsClass) -> Manifest:
     return replace(manifest(), offsets=Offsets(offsets_class=wanted, topics=topics))
 
 
-def begun(store: Store, first: Manifest, has: OffsetClass, *topics: str, appended: int = 7) -> None:
+def decided(
+    store: Store, first: Manifest, has: OffsetClass, *topics: str, filler: int | None = 0, appended: int = 7
+) -> None:
     """A run with this manifest, which decided this class for these topics and copied something, or nothing."""
     store.decide("run", {}, facts=wished_offsets(first))
-    store.decide_classes({place(topic): has for topic in topics}, {}, {})
-    store.remember({place(topic): Remembered(ID, ID, LeaderEpoch(0), Offset(appended)) for topic in topics})
+    begins = Beginning(ID, Offset(0), filler)
+    store.decide_classes({place(topic): has for topic in topics}, {}, {place(topic): begins for topic in topics})
+    store.remember({place(topic): MEMORY._replace(appended=Offset(appended)) for topic in topics})
+
+
+def check(wanted: Manifest, store: Store, *recreate: str) -> None:
+    refuse_changed(wanted, store, memories=store.remembered(), recreate=[TopicName(each) for each in recreate])
 
 
 @pytest.mark.parametrize("first", [AUTO, IDENTICAL])
 def test_another_class_is_refused_by_name_for_what_has_begun(store: Store, first: OffsetsClass) -> None:
-    begun(store, asks(first), OffsetClass.IDENTICAL, "pay", "orders")
-    with pytest.raises(Refused, match=r"asks for the class shifted now, .* began in class identical: orders, pay$"):
-        refuse_changed(asks(SHIFTED), store)
-    with pytest.raises(Refused, match=r"began in class identical: pay$"):
-        refuse_changed(asks(first, pay=SHIFTED), store)
-    refuse_changed(asks(first, other=SHIFTED), store)
+    decided(store, asks(first), OffsetClass.IDENTICAL, "pay", "orders")
+    with pytest.raises(
+        Refused, match=r"the class shifted now, but class identical was decided: orders, pay$"
+    ) as caught:
+        check(asks(SHIFTED), store)
+    assert f"spec.offsets.topics with the class {first}, as it was" in caught.value.hint
+    with pytest.raises(Refused, match=r"class identical was decided: pay$"):
+        check(asks(first, pay=SHIFTED), store)
+    check(asks(first, other=SHIFTED), store)
+    check(asks(SHIFTED, pay=first, orders=first), store)
 
 
 def test_the_same_wish_and_no_wish_and_what_is_so_already_are_no_change(store: Store) -> None:
-    begun(store, asks(), OffsetClass.IDENTICAL, "pay")
+    decided(store, asks(), OffsetClass.IDENTICAL, "pay")
     for wanted in (asks(), asks(AUTO, pay=IDENTICAL), asks(IDENTICAL), asks(SHIFTED, pay=AUTO)):
-        refuse_changed(wanted, store)
+        check(wanted, store)
+
+
+def test_the_order_of_regular_expressions_is_part_of_the_wish(store: Store) -> None:
+    decided(store, asks(AUTO, **{"pa.*": SHIFTED, "pay": MAPPED}), OffsetClass.SHIFTED, "pay")
+    with pytest.raises(Refused, match="the class mapped now, but class shifted was decided: pay"):
+        check(asks(AUTO, **{"pay": MAPPED, "pa.*": SHIFTED}), store)
 
 
 def test_a_class_that_answered_a_stop_is_no_change_of_the_manifest(store: Store) -> None:
-    begun(store, asks(IDENTICAL), OffsetClass.SHIFTED, "pay")
-    refuse_changed(asks(IDENTICAL), store)
-    refuse_changed(asks(IDENTICAL, other=SHIFTED), store)
-    refuse_changed(asks(SHIFTED), store)
+    decided(store, asks(IDENTICAL), OffsetClass.SHIFTED, "pay")
+    check(asks(IDENTICAL), store)
+    check(asks(IDENTICAL, other=SHIFTED), store)
+    check(asks(SHIFTED), store)
 
 
-def test_what_has_not_begun_takes_another_class(store: Store) -> None:
-    begun(store, asks(IDENTICAL), OffsetClass.IDENTICAL, "pay", appended=0)
-    refuse_changed(asks(SHIFTED), store)
+def test_what_the_copy_decides_anew_takes_another_class(store: Store) -> None:
+    decided(store, asks(IDENTICAL), OffsetClass.IDENTICAL, "pay", appended=0)
+    check(asks(SHIFTED), store)
+
+
+@pytest.mark.parametrize(
+    ("has", "filler"), [(OffsetClass.MAPPED, 0), (OffsetClass.IDENTICAL, 5), (OffsetClass.IDENTICAL, None)]
+)
+def test_a_class_that_stays_although_nothing_is_copied_is_not_ignored(
+    store: Store, has: OffsetClass, filler: int | None
+) -> None:
+    decided(store, asks(OffsetsClass(has.value)), has, "pay", filler=filler, appended=0)
+    with pytest.raises(Refused, match=f"class {has} was decided: pay"):
+        check(asks(SHIFTED), store)
+
+
+def test_a_topic_that_is_to_be_created_anew_may_get_another_class(store: Store) -> None:
+    decided(store, asks(), OffsetClass.IDENTICAL, "pay", "orders")
+    check(asks(AUTO, pay=MAPPED), store, "pay")
+    with pytest.raises(Refused, match="orders"):
+        check(asks(MAPPED), store, "pay")
+
+
+def test_what_only_the_target_remembers_counts_too(store: Store) -> None:
+    store.decide("run", {}, facts=wished_offsets(asks()))
+    for memories, classes in (({PAY: MEMORY}, {}), ({}, {PAY: OffsetClass.IDENTICAL})):
+        with pytest.raises(Refused, match="class identical was decided: pay"):
+            refuse_changed(asks(SHIFTED), store, memories=memories, classes=classes)
 
 
 def test_a_first_run_may_ask_for_anything(store: Store) -> None:
-    refuse_changed(asks(SHIFTED), store)
+    check(asks(SHIFTED), store)
+    refuse_changed(asks(SHIFTED), store, memories={PAY: MEMORY})  # an older version kept no wish
 
 
-def led(scheme: Scheme) -> Manifest:
-    return replace(manifest(), waves=(Wave(name=CLEAN.name, topics=("orders",), scheme=scheme),))
+# -- waves
+
+ORDERS = tuple(map(str, CLEAN.topics))
+
+
+def led(scheme: Scheme, *topics: str, name: str = CLEAN.name) -> Manifest:
+    return replace(manifest(), waves=(Wave(name=name, topics=topics or ORDERS, scheme=scheme),))
+
+
+def began(store: Store, **changes: object) -> Cutover:
+    cutover = replace(begin(CLEAN, 0.0), number=1, **changes)  # type: ignore[arg-type]
+    CutoverBook(store).save(cutover, "left replicate")
+    return cutover
+
+
+def test_a_wave_that_did_not_begin_may_change(store: Store) -> None:
+    check(led(Scheme.PRODUCERS_FIRST), store)
 
 
 def test_another_scheme_of_a_wave_that_began_is_refused_until_it_is_aborted(store: Store) -> None:
-    book, cutover = CutoverBook(store), replace(begin(CLEAN, 0.0), number=1)
-    refuse_changed(led(Scheme.PRODUCERS_FIRST), store)
-    book.save(cutover, "left replicate")
-    refuse_changed(led(Scheme.CONSUMERS_FIRST), store)
-    refuse_changed(manifest(), store)
+    began(store)
+    check(led(Scheme.CONSUMERS_FIRST), store)
+    words = f"wave {CLEAN.name} began with the scheme consumers-first, and the manifest says producers-first now"
+    with pytest.raises(Refused, match=words) as caught:
+        check(led(Scheme.PRODUCERS_FIRST), store)
+    assert "`scheme: consumers-first`" in caught.value.hint
+    assert "kmigrate cutover abort" in caught.value.hint
+    began(store, outcome=Outcome.ABORTED, phase=Phase.RETURNING)
+    with pytest.raises(Refused, match=words):
+        check(led(Scheme.PRODUCERS_FIRST), store)
+    began(store, outcome=Outcome.ABORTED, phase=Phase.OVER)
+    check(led(Scheme.PRODUCERS_FIRST), store)
+
+
+def test_a_wave_under_way_stays_in_the_manifest(store: Store) -> None:
+    began(store)
+    for wanted in (manifest(), led(Scheme.CONSUMERS_FIRST, name="other")):
+        with pytest.raises(Refused, match="the manifest has no such wave now"):
+            check(wanted, store)
+
+
+def test_a_wave_that_is_over_may_go_but_its_topics_do_not_move_again(store: Store) -> None:
+    began(store, outcome=Outcome.FINISHED, phase=Phase.OVER)
+    check(manifest(), store)
+    check(led(Scheme.CONSUMERS_FIRST, "something-else", name="other"), store)
     with pytest.raises(
-        Refused, match=f"wave {CLEAN.name} began with the scheme consumers-first, and the manifest says producers-first"
+        Refused, match=f"began with topic {ORDERS[0]}, which the manifest gives to wave other"
     ) as caught:
-        refuse_changed(led(Scheme.PRODUCERS_FIRST), store)
-    assert "put consumers-first back" in caught.value.hint
-    book.save(replace(cutover, outcome=Outcome.ABORTED), "aborted")
-    refuse_changed(led(Scheme.PRODUCERS_FIRST), store)
+        check(led(Scheme.CONSUMERS_FIRST, name="other"), store)
+    assert "abort" not in caught.value.hint

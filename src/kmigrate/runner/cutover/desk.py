@@ -117,7 +117,7 @@ class CutoverDesk:
     def plan(self, waves: Sequence[Wave], problems: Sequence[str] = ()) -> None:
         """The waves as they would be begun now; those that have begun stay as they are."""
         with self._lock:
-            known = {name: each for name, each in self._cutovers.items() if each.number and not _may_begin_anew(each)}
+            known = {name: each for name, each in self._cutovers.items() if each.number and not each.may_begin_anew}
             wanted = {wave.name: begin(wave, self._now()) for wave in waves}
             for name, cutover in wanted.items():
                 before = self._cutovers.get(name)
@@ -282,11 +282,6 @@ class CutoverDesk:
         if wave not in self._cutovers:
             raise UsageError(f"there is no wave {wave!r}", hint=f"there are {', '.join(self._cutovers)}")
         return wave
-
-
-def _may_begin_anew(cutover: Cutover) -> bool:
-    """An aborted cutover left everything as it was."""
-    return cutover.phase is Phase.OVER and cutover.outcome is Outcome.ABORTED
 
 
 def _can_be_approved(cutover: Cutover) -> bool:
