@@ -71,7 +71,7 @@ def print_status(document: StatusDocument, console: Console, output: str, spell:
                 waived = str(each["waived"]).lower()
                 writer.writerow({**each, "waived": waived, "stop": stop["kind"], "evidence": stop["evidence"]})
         case "wide":
-            screen = status_screen(document, _WIDE_WIDTH, spell, is_whole=True)
-            console.print(screen, width=_WIDE_WIDTH, crop=False)
+            console.width = _WIDE_WIDTH
+            console.print(status_screen(document, _WIDE_WIDTH, spell, is_whole=True), crop=False)
         case _:
             console.print(status_screen(document, console.width, spell))

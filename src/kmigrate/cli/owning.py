@@ -78,8 +78,15 @@ def _own(
     from kmigrate.runner.owner import Owner  # the copying side is imported last: usage errors come at once
 
     def refuse(found: Beginning) -> None:
-        recreate = desk.decisions().recreate
-        refuse_changed(manifest, store, memories=found.memories, classes=found.classes, recreate=recreate)
+        refuse_changed(
+            manifest,
+            store,
+            memories=found.memories,
+            classes=found.classes,
+            answered=desk.answered_classes(),
+            recreate=desk.decisions().recreate,
+            source_ids={name: each.topic_id for name, each in found.source.topics.items()},
+        )
         refuse_shared(manifest, ownership.folder, found.source.cluster_id, found.target.cluster_id)
 
     owner = Owner(

@@ -80,6 +80,8 @@ class Choice(enum.Enum):
                 return f"kmigrate resume -f FILE {place} --{self.value}"
 
 
+CLASS_CHOICES = (Choice.SHIFTED, Choice.MAPPED)
+
 _R, _C, _I = Choice.RESUME, Choice.RECREATE, Choice.IGNORE
 _S, _M, _A = Choice.SHIFTED, Choice.MAPPED, Choice.ACCEPT
 

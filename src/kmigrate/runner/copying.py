@@ -18,7 +18,7 @@ from kmigrate.copy.engine import Engine, Event, ProgressReceived, WorkerDied, Wo
 from kmigrate.copy.guard import QUIET_SECONDS, behind_seconds
 from kmigrate.copy.orders import UNKNOWN_TIME_MS, Remembered
 from kmigrate.copy.progress import PartitionProgress
-from kmigrate.copy.states import Choice, PartitionState, Stop, StopKind
+from kmigrate.copy.states import CLASS_CHOICES, Choice, PartitionState, Stop, StopKind
 from kmigrate.errors import Refused
 from kmigrate.kafka_types import (
     UNKNOWN_EPOCH,
@@ -151,6 +151,9 @@ class Copying:
         self._target_unsettled = False
         self._left_out_unmirrored = False
         self._stops_before = _stops_of_last_run(desk)
+        # what was answered while no owner ran, or just before one died
+        chosen = desk.answered_classes()
+        self._take_classes({tp: each for tp, each in chosen.items() if self.maps.class_of(tp) is not each})
 
     # -- what others ask
 
@@ -510,12 +513,12 @@ class Copying:
 
     def _change_classes(self, before: Mapping[TopicPartition, Answer], now: Mapping[TopicPartition, Answer]) -> None:
         """Another class, where an operator answered a stop so."""
-        for offset_class in (OffsetClass.SHIFTED, OffsetClass.MAPPED):
-            changed = {
-                tp: self._has_begun(tp)
-                for tp, answer in now.items()
-                if answer.choice.value == offset_class.value and answer != before.get(tp)
-            }
+        new = {tp: answer.choice for tp, answer in now.items() if answer != before.get(tp)}
+        self._take_classes({tp: OffsetClass(each.value) for tp, each in new.items() if each in CLASS_CHOICES})
+
+    def _take_classes(self, chosen: Mapping[TopicPartition, OffsetClass]) -> None:
+        for offset_class in set(chosen.values()):
+            changed = {tp: self._has_begun(tp) for tp, each in chosen.items() if each is offset_class}
             self.maps.change(changed, offset_class)
             for partition in changed:
                 log.info("%s goes on in class %s", partition, offset_class)

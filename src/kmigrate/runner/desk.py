@@ -16,9 +16,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kmigrate.copy.rates import NO_LIMITS, RateLimits
-from kmigrate.copy.states import Choice, StopKind
+from kmigrate.copy.states import CLASS_CHOICES, Choice, StopKind
 from kmigrate.errors import UsageError
 from kmigrate.kafka_types import Partition, TopicName, TopicPartition
+from kmigrate.offsets.classes import OffsetClass
 from kmigrate.runner.apply_desk import ApplyDesk
 from kmigrate.runner.cutover.desk import CutoverDesk
 from kmigrate.runner.fence_notice import read_fences
@@ -205,7 +206,8 @@ class Desk:
             name = TopicName(topic)
             partitions = tuple(TopicPartition(name, Partition(each.partition)) for each in stopped)
             answers = dict(self._decisions.answers)
-            for key in partitions:
+            old = {key for key in answers if choice is Choice.RECREATE and key.topic == name}
+            for key in {*partitions, *old}:  # what was answered of a topic is over when it is created anew
                 answers[key] = Answer(choice=choice, revision=self._revision(key) + 1)
             recreate = tuple(each for each in self._decisions.recreate if each != name)
             if choice is Choice.RECREATE:
@@ -242,6 +244,20 @@ class Desk:
             for each in stopped
             if each.stop is not None
         }
+
+    def answered_classes(self) -> dict[TopicPartition, OffsetClass]:
+        """The classes that were chosen as answers to the stops that the last status shows."""
+        with self._lock:
+            document, answers = self._status, self._decisions.answers
+        chosen: dict[TopicPartition, OffsetClass] = {}
+        for each in () if document is None else document.partitions:
+            tp = TopicPartition(TopicName(each.topic), Partition(each.partition))
+            answer = answers.get(tp)
+            if answer is None or answer.choice not in CLASS_CHOICES or each.stop is None:
+                continue
+            if answer.choice in {offered.choice for offered in each.stop.choices}:
+                chosen[tp] = OffsetClass(answer.choice.value)
+        return chosen
 
     def recreated(self, topic: str) -> None:
         """Records that the owner created the topic anew on the target."""

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from kmigrate.copy.orders import Remembered
 from kmigrate.errors import Refused
-from kmigrate.kafka_types import TopicName, TopicPartition
+from kmigrate.kafka_types import TopicId, TopicName, TopicPartition
 from kmigrate.manifest import Manifest, wishes_of
 from kmigrate.manifest.model import Offsets, OffsetsClass
 from kmigrate.offsets.classes import OffsetClass
@@ -24,6 +24,7 @@ from kmigrate.state.store import Store
 _OFFSETS = "offsets.wished"
 _NOTHING: Mapping[TopicPartition, Remembered] = MappingProxyType({})
 _NO_CLASSES: Mapping[TopicPartition, OffsetClass] = MappingProxyType({})
+_NO_IDS: Mapping[TopicName, TopicId | None] = MappingProxyType({})
 
 
 def wished_offsets(manifest: Manifest) -> dict[str, str]:
@@ -37,49 +38,41 @@ def refuse_changed(
     *,
     memories: Mapping[TopicPartition, Remembered] = _NOTHING,
     classes: Mapping[TopicPartition, OffsetClass] = _NO_CLASSES,
+    answered: Mapping[TopicPartition, OffsetClass] = _NO_CLASSES,
     recreate: Collection[TopicName] = (),
+    source_ids: Mapping[TopicName, TopicId | None] = _NO_IDS,
 ) -> None:
     """Raises Refused where the manifest asks for something else than what has begun.
 
     `memories` is what is remembered of partitions, `classes` what the target tells of those that the store knows
-    nothing of. The topics of `recreate` are to be created anew: they get a class anew, too.
+    nothing of, `answered` what was chosen as the answer to a stop. The topics of `recreate` are to be created anew and
+    get a class anew, as do those of which nothing is copied and whose source topic has another id now.
     """
-    known = {**dict.fromkeys(memories, OffsetClass.IDENTICAL), **classes, **store.offset_classes()}
-    open_to_all = _undecided(store, known, memories)
-    begun = {tp: each for tp, each in known.items() if tp.topic not in recreate and tp not in open_to_all}
-    _refuse_classes(manifest.offsets, store.get(_OFFSETS), begun)
+    decided = {**dict.fromkeys(memories, OffsetClass.IDENTICAL), **classes, **store.offset_classes(), **answered}
+    for tp, beginning in store.beginnings().items():
+        is_other = source_ids.get(tp.topic) not in (None, beginning.source_topic_id)
+        is_unpadded = beginning.filler == 0 and decided.get(tp) is OffsetClass.IDENTICAL
+        is_begun = has_begun(memories.get(tp), None) or beginning.own_from is not None
+        if (is_other or is_unpadded) and not is_begun:
+            decided.pop(tp, None)  # `Copying` decides it anew
+    kept = {tp: each for tp, each in decided.items() if tp.topic not in recreate}
+    _refuse_classes(manifest.offsets, store.get(_OFFSETS), kept)
     _refuse_waves(manifest, CutoverBook(store))
 
 
-def _undecided(
-    store: Store, known: Mapping[TopicPartition, OffsetClass], memories: Mapping[TopicPartition, Remembered]
-) -> set[TopicPartition]:
-    """Partitions that `Copying` decides anew when it begins: nothing is copied, and no filler was given to them."""
-    return {
-        tp
-        for tp, each in store.beginnings().items()
-        if each.filler == 0
-        and each.own_from is None
-        and known.get(tp) is OffsetClass.IDENTICAL
-        and not has_begun(memories.get(tp), None)
-    }
-
-
-def _refuse_classes(wanted: Offsets, kept: str | None, begun: Mapping[TopicPartition, OffsetClass]) -> None:
+def _refuse_classes(wanted: Offsets, kept: str | None, decided: Mapping[TopicPartition, OffsetClass]) -> None:
     before = wanted if kept is None else Offsets.model_validate_json(kept)
-    topics = {partition.topic for partition in begun}
-    wishes = {topic: wanted.class_of(topic) for topic in topics}
-    new = {topic for topic, wish in wishes.items() if wish not in (OffsetsClass.AUTO, before.class_of(topic))}
-    changed: dict[tuple[OffsetClass, OffsetsClass], set[TopicName]] = {}
-    for partition, has in begun.items():
-        topic = partition.topic
-        if topic in new and wishes[topic].value != has.value:
-            changed.setdefault((has, wishes[topic]), set()).add(topic)
-    for (has, wish), names in sorted(changed.items()):
+    asked = {topic: (wanted.class_of(topic), before.class_of(topic)) for topic in {tp.topic for tp in decided}}
+    changed: dict[tuple[OffsetClass, OffsetsClass, OffsetsClass], set[TopicName]] = {}
+    for partition, has in decided.items():
+        wish, was = asked[partition.topic]
+        if wish not in (OffsetsClass.AUTO, was) and wish.value != has.value:
+            changed.setdefault((has, wish, was), set()).add(partition.topic)
+    for (has, wish, was), topics in sorted(changed.items()):
         raise Refused(
-            f"spec.offsets asks for the class {wish} now, but class {has} was decided: {name_some(names)}",
-            hint=f"name these topics in spec.offsets.topics with the class {before.class_of(min(names))}, as it was: a "
-            "class that is decided changes only as the answer to a stop, by `kmigrate resume --class`",
+            f"spec.offsets asks for the class {wish} now, but class {has} was decided: {name_some(topics)}",
+            hint="put spec.offsets back as it was, or name such topics first in spec.offsets.topics, with the class "
+            f"{was}: a class that is decided changes only as the answer to a stop, by `kmigrate resume --class`",
         )
 
 
@@ -90,20 +83,25 @@ def _refuse_waves(manifest: Manifest, book: CutoverBook) -> None:
         cutover = book.load(name)
         if cutover is None or cutover.may_begin_anew:
             continue
-        is_over = cutover.phase is Phase.OVER
-        scheme, wish = cutover.wave.scheme, schemes.get(name)
-        way = f"write wave {name} with `scheme: {scheme}` and its topics under spec.waves, as it was"
-        if not is_over:
-            way += "; once it is aborted (`kmigrate cutover abort`) it may be another one"
+        is_over, scheme, wish = cutover.phase is Phase.OVER, cutover.wave.scheme, schemes.get(name)
+        as_it_was = f"write it under spec.waves as it was, with `scheme: {scheme}`"
+        until = "" if is_over else "; once the wave is aborted (`kmigrate cutover abort`) this may change"
         if wish not in (None, scheme):
-            raise Refused(f"wave {name} began with the scheme {scheme}, and the manifest says {wish} now", hint=way)
-        if wish is None and not is_over:
             raise Refused(
-                f"wave {name} began with the scheme {scheme}, and the manifest has no such wave now", hint=way
+                f"wave {name} began with the scheme {scheme}, and the manifest says {wish} now", hint=as_it_was + until
             )
+        if wish is None and not is_over:
+            raise Refused(f"wave {name} is under way, and the manifest has no such wave now", hint=as_it_was + until)
         for topic in cutover.wave.topics:
-            home = next((each.name for each in wishes if each.wants_topic(topic)), name)
-            if home != name:
+            is_selected = manifest.topic_selected(topic)
+            if not is_selected and not is_over:
                 raise Refused(
-                    f"wave {name} began with topic {topic}, which the manifest gives to wave {home}", hint=way
+                    f"wave {name} is under way with topic {topic}, which spec.topics does not select now",
+                    hint=f"select it again{until}",
+                )
+            home = next((each.name for each in wishes if each.wants_topic(topic)), name)
+            if is_selected and home != name:
+                raise Refused(
+                    f"wave {name} began with topic {topic}, which the manifest gives to wave {home} now",
+                    hint=f"leave it out of the topics of wave {home}, under spec.waves{until}",
                 )

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -16,8 +17,9 @@ from kmigrate import __version__
 from kmigrate.cli import main
 from kmigrate.cli.group import COMMANDS, commands
 from kmigrate.cli.options import default_state_root
-from kmigrate.copy.states import Choice
+from kmigrate.copy.states import Choice, PartitionState
 from kmigrate.errors import Refused
+from kmigrate.runner.status import Flow, PartitionStatus, TopicStatus
 
 from .conftest import DOCUMENT, World
 
@@ -113,12 +115,17 @@ def test_status_as_yaml_and_csv_has_what_the_json_has(world: World) -> None:
     assert (rows[0]["reason"], rows[0]["waived"]) == (first["reason"], "false")
 
 
-def test_status_wide_shortens_nothing(world: World) -> None:
-    world.left_behind()
-    told = json.loads(world.call("status", "-o", "json").stdout)
+def test_status_wide_shortens_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic, reason = "a-topic-with-a-long-name-" * 4, "it waits, and why takes many words to say " * 5
+    waiting = PartitionStatus(topic=topic, partition=0, state=PartitionState.WAITING, position=4711, reason=reason)
+    topics = (TopicStatus(topic=topic, partitions=1, flow=Flow(lag_records=815), states={PartitionState.WAITING: 1}),)
+    told = replace(DOCUMENT, topics=topics, partitions=(waiting,))
+    monkeypatch.setattr("kmigrate.api.client.Client.status", lambda client: told)
     shown = world.call("status", "-o", "wide").stdout
-    assert told["partitions"][0]["stop"]["evidence"] in shown
+    for each in (f"{topic}-0", "WAITING", "4711", reason.strip(), "815"):
+        assert each in shown
     assert "…" not in shown
+    assert "…" in world.call("status").stdout
 
 
 def test_status_that_is_watched_ends_with_ctrl_c(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

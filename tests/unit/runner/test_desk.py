@@ -193,6 +193,18 @@ def test_a_waived_stop_can_be_answered_again(store: Store) -> None:
     assert desk.answer("orders", 0, Choice.RESUME) == (key("orders", 0),)
 
 
+def test_what_was_answered_of_a_topic_is_over_when_it_is_created_anew(store: Store) -> None:
+    desk = Desk(store)
+    asking = stopped("pay", 1, StopKind.CLASS_QUESTION)
+    desk.publish(replace(DOCUMENT, partitions=(asking,)))
+    desk.answer("pay", 1, Choice.MAPPED)
+    desk.publish(replace(DOCUMENT, partitions=(stopped("pay", 0, StopKind.GAP_LOST),)))
+    assert desk.answer("pay", None, Choice.RECREATE) == (key("pay", 0),)
+    assert desk.decisions().answers[key("pay", 1)] == Answer(choice=Choice.RECREATE, revision=2)
+    desk.publish(replace(DOCUMENT, partitions=(asking,)))
+    assert desk.answered_classes() == {}
+
+
 def test_a_topics_answer_leaves_its_waived_stops_alone(store: Store) -> None:
     desk = Desk(store)
     waived = replace(DOCUMENT.partitions[0], state=PartitionState.IGNORED, waived=True)

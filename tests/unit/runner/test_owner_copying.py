@@ -432,6 +432,25 @@ def test_a_class_that_nobody_asked_for_is_decided_anew_where_nothing_was_begun(t
     assert world.order().offset_class is OffsetClass.SHIFTED, "its log starts at 7 by now"
 
 
+def test_a_class_that_was_chosen_while_no_owner_ran_counts_for_the_next_one(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    World(store, tmp_path)
+    between = Desk(store, lambda: None)
+    stop = StopStatus.of(replace(STOP, kind=StopKind.CLASS_QUESTION), ORDERS, 0)
+    asking = PartitionStatus(topic=ORDERS, partition=0, state=PartitionState.STOPPED, stop=stop)
+    between.publish(StatusDocument(name="orders", state=MigrationState.ENDED, partitions=(asking,)))
+    between.save()
+    assert between.answered_classes() == {}
+    between.answer(ORDERS, 0, Choice.MAPPED)
+    assert between.answered_classes() == {PLACE: OffsetClass.MAPPED}
+    other = World(store, tmp_path)
+    assert other.copying.maps.class_of(PLACE) is OffsetClass.MAPPED
+    assert other.order().offset_class is OffsetClass.MAPPED
+    assert store.offset_classes() == {PLACE: OffsetClass.MAPPED}
+    between.publish(StatusDocument(name="orders", state=MigrationState.ENDED, partitions=(replace(asking, stop=None),)))
+    assert between.answered_classes() == {}, "what the last owner carried out is over"
+
+
 def test_whose_copy_a_new_partition_is_stands_in_the_store_before_anything_is_copied(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     world = World(store, tmp_path, begun=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from kmigrate.copy.orders import Remembered
 from kmigrate.errors import Refused
 from kmigrate.kafka_types import LeaderEpoch, Offset, TopicId, TopicName
 from kmigrate.manifest import Manifest, Offsets, OffsetsClass
-from kmigrate.manifest.model import Scheme, Wave
+from kmigrate.manifest.model import Scheme, Selection, Wave
 from kmigrate.offsets.beginning import Beginning
 from kmigrate.offsets.classes import OffsetClass
 from kmigrate.runner.cutover.book import CutoverBook
@@ -63,7 +64,7 @@ def test_another_class_is_refused_by_name_for_what_has_begun(store: Store, first
         Refused, match=r"the class shifted now, but class identical was decided: orders, pay$"
     ) as caught:
         check(asks(SHIFTED), store)
-    assert f"spec.offsets.topics with the class {first}, as it was" in caught.value.hint
+    assert f"first in spec.offsets.topics, with the class {first}:" in caught.value.hint
     with pytest.raises(Refused, match=r"class identical was decided: pay$"):
         check(asks(first, pay=SHIFTED), store)
     check(asks(first, other=SHIFTED), store)
@@ -103,6 +104,34 @@ def test_a_class_that_stays_although_nothing_is_copied_is_not_ignored(
     decided(store, asks(OffsetsClass(has.value)), has, "pay", filler=filler, appended=0)
     with pytest.raises(Refused, match=f"class {has} was decided: pay"):
         check(asks(SHIFTED), store)
+
+
+def test_topics_that_were_asked_for_differently_are_told_apart(store: Store) -> None:
+    decided(store, asks(AUTO, pay=SHIFTED), OffsetClass.SHIFTED, "pay", "orders")
+    with pytest.raises(Refused, match=r"class shifted was decided: orders$") as caught:
+        check(asks(MAPPED), store)
+    assert "with the class auto:" in caught.value.hint
+    with pytest.raises(Refused, match=r"class shifted was decided: pay$") as caught:
+        check(asks(MAPPED, orders=AUTO), store)
+    assert "with the class shifted:" in caught.value.hint
+    check(asks(MAPPED, orders=AUTO, pay=SHIFTED), store)
+
+
+def test_an_answer_that_nobody_has_carried_out_counts_as_decided(store: Store) -> None:
+    decided(store, asks(IDENTICAL), OffsetClass.IDENTICAL, "pay")
+    refuse_changed(asks(MAPPED), store, memories=store.remembered(), answered={PAY: OffsetClass.MAPPED})
+
+
+@pytest.mark.parametrize(("appended", "is_refused"), [(0, False), (7, True)])
+def test_another_source_topic_of_which_nothing_is_copied_is_decided_anew(
+    store: Store, appended: int, is_refused: bool
+) -> None:
+    decided(store, asks(MAPPED), OffsetClass.MAPPED, "pay", appended=appended)
+    same, other = {PAY.topic: ID}, {PAY.topic: TopicId("2" * 32)}
+    with pytest.raises(Refused):
+        refuse_changed(asks(SHIFTED), store, memories=store.remembered(), source_ids=same)
+    with pytest.raises(Refused) if is_refused else contextlib.nullcontext():
+        refuse_changed(asks(SHIFTED), store, memories=store.remembered(), source_ids=other)
 
 
 def test_a_topic_that_is_to_be_created_anew_may_get_another_class(store: Store) -> None:
@@ -161,16 +190,33 @@ def test_another_scheme_of_a_wave_that_began_is_refused_until_it_is_aborted(stor
 def test_a_wave_under_way_stays_in_the_manifest(store: Store) -> None:
     began(store)
     for wanted in (manifest(), led(Scheme.CONSUMERS_FIRST, name="other")):
-        with pytest.raises(Refused, match="the manifest has no such wave now"):
+        with pytest.raises(Refused, match=f"wave {CLEAN.name} is under way, and the manifest has no such wave now"):
             check(wanted, store)
+    without = replace(led(Scheme.CONSUMERS_FIRST, ".*"), topics=Selection(include=(".*",), exclude=(ORDERS[0],)))
+    with pytest.raises(Refused, match=f"with topic {ORDERS[0]}, which spec.topics does not select now"):
+        check(without, store)
+
+
+def test_a_topic_of_a_wave_that_began_stays_in_it(store: Store) -> None:
+    began(store)
+    wanted = led(Scheme.CONSUMERS_FIRST)
+    first = Wave(name="other", topics=(".*",), scheme=Scheme.CONSUMERS_FIRST)
+    check(replace(wanted, waves=(*wanted.waves, first)), store)
+    with pytest.raises(
+        Refused, match=f"began with topic {ORDERS[0]}, which the manifest gives to wave other"
+    ) as caught:
+        check(replace(wanted, waves=(first, *wanted.waves)), store)
+    assert "leave it out of the topics of wave other" in caught.value.hint
 
 
 def test_a_wave_that_is_over_may_go_but_its_topics_do_not_move_again(store: Store) -> None:
     began(store, outcome=Outcome.FINISHED, phase=Phase.OVER)
     check(manifest(), store)
     check(led(Scheme.CONSUMERS_FIRST, "something-else", name="other"), store)
+    everything = led(Scheme.CONSUMERS_FIRST, ".*", name="other")
     with pytest.raises(
         Refused, match=f"began with topic {ORDERS[0]}, which the manifest gives to wave other"
     ) as caught:
-        check(led(Scheme.CONSUMERS_FIRST, name="other"), store)
+        check(everything, store)
     assert "abort" not in caught.value.hint
+    check(replace(everything, topics=Selection(include=(".*",), exclude=ORDERS)), store)
