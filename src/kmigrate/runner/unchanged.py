@@ -29,7 +29,7 @@ _NO_IDS: Mapping[TopicName, TopicId | None] = MappingProxyType({})
 
 def wished_offsets(manifest: Manifest) -> dict[str, str]:
     """The facts to keep of a manifest that an owner begins with."""
-    return {_OFFSETS: manifest.offsets.model_dump_json(by_alias=True)}
+    return {_OFFSETS: _as_text(manifest.offsets)}
 
 
 def refuse_changed(
@@ -48,20 +48,26 @@ def refuse_changed(
     nothing of, `answered` what was chosen as the answer to a stop. The topics of `recreate` are to be created anew and
     get a class anew, as do those of which nothing is copied and whose source topic has another id now.
     """
-    decided = {**dict.fromkeys(memories, OffsetClass.IDENTICAL), **classes, **store.offset_classes(), **answered}
-    for tp, beginning in store.beginnings().items():
-        is_other = source_ids.get(tp.topic) not in (None, beginning.source_topic_id)
-        is_unpadded = beginning.filler == 0 and decided.get(tp) is OffsetClass.IDENTICAL
-        is_begun = has_begun(memories.get(tp), None) or beginning.own_from is not None
-        if (is_other or is_unpadded) and not is_begun:
-            decided.pop(tp, None)  # `Copying` decides it anew
-    kept = {tp: each for tp, each in decided.items() if tp.topic not in recreate}
-    _refuse_classes(manifest.offsets, store.get(_OFFSETS), kept)
+    kept = store.get(_OFFSETS)
+    if kept is not None and kept != _as_text(manifest.offsets):
+        decided = {**dict.fromkeys(memories, OffsetClass.IDENTICAL), **classes, **store.offset_classes(), **answered}
+        for tp, beginning in store.beginnings().items():
+            is_other = source_ids.get(tp.topic) not in (None, beginning.source_topic_id)
+            is_unpadded = beginning.filler == 0 and decided.get(tp) is OffsetClass.IDENTICAL
+            is_begun = has_begun(memories.get(tp), None) or beginning.own_from is not None
+            if (is_other or is_unpadded) and not is_begun:
+                decided.pop(tp, None)  # `Copying` decides it anew
+        stays = {tp: each for tp, each in decided.items() if tp.topic not in recreate}
+        _refuse_classes(manifest.offsets, Offsets.model_validate_json(kept), stays)
     _refuse_waves(manifest, CutoverBook(store))
 
 
-def _refuse_classes(wanted: Offsets, kept: str | None, decided: Mapping[TopicPartition, OffsetClass]) -> None:
-    before = wanted if kept is None else Offsets.model_validate_json(kept)
+def _as_text(offsets: Offsets) -> str:
+    """With regular expressions in their order: the first match counts."""
+    return offsets.model_dump_json(by_alias=True)
+
+
+def _refuse_classes(wanted: Offsets, before: Offsets, decided: Mapping[TopicPartition, OffsetClass]) -> None:
     asked = {topic: (wanted.class_of(topic), before.class_of(topic)) for topic in {tp.topic for tp in decided}}
     changed: dict[tuple[OffsetClass, OffsetsClass, OffsetsClass], set[TopicName]] = {}
     for partition, has in decided.items():
